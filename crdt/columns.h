@@ -1,0 +1,36 @@
+// Columns: one single-writer feed per node, keyed by the epoch of its writer.
+//
+// The replicated form of "each node says its own": load, health, status. A higher epoch of a node
+// replaces its whole column in one merge; a lower one is ignored; dropping a node drops its column.
+//
+// Invariant: at most one column per NodeId, that of the highest epoch seen since it was dropped.
+// Threads: none; owned by one thread.
+// Source: Cassandra's endpoint state keyed by generation.
+#pragma once
+
+#include <boost/container/flat_map.hpp>
+
+#include "crdt/identity.h"
+
+namespace dualmesh::crdt {
+
+template <class FeedType>
+class Columns {
+ public:
+  struct Column {
+    Epoch epoch;
+    FeedType feed;
+  };
+
+  // The column of `origin`, created or reset when its epoch is new; nullptr when the epoch is stale.
+  FeedType* open(Origin origin);
+  const Column* find(NodeId node) const;
+  void drop(NodeId node);
+
+  const boost::container::flat_map<NodeId, Column>& all() const { return columns_; }
+
+ private:
+  boost::container::flat_map<NodeId, Column> columns_;
+};
+
+}  // namespace dualmesh::crdt

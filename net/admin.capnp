@@ -1,0 +1,215 @@
+@0x8734626384fd24ac;
+# The administrators' half of the RPC interface: what dualmeshctl asks of a node.
+#
+# Durations are milliseconds, rates per second, ids hexadecimal text where people read them. Every
+# answer describes the node that gives it; dualmeshctl asks each node for what concerns all.
+
+using Cxx = import "/capnp/c++.capnp";
+using Mesh = import "mesh.capnp";
+$Cxx.namespace("dualmesh::wire");
+
+struct Percentiles {
+  count @0 :UInt64;
+  p50 @1 :Float64;
+  p99 @2 :Float64;
+  max @3 :Float64;
+}
+
+struct MemberInfo {
+  node @0 :Text;             # hexadecimal
+  name @1 :Text;
+  status @2 :Text;           # alive, suspect, dead, left
+  epoch @3 :UInt64;
+  refutations @4 :UInt64;
+  meshAddress @5 :Text;
+  httpAddress @6 :Text;
+  build @7 :Text;
+  isSelf @8 :Bool;
+  linked @9 :Bool;           # our link to it is up
+  rttMs @10 :Float64;
+  clockOffsetMs @11 :Float64;
+  lastHeardMs @12 :Float64;  # ago
+}
+
+struct Status {
+  node @0 :Text;
+  name @1 :Text;
+  cluster @2 :Text;
+  build @3 :Text;
+  epoch @4 :UInt64;
+  uptimeS @5 :Float64;
+  ready @6 :Bool;
+  notReadyReason @7 :Text;
+  draining @8 :Bool;
+  policy @9 :Text;
+  membersAlive @10 :UInt32;
+  membersKnown @11 :UInt32;
+  instancesActive @12 :UInt32;
+  instancesHealthy @13 :UInt32;
+  panic @14 :List(Text);     # models whose health is ignored because more than half look dead
+  ringDigest @15 :Text;
+  registryDigest @16 :Text;
+  depthDigest @17 :Text;
+  requestsLive @18 :UInt64;
+  requestsTotal @19 :UInt64;
+  requestsFailed @20 :UInt64;
+  requestsRejected @21 :UInt64;
+  migrations @22 :UInt64;
+  httpAddress @23 :Text;
+  meshAddress @24 :Text;
+  refusals @25 :List(Text);  # links refused, by us or to us, newest last, with the reason
+  settingConflicts @26 :List(Text);
+  heldBodyBytes @27 :UInt64;
+  openConnections @28 :UInt64;
+}
+
+struct InstanceInfo {
+  name @0 :Text;
+  id @1 :Text;
+  address @2 :Text;
+  models @3 :List(Text);
+  weight @4 :Float64;
+  lifecycle @5 :Text;        # active, draining, removed
+  source @6 :Text;           # config, dns, admin
+  healthy @7 :Bool;          # as this node probes it
+  unhealthyReason @8 :Text;
+  overloaded @9 :Bool;
+  own @10 :LoadInfo;
+  others @11 :LoadInfo;
+  prefillUsPerToken @12 :Float64;
+  completed @13 :UInt64;
+  failed @14 :UInt64;
+  residentBlocks @15 :UInt64;
+}
+
+struct LoadInfo {
+  queuedRequests @0 :UInt32;
+  prefillingRequests @1 :UInt32;
+  decodingRequests @2 :UInt32;
+  pendingTokens @3 :UInt64;
+  decodingTokens @4 :UInt64;
+}
+
+struct ModelRing {
+  model @0 :Text;
+  digest @1 :Text;
+  members @2 :List(Text);
+}
+
+struct RingChange {          # this node adopted these rings
+  digest @0 :Text;
+  atNs @1 :UInt64;           # CLOCK_MONOTONIC of this host
+}
+
+struct Rings {
+  digest @0 :Text;
+  models @1 :List(ModelRing);
+  depthDigest @2 :Text;
+  depthMarks @3 :UInt64;
+  nodes @4 :List(NodeRing);
+  agree @5 :Bool;
+  decisions @6 :UInt64;
+  decisionsUnderDisagreement @7 :UInt64;
+  agreementMs @8 :Percentiles;   # our ring change -> all live nodes report the same digest
+  changes @9 :List(RingChange);  # newest last, at most 1,024
+  struct NodeRing {
+    name @0 :Text;
+    ringDigest @1 :Text;
+    depthDigest @2 :Text;
+    agrees @3 :Bool;
+  }
+}
+
+struct PeerInfo {
+  name @0 :Text;
+  node @1 :Text;
+  linked @2 :Bool;
+  pushes @3 :UInt64;
+  bytesSent @4 :UInt64;
+  bytesReceived @5 :UInt64;
+  ackMs @6 :Percentiles;     # change at the writer -> acknowledged by this peer
+  resets @7 :UInt64;         # snapshots sent because the peer was below the horizon or new
+  refusedDeltas @8 :UInt64;
+  reconnects @9 :UInt64;
+  pendingMs @10 :Float64;    # age of the oldest change it has not acknowledged; 0 = in step
+}
+
+struct Replication {
+  name @0 :Text;
+  node @1 :Text;
+  streams @2 :List(Mesh.StreamPosition);
+  peers @3 :List(PeerInfo);
+  root @4 :Text;             # digest over all streams
+}
+
+struct Row {                 # one entry of a stream, for diff
+  key @0 :Text;
+  version @1 :UInt64;
+  value @2 :Text;
+}
+
+struct Estimate {
+  instance @0 :Text;
+  ring @1 :Text;             # A, B, or empty
+  hitTokens @2 :UInt32;
+  pendingTokens @3 :UInt64;
+  ttftMs @4 :Float64;
+}
+
+struct Decision {
+  id @0 :UInt64;
+  agoMs @1 :Float64;
+  model @2 :Text;
+  policy @3 :Text;
+  inputTokens @4 :UInt32;
+  depth @5 :UInt32;
+  ringKey @6 :Text;
+  ringDigest @7 :Text;
+  depthDigest @8 :Text;
+  ringsAgreed @9 :Bool;
+  candidates @10 :List(Estimate);
+  chosen @11 :Text;
+  backup @12 :Text;
+  reason @13 :Text;
+  migrations @14 :UInt32;
+  retries @15 :UInt32;
+  outcome @16 :Text;
+  queuedMs @17 :Float64;
+  ttftMs @18 :Float64;
+  cachedTokens @19 :UInt32;
+}
+
+struct BeaconSeen {
+  node @0 :Text;             # who wrote it
+  value @1 :UInt64;
+  atNs @2 :UInt64;           # CLOCK_MONOTONIC when this node's scheduler had it
+}
+
+enum InstanceAction { add @0; drain @1; resume @2; remove @3; }
+
+interface Admin {
+  status @0 () -> (status :Status);
+  members @1 () -> (members :List(MemberInfo));
+  instances @2 () -> (instances :List(InstanceInfo));
+  changeInstance @3 (action :InstanceAction, name :Text, address :Text, models :List(Text),
+                     weight :Float64) -> ();
+  # Fails with a description for people when the name or address is bad or unknown.
+  policy @4 () -> (policy :Text, available :List(Text), perNode :List(NodePolicy));
+  setPolicy @5 (policy :Text) -> ();
+  rings @6 () -> (rings :Rings);
+  replication @7 () -> (replication :Replication);
+  rows @8 (kind :Mesh.StreamKind, origin :Mesh.Origin) -> (rows :List(Row));
+  explain @9 (path :Text, body :Data) -> (decision :Decision, hits :List(Estimate));
+  # `body` is the JSON an OpenAI client would post to `path`.
+  decisions @10 (last :UInt32) -> (decisions :List(Decision));
+  setBeacon @11 (value :UInt64) -> (atNs :UInt64);
+  # Writes a number into this node's load stream as a request would write its load, for measuring.
+  beacons @12 () -> (seen :List(BeaconSeen));
+  metrics @13 () -> (text :Text);
+  drain @14 () -> ();        # as SIGTERM
+
+  struct NodePolicy {
+    name @0 :Text;
+    policy @1 :Text;
+  }
+}

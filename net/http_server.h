@@ -1,0 +1,115 @@
+// HttpServer: a strict HTTP/1.1 listener; hands each complete request to a handler as an Exchange.
+//
+// What is ambiguous is refused with 400 and the connection closed: bare LF, folded headers, spaces
+// around names, both or repeated framing fields, no or two Hosts. Bodies are read whole, within limits
+// of bytes per body and of bytes and requests held by the server; beyond them 413 or 503 with
+// Retry-After. A client that goes away is noticed while its answer is being made.
+//
+// Invariant: each accepted request gets exactly one answer or a closed connection; held bytes and
+// requests return to zero when all exchanges are gone.
+// Threads: listen/close/stats from any thread; an Exchange lives on the IoThread of its connection.
+// Source: RFC 9112 with the strict option each time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "net/error.h"
+#include "net/http_client.h"
+#include "net/http_message.h"
+#include "net/io_threads.h"
+
+namespace dualmesh::net {
+
+struct ServerLimits {
+  std::size_t head_bytes = 32 * 1024;
+  std::size_t header_fields = 100;
+  std::size_t body_bytes = 32 * 1024 * 1024;       // one body
+  std::size_t held_body_bytes = 512 * 1024 * 1024;  // all bodies being received or held
+  std::size_t held_requests = 16 * 1024;
+  std::size_t connections = 16 * 1024;
+  std::chrono::milliseconds head_timeout{15'000};   // first byte -> head complete
+  std::chrono::milliseconds body_timeout{60'000};   // between reads of a body
+  std::chrono::milliseconds idle_timeout{120'000};  // kept alive without a request
+  std::chrono::milliseconds write_timeout{60'000};  // a client that does not read
+  std::chrono::seconds max_connection_age{0};       // answers then carry Connection: close; 0 = never
+};
+
+struct ServerStats {
+  std::uint64_t accepted = 0;          // connections since start
+  std::uint64_t open_connections = 0;
+  std::uint64_t requests = 0;
+  std::uint64_t refused_malformed = 0;
+  std::uint64_t refused_too_large = 0;
+  std::uint64_t refused_overload = 0;
+  std::uint64_t held_requests = 0;
+  std::uint64_t held_body_bytes = 0;
+};
+
+// How a relay ended. Only with `not_started` has the client seen nothing, so only then may the caller
+// relay elsewhere or respond.
+struct RelayResult {
+  enum class End { complete, client_gone, not_started, broken } end = End::complete;
+  ClientError error = ClientError::none;
+  int status = 0;
+  std::uint64_t body_bytes = 0;
+};
+
+struct RelayHandler {
+  // The head from upstream, before it is passed on: add or remove fields here. Return false to refuse
+  // it (a 5xx worth a retry elsewhere): the relay then ends with not_started.
+  std::function<bool(HttpResponse& head)> on_head;
+  std::function<void(std::string_view piece)> on_body;  // as passed on; for usage and first token
+  std::function<void(const RelayResult&)> on_done;
+};
+
+// One request and its answer. Held by shared_ptr; answer it exactly once, by respond, by a stream, or
+// by a relay that starts.
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+
+  virtual const HttpRequest& request() const = 0;
+  virtual IoThread& thread() = 0;
+  virtual bool answered() const = 0;
+  // Called once if the client goes away before the answer is complete.
+  virtual void on_gone(std::function<void()> gone) = 0;
+
+  virtual void respond(HttpResponse response) = 0;
+
+  // A streamed answer of our own (chunked unless Content-Length is set).
+  virtual void begin(int status, Headers headers) = 0;
+  virtual void write(std::string_view piece) = 0;  // buffered; see buffered_bytes
+  virtual void end() = 0;
+  virtual void abort() = 0;  // close without completing: the client sees a broken body
+  virtual std::size_t buffered_bytes() const = 0;
+
+  // Sends `upstream_request` to `destination` through `client` and passes the answer on piece by
+  // piece, with back-pressure both ways; a client that goes away cancels upstream at once.
+  virtual void relay(HttpClient& client, const std::string& destination,
+                     const HttpRequest& upstream_request, const ClientTimeouts& timeouts,
+                     RelayHandler handler) = 0;
+};
+
+class HttpServer {
+ public:
+  using Handler = std::function<void(std::shared_ptr<Exchange>)>;
+
+  HttpServer(IoThreads& threads, ServerLimits limits, Handler handler);
+  ~HttpServer();
+
+  // Opens the listener on every I/O thread (SO_REUSEPORT). Port 0 picks one: see port().
+  Result<std::uint16_t> listen(const std::string& address, std::uint16_t port);
+  void close_listener();  // no new connections; open ones go on, answers carry Connection: close
+  ServerStats stats() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace dualmesh::net

@@ -1,0 +1,83 @@
+// The two sides of the border between a node's request path and its mesh, without kj in sight.
+//
+// MeshHost is what the mesh asks of the node: its own changes, taken on each flush, and a place for
+// what the mesh has learned. AdminHost answers the administrators' questions that only the request
+// path can answer. Both are implemented by node/router and by tests.
+//
+// Threads: called on the mesh thread. Implementations lock what they share with the I/O threads and
+// return quickly: nothing here may wait for a network or another thread's work.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "net/error.h"
+#include "policies/scheduler.h"
+
+namespace dualmesh::node {
+
+struct LocalPlacement {
+  policies::Slot slot = policies::kNoSlot;
+  std::vector<policies::BlockKey> blocks;
+};
+
+// A node's own news since the last flush; absolute values, so that only the newest matters.
+struct LocalChanges {
+  std::vector<std::pair<policies::Slot, policies::Load>> loads;
+  std::vector<std::pair<policies::Slot, bool>> health;
+  std::vector<LocalPlacement> placements;
+  std::vector<policies::DepthProposal> depth;
+};
+
+class MeshHost {
+ public:
+  virtual ~MeshHost() = default;
+
+  virtual void take_local_changes(LocalChanges& out) = 0;
+  // The scheduler must have read the view when this returns: propagation is measured up to here.
+  virtual void view_changed(std::shared_ptr<const policies::FleetView> view) = 0;
+  // Blocks that other nodes placed at `slot`.
+  virtual void placements_learned(policies::Slot slot,
+                                  std::span<const policies::BlockKey> blocks) = 0;
+  // Joined and synchronised (or alone by configuration), or not (any more) and why.
+  virtual void readiness_changed(bool ready, const std::string& why_not) = 0;
+};
+
+struct InstanceFacts {  // what only the request path knows of an instance
+  bool healthy = true;
+  std::string unhealthy_reason;
+  std::uint64_t resident_blocks = 0;
+};
+
+struct HostStatus {
+  std::uint64_t held_body_bytes = 0;
+  std::uint64_t open_connections = 0;
+  bool draining = false;
+  std::vector<std::string> panicking_models;
+};
+
+struct Explanation {
+  policies::DecisionRecord decision;
+  std::vector<std::pair<policies::Slot, std::uint32_t>> hit_tokens;  // every instance of the model
+};
+
+class AdminHost {
+ public:
+  virtual ~AdminHost() = default;
+
+  virtual HostStatus status() = 0;
+  virtual policies::SchedulerTotals totals() = 0;
+  virtual std::vector<policies::QueueSnapshot> queues() = 0;
+  virtual InstanceFacts facts(policies::Slot slot) = 0;
+  virtual std::vector<policies::DecisionRecord> decisions(std::size_t last) = 0;
+  virtual net::Result<Explanation> explain(const std::string& path, std::string_view body) = 0;
+  virtual std::string metrics() = 0;  // Prometheus text of the request path; the mesh adds its own
+  virtual void drain() = 0;
+  virtual policies::Time now() = 0;  // the clock of DecisionRecord::at
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,71 @@
+// FleetView: everything a node's scheduler knows from outside itself, as one immutable value.
+//
+// Built by the mesh side from replicated state and swapped in whole. It holds *others'* load only: a
+// node's own load is live inside its scheduler, so nothing is counted twice. Rings are a pure function
+// of replicated state; health is local to the scheduler and never in here.
+//
+// Threads: immutable after publication; share by shared_ptr<const FleetView>.
+// Source: Envoy's thread-aware load balancers (main thread builds, workers only read).
+#pragma once
+
+#include <boost/container/flat_map.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "policies/load.h"
+#include "policies/ring.h"
+#include "policies/time.h"
+
+namespace dualmesh::policies {
+
+enum class Lifecycle : std::uint8_t { active, draining, removed };
+
+struct InstanceView {
+  InstanceId id = 0;
+  Slot slot = kNoSlot;
+  std::string name;
+  std::string address;  // host:port of its OpenAI API
+  double weight = 1.0;
+  Lifecycle lifecycle = Lifecycle::removed;
+  std::vector<std::string> models;
+  Load others;                        // sum over the other live nodes
+  std::uint32_t others_queueing = 0;  // how many other nodes queue for it
+  double prefill_s_per_token = 0.0;   // fixed by configuration; 0 = learn
+};
+
+struct ModelView {
+  std::string name;
+  std::vector<Slot> active;  // by name; the ring members
+  std::vector<Slot> serving;  // active and draining
+  Ring ring_a;
+  Ring ring_b;
+  std::uint64_t ring_digest = 0;
+};
+
+// Prefix keys whose traffic is hot enough to be hashed one block deeper (policies/depth_table.h).
+struct DepthMarks {
+  boost::unordered_flat_map<BlockKey, std::uint32_t> deeper;  // key of d blocks -> depth to go to
+  std::uint64_t digest = 0;  // order-independent over the marks
+};
+
+struct RoutingSettings {
+  std::string policy = "dualmap";
+  double slo_ttft_s = 5.0;
+
+  bool operator==(const RoutingSettings&) const = default;
+};
+
+struct FleetView {
+  std::uint64_t generation = 0;
+  std::vector<InstanceView> instances;  // by slot; slots never seen have kNoSlot
+  boost::container::flat_map<std::string, ModelView> models;
+  std::shared_ptr<const DepthMarks> depth;  // marks shared by the mesh; null when alone
+  RoutingSettings settings;
+  std::uint64_t ring_digest = 0;       // over all models
+  bool rings_agree = true;             // every live node last reported this ring digest
+  std::uint32_t live_nodes = 1;        // this one included
+};
+
+}  // namespace dualmesh::policies

@@ -1,0 +1,38 @@
+// Load of one instance as seen by one router node: absolute gauges, never increments, so that losing
+// or repeating a report heals with the next one.
+//
+// Shared through the mesh: all of it, one row per (instance, node).
+#pragma once
+
+#include <cstdint>
+
+namespace dualmesh::policies {
+
+struct Load {
+  std::uint32_t queued_requests = 0;        // waiting in this node's queue for the instance
+  std::uint32_t prefilling_requests = 0;    // dispatched, no first token yet
+  std::uint32_t decoding_requests = 0;      // after the first token
+  std::uint64_t queued_tokens = 0;          // uncached prefill tokens of the queued ones
+  std::uint64_t prefilling_tokens = 0;      // uncached prefill tokens of the prefilling ones
+  std::uint64_t decoding_tokens = 0;        // context tokens (prompt) of the decoding ones
+  std::uint32_t head_wait_ms = 0;           // how long the head of the queue had waited when reported
+
+  std::uint32_t requests() const {
+    return queued_requests + prefilling_requests + decoding_requests;
+  }
+  std::uint64_t pending_tokens() const { return queued_tokens + prefilling_tokens; }
+
+  Load& operator+=(const Load& other) {
+    queued_requests += other.queued_requests;
+    prefilling_requests += other.prefilling_requests;
+    decoding_requests += other.decoding_requests;
+    queued_tokens += other.queued_tokens;
+    prefilling_tokens += other.prefilling_tokens;
+    decoding_tokens += other.decoding_tokens;
+    if (other.head_wait_ms > head_wait_ms) head_wait_ms = other.head_wait_ms;
+    return *this;
+  }
+  bool operator==(const Load&) const = default;
+};
+
+}  // namespace dualmesh::policies

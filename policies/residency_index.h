@@ -1,0 +1,51 @@
+// ResidencyIndex: which instance probably holds which prefix blocks.
+//
+// Predicted residency: a block is expected at an instance once a request with it was placed there, by
+// this node or, through the mesh, by another. Each placement is bounded twice: it expires
+// `time_to_live` after its last touch, and an instance keeps at most `capacity_blocks`, least recently
+// touched first out, as the engine's own cache would.
+//
+// Invariant: holds(slot, block) implies a touch of (slot, block) within time_to_live, among the last
+// capacity_blocks distinct touches of that slot.
+// Shared by the mesh: the placements (crdt/window_feed.h); the index itself is local.
+// Cost: touch O(1) amortised; longest_prefix O(blocks matched x holders); 40 bytes a placement.
+// Threads: none; its owner locks.
+// Source: approximate prefix index of DualMap's code and of llm-d's EPP, made per instance.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "policies/ring.h"
+#include "policies/time.h"
+
+namespace dualmesh::policies {
+
+class ResidencyIndex {
+ public:
+  struct Limits {
+    std::uint32_t capacity_blocks = 4096;  // per instance
+    Duration time_to_live = std::chrono::minutes(10);
+  };
+
+  explicit ResidencyIndex(Limits limits);
+  ~ResidencyIndex();
+
+  void touch(Slot slot, std::span<const BlockKey> blocks, Time now);
+  void forget(Slot slot);                  // the instance restarted or left
+  void expire(Time now, std::size_t at_most);  // bounded work per call
+
+  // hits[slot] = number of leading blocks of `blocks` held at that slot; sized to the highest slot.
+  void longest_prefix(std::span<const BlockKey> blocks, std::vector<std::uint32_t>& hits) const;
+
+  std::size_t size() const;
+  std::size_t size(Slot slot) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dualmesh::policies
