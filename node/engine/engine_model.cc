@@ -1,0 +1,148 @@
+#include "node/engine/engine_model.h"
+
+#include <algorithm>
+
+#include "net/error.h"
+
+namespace dualmesh::node {
+
+using policies::Time;
+
+EngineModel::EngineModel(const EngineParameters& parameters)
+    : parameters_(parameters), cache_(parameters.cache_tokens / parameters.block_tokens) {
+  DUALMESH_CHECK(parameters.token_budget > 0 && parameters.max_running > 0, "empty iterations");
+}
+
+std::size_t EngineModel::blocks_needed(const EngineRequest& request) const {
+  const std::uint64_t tokens = std::uint64_t{request.prompt_tokens} + request.output_tokens;
+  return (tokens + parameters_.block_tokens - 1) / parameters_.block_tokens;
+}
+
+bool EngineModel::enqueue(EngineRequest request) {
+  DUALMESH_CHECK(request.prompt_tokens > 0, "request {} has no prompt", request.id);
+  DUALMESH_CHECK(request.blocks.size() <= request.prompt_tokens / parameters_.block_tokens,
+                 "{} blocks for {} tokens", request.blocks.size(), request.prompt_tokens);
+  if (blocks_needed(request) > cache_.capacity()) return false;
+  waiting_.push_back(std::move(request));
+  return true;
+}
+
+bool EngineModel::cancel(RequestId id) {
+  auto queued = std::find_if(waiting_.begin(), waiting_.end(),
+                             [id](const EngineRequest& request) { return request.id == id; });
+  if (queued != waiting_.end()) {
+    waiting_.erase(queued);
+    ++counters_.cancelled;
+    return true;
+  }
+  auto active = std::find_if(running_.begin(), running_.end(),
+                             [id](const Sequence& sequence) { return sequence.request.id == id; });
+  if (active == running_.end()) return false;
+  release(*active);
+  running_.erase(active);
+  ++counters_.cancelled;
+  return true;
+}
+
+bool EngineModel::admit(EngineRequest& request) {
+  // The last token is always computed, so the block that holds it is never a hit.
+  const std::size_t usable = std::min<std::size_t>(
+      request.blocks.size(), (request.prompt_tokens - 1) / parameters_.block_tokens);
+  const std::span<const policies::BlockKey> keys(request.blocks.data(), usable);
+  const std::size_t hits = cache_.match(keys);
+  const std::size_t more = blocks_needed(request) - hits;
+  if (!cache_.acquire(keys.first(hits), more)) return false;
+  Sequence sequence;
+  sequence.cached = static_cast<std::uint32_t>(hits) * parameters_.block_tokens;
+  sequence.computed = sequence.cached;
+  sequence.shared = hits;
+  sequence.private_blocks = more;
+  ++counters_.admitted;
+  counters_.prompt_tokens += request.prompt_tokens;
+  counters_.cached_tokens += sequence.cached;
+  sequence.request = std::move(request);
+  running_.push_back(std::move(sequence));
+  return true;
+}
+
+std::uint32_t EngineModel::plan_prefill(Sequence& sequence, std::uint32_t budget) {
+  const EngineRequest& request = sequence.request;
+  sequence.planned = std::min(budget, request.prompt_tokens - sequence.computed);
+  sequence.computed += sequence.planned;
+  const std::size_t whole = sequence.computed / parameters_.block_tokens;
+  for (; sequence.shared < std::min(whole, request.blocks.size()); ++sequence.shared) {
+    cache_.publish(request.blocks[sequence.shared]);
+    --sequence.private_blocks;
+  }
+  return sequence.planned;
+}
+
+std::optional<Iteration> EngineModel::start_iteration(Time now) {
+  DUALMESH_CHECK(!current_, "an iteration is running");
+  if (running_.empty() && waiting_.empty()) return std::nullopt;
+  Iteration iteration;
+  iteration.start = now;
+  std::uint32_t budget = parameters_.token_budget;
+  for (Sequence& sequence : running_) {
+    sequence.decoding = sequence.computed == sequence.request.prompt_tokens;
+    if (!sequence.decoding) continue;
+    ++iteration.decoding;
+    if (budget > 0) --budget;
+  }
+  for (Sequence& sequence : running_) {
+    if (!sequence.decoding) budget -= plan_prefill(sequence, budget);
+  }
+  while (budget > 0 && !waiting_.empty() && running_.size() < parameters_.max_running) {
+    if (!admit(waiting_.front())) break;
+    waiting_.pop_front();
+    budget -= plan_prefill(running_.back(), budget);
+  }
+  for (const Sequence& sequence : running_) iteration.prefill_tokens += sequence.planned;
+  iteration.end = now +
+                  std::max(parameters_.min_iteration,
+                           parameters_.prefill_per_token * iteration.prefill_tokens) +
+                  parameters_.decode_per_sequence * iteration.decoding;
+  ++counters_.iterations;
+  counters_.prefill_tokens_computed += iteration.prefill_tokens;
+  counters_.busy += iteration.end - iteration.start;
+  current_ = iteration;
+  return iteration;
+}
+
+void EngineModel::finish_iteration(std::vector<Emission>& out) {
+  DUALMESH_CHECK(current_, "no iteration is running");
+  current_.reset();
+  std::size_t kept = 0;
+  for (Sequence& sequence : running_) {
+    const EngineRequest& request = sequence.request;
+    // A prefill that did not get budget, or not its end, emits nothing yet.
+    const bool prefilled = sequence.planned > 0 && sequence.computed == request.prompt_tokens;
+    sequence.planned = 0;
+    bool finished = false;
+    if (prefilled || sequence.decoding) {
+      Emission emission{.id = request.id, .cached_tokens = sequence.cached};
+      if (request.output_tokens > 0) {
+        emission.emitted = true;
+        emission.token = sequence.emitted++;
+        ++counters_.generated_tokens;
+      }
+      finished = emission.finished = sequence.emitted == request.output_tokens;
+      out.push_back(emission);
+    }
+    if (finished) {
+      ++counters_.finished;
+      release(sequence);
+    } else {
+      if (&running_[kept] != &sequence) running_[kept] = std::move(sequence);
+      ++kept;
+    }
+  }
+  running_.resize(kept);
+}
+
+void EngineModel::release(const Sequence& sequence) {
+  cache_.release(std::span(sequence.request.blocks).first(sequence.shared),
+                 sequence.private_blocks);
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,124 @@
+// EngineModel: when an inference instance computes what, in virtual time.
+//
+// Iterations with continuous batching and chunked prefill. An iteration gives each sequence that is
+// past its prefill one token of the budget; what is left of the budget goes to unfinished prefills,
+// then to waiting requests, first come first served. Its length is
+//   max(min_iteration, prefill tokens x prefill_per_token) + decoding sequences x
+//   decode_per_sequence
+// At its end each decoding sequence emits a token, and a sequence whose prefill it finished its
+// first. A request is admitted when its KV blocks, prompt and output, fit beside those in use; else
+// it waits and everything behind it with it: so nothing is ever preempted. Whole leading prompt
+// blocks found in the cache are not computed again, except that the last token always is. Prompt
+// blocks can be hit from the moment their computation is planned; blocks of generated text are not
+// cached.
+//
+// Invariant: blocks in use are those of the running sequences; queued = waiting + running.
+// Threads: none; time is an argument, so simulators and servers share the class.
+// Source: the batching of vLLM's V1 scheduler; timing constants as measured for DualMap (7B).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "node/engine/prefix_cache.h"
+#include "policies/time.h"
+
+namespace dualmesh::node {
+
+struct EngineParameters {
+  policies::Duration min_iteration = std::chrono::milliseconds(25);
+  policies::Duration prefill_per_token = std::chrono::microseconds(160);
+  policies::Duration decode_per_sequence = std::chrono::microseconds(300);
+  std::uint32_t token_budget = 8192;
+  std::uint32_t max_running = 1024;
+  std::uint32_t block_tokens = 16;
+  std::uint64_t cache_tokens = 1'198'080;
+};
+
+using RequestId = std::uint64_t;
+
+struct EngineRequest {
+  RequestId id = 0;  // unique among those in the model
+  std::uint32_t prompt_tokens = 1;
+  std::uint32_t output_tokens = 1;         // 0: prefill only (embeddings)
+  std::vector<policies::BlockKey> blocks;  // one per whole prompt block
+};
+
+// What one iteration did for one request.
+struct Emission {
+  RequestId id = 0;
+  std::uint32_t token = 0;  // number of the token that was emitted, from 0
+  bool emitted = false;     // false for prefill-only requests
+  bool finished = false;
+  std::uint32_t cached_tokens = 0;  // of the prompt
+};
+
+struct Iteration {
+  policies::Time start{};
+  policies::Time end{};
+  std::uint32_t prefill_tokens = 0;
+  std::uint32_t decoding = 0;
+};
+
+struct EngineCounters {
+  std::uint64_t iterations = 0;
+  std::uint64_t admitted = 0;
+  std::uint64_t finished = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t prompt_tokens = 0;  // of admitted requests
+  std::uint64_t cached_tokens = 0;  // of them found in the cache
+  std::uint64_t prefill_tokens_computed = 0;
+  std::uint64_t generated_tokens = 0;
+  policies::Duration busy{};  // sum of iteration lengths
+};
+
+class EngineModel {
+ public:
+  explicit EngineModel(const EngineParameters& parameters);
+
+  // False when the request could not fit an empty instance; it is then not taken.
+  bool enqueue(EngineRequest request);
+  // Takes the request out at once, waiting or running; its computed prompt blocks stay in the
+  // cache.
+  bool cancel(RequestId id);
+
+  // Plans the next iteration from `now`; nullopt when there is nothing to do. Must not be called
+  // while one is running.
+  std::optional<Iteration> start_iteration(policies::Time now);
+  // Ends the running iteration and appends what it produced.
+  void finish_iteration(std::vector<Emission>& out);
+
+  bool iterating() const { return current_.has_value(); }
+  std::size_t waiting() const { return waiting_.size(); }
+  std::size_t running() const { return running_.size(); }
+  const PrefixCache& cache() const { return cache_; }
+  const EngineCounters& counters() const { return counters_; }
+  const EngineParameters& parameters() const { return parameters_; }
+
+ private:
+  struct Sequence {
+    EngineRequest request;
+    std::uint32_t cached = 0;    // prompt tokens found in the cache
+    std::uint32_t computed = 0;  // prompt tokens in KV, cached ones included
+    std::uint32_t emitted = 0;
+    std::uint32_t planned = 0;  // prefill tokens of the running iteration
+    bool decoding = false;      // in the running iteration
+    std::size_t shared = 0;     // leading blocks held in the cache under their key
+    std::size_t private_blocks = 0;
+  };
+  std::size_t blocks_needed(const EngineRequest& request) const;
+  bool admit(EngineRequest& request);
+  std::uint32_t plan_prefill(Sequence& sequence, std::uint32_t budget);
+  void release(const Sequence& sequence);
+
+  EngineParameters parameters_;
+  PrefixCache cache_;
+  std::deque<EngineRequest> waiting_;
+  std::vector<Sequence> running_;  // in the order of admission
+  std::optional<Iteration> current_;
+  EngineCounters counters_;
+};
+
+}  // namespace dualmesh::node
