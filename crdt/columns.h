@@ -23,9 +23,21 @@ class Columns {
   };
 
   // The column of `origin`, created or reset when its epoch is new; nullptr when the epoch is stale.
-  FeedType* open(Origin origin);
-  const Column* find(NodeId node) const;
-  void drop(NodeId node);
+  // Good until the next call of open or drop.
+  FeedType* open(Origin origin) {
+    auto column = columns_.try_emplace(origin.node, Column{origin.epoch, FeedType{}}).first;
+    Column& held = column->second;
+    if (origin.epoch < held.epoch) return nullptr;
+    if (origin.epoch > held.epoch) held = Column{origin.epoch, FeedType{}};
+    return &held.feed;
+  }
+
+  const Column* find(NodeId node) const {
+    auto column = columns_.find(node);
+    return column == columns_.end() ? nullptr : &column->second;
+  }
+
+  void drop(NodeId node) { columns_.erase(node); }
 
   const boost::container::flat_map<NodeId, Column>& all() const { return columns_; }
 

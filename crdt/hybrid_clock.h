@@ -25,12 +25,17 @@ struct Stamp {
   auto operator<=>(const Stamp&) const = default;
 };
 
+inline void hash_field(EntryHasher& hasher, Stamp stamp) {
+  hasher.add(stamp.time).add(stamp.writer.value);
+}
+
 class HybridClock {
  public:
   static constexpr std::uint64_t kMaxAheadMs = 60'000;
 
   explicit HybridClock(NodeId self) : self_(self) {}
 
+  // The next stamp. More than 65,536 in one millisecond borrow from the following ones.
   Stamp now(std::uint64_t wall_ms);
   // False when the stamp is too far ahead of `wall_ms`; the clock is then unchanged.
   bool observe(Stamp stamp, std::uint64_t wall_ms);

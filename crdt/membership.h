@@ -4,8 +4,9 @@
 // one (epoch, refutations) a status only worsens; the accused answers by raising `refutations`, which
 // overrides every accusation made before, and keeps its epoch (a new epoch would discard its feeds).
 //
-// Invariant: join is the maximum of that total order; contact data travel with (epoch, refutations)
-// and are written by the node itself only.
+// Invariant: join is the maximum of that order. Contact data travel with (epoch, refutations) and are
+// written by the node itself only; should two records differ in nothing else (one name used twice, a
+// faulty peer), the greater strings win, so that the mesh agrees even then.
 // Threads: none; values.
 // Source: Das, Gupta, Motivala 2002 (SWIM) section 4.2; incarnation numbers as in memberlist.
 #pragma once
@@ -36,7 +37,7 @@ struct Member {
 
 void hash_entry(EntryHasher& hasher, NodeId key, const Member& member);
 
-// SplitMix of the configured node name: the stable identity of a node.
+// XXH3 of the configured node name: the stable identity of a node.
 NodeId node_id_of(std::string_view name);
 
 }  // namespace dualmesh::crdt

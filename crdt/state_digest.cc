@@ -1,0 +1,24 @@
+#include "crdt/state_digest.h"
+
+#include <xxhash.h>
+
+#include <bit>
+
+namespace dualmesh::crdt {
+
+EntryHasher& EntryHasher::add(std::uint64_t value) {
+  state_ = XXH3_64bits_withSeed(&value, sizeof(value), state_);
+  return *this;
+}
+
+EntryHasher& EntryHasher::add(double value) {
+  return add(std::bit_cast<std::uint64_t>(value == 0.0 ? 0.0 : value));
+}
+
+EntryHasher& EntryHasher::add(std::span<const char> bytes) {
+  add(static_cast<std::uint64_t>(bytes.size()));
+  state_ = XXH3_64bits_withSeed(bytes.data(), bytes.size(), state_);
+  return *this;
+}
+
+}  // namespace dualmesh::crdt

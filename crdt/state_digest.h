@@ -2,8 +2,14 @@
 // in which they were reached.
 //
 // A digest is (count, wrapping sum of per-entry hashes). Adding or removing one entry is O(1), so a
-// replicated type keeps its digest up to date with every change. `BucketSums` splits the same sum
-// by key into 256 buckets, so that two replicas that differ can find the differing keys.
+// replicated type keeps its digest up to date with every change.
+//
+// How an entry is hashed: the replicated types call `hash_entry(hasher, key, value)`. The one below
+// hashes key and value with `hash_field`, which knows numbers, enums, strings, pairs, Number<Tag> and,
+// from their own headers, stamps and registers. A type of your own needs either
+//   void hash_field(EntryHasher&, const Mine&)                  // usable as key, value, pair half, or
+//   void hash_entry(EntryHasher&, KeyType, const Mine&)         // for this key only
+// in its own namespace or in this one: both are found by argument-dependent lookup.
 //
 // Invariant: digest(A) == digest(B) exactly when A == B, up to 64-bit hash collisions.
 // Threads: none; owned by its state.
@@ -11,21 +17,31 @@
 // cryptographic hash: it finds faults, it does not resist forgers.
 #pragma once
 
-#include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "crdt/identity.h"
 
 namespace dualmesh::crdt {
 
-// Serialises the fields of one entry for hashing. Fields are length-prefixed, so ("a","bc") and
-// ("ab","c") differ.
+// Hashes the fields of one entry one after another, each under the hash of those before it. Bytes
+// count with their length, so ("a","bc") and ("ab","c") differ.
 class EntryHasher {
  public:
   EntryHasher& add(std::uint64_t value);
-  EntryHasher& add(double value);
+  EntryHasher& add(double value);  // 0.0 and -0.0 are equal and hash equally
   EntryHasher& add(std::span<const char> bytes);
-  std::uint64_t finish() const;
+  template <class T>
+    requires(std::integral<T> || std::is_enum_v<T>)
+  EntryHasher& add(T value) {
+    return add(static_cast<std::uint64_t>(value));
+  }
+  std::uint64_t finish() const { return state_; }
 
  private:
   std::uint64_t state_ = 0x9e3779b97f4a7c15ULL;
@@ -39,5 +55,36 @@ struct StateDigest {
   void remove(std::uint64_t entry_hash) { --count, sum -= entry_hash; }
   bool operator==(const StateDigest&) const = default;
 };
+
+template <class T>
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+void hash_field(EntryHasher& hasher, T value) {
+  if constexpr (std::floating_point<T>) {
+    hasher.add(static_cast<double>(value));
+  } else {
+    hasher.add(value);
+  }
+}
+
+inline void hash_field(EntryHasher& hasher, std::string_view text) {
+  hasher.add(std::span<const char>(text));
+}
+
+template <class Tag>
+void hash_field(EntryHasher& hasher, Number<Tag> number) {
+  hasher.add(number.value);
+}
+
+template <class First, class Second>
+void hash_field(EntryHasher& hasher, const std::pair<First, Second>& pair) {
+  hash_field(hasher, pair.first);
+  hash_field(hasher, pair.second);
+}
+
+template <class Key, class Value>
+void hash_entry(EntryHasher& hasher, const Key& key, const Value& value) {
+  hash_field(hasher, key);
+  hash_field(hasher, value);
+}
 
 }  // namespace dualmesh::crdt

@@ -8,20 +8,27 @@
 // state.
 // Merge: per key the lattice join. A received delta reports what grew, so that it is passed on only
 // if it was news: gossip ends by itself, and nodes that cannot reach each other hear through a third.
-// Cost: join O(log n); delta O(changed keys); memory one entry per key. Entries are never dropped by
-// a merge; `forget_if` is for state that every replica drops by the same rule (old time buckets,
-// members long dead).
+// Cost: join O(log n); delta O(log n) and a step per growth, at most 2 n; memory one entry per key.
+// Entries are never dropped by a merge; `forget_if` is for state that every replica drops by the same
+// rule (old time buckets, members long dead). Until the last one has dropped an entry it may come
+// back from there.
 // Threads: none; owned by one thread.
 // Source: delta-state CRDTs, Almeida, Shoker, Baquero 2018 (arXiv 1603.01529), delta intervals.
 //
 // Lattice is a regular type with `bool join(const Lattice&)`, true when it grew, and
-// `hash_entry(EntryHasher&, key, lattice)` by argument-dependent lookup.
+// `hash_entry(EntryHasher&, key, lattice)` by argument-dependent lookup (crdt/state_digest.h). Key is
+// ordered by <.
 #pragma once
 
+#include <algorithm>
+#include <boost/assert.hpp>
+#include <boost/container/map.hpp>
 #include <cstddef>
 #include <vector>
 
-#include "crdt/feed.h"
+#include "crdt/identity.h"
+#include "crdt/state_digest.h"
+#include "crdt/version_log.h"
 
 namespace dualmesh::crdt {
 
@@ -35,22 +42,121 @@ class Table {
   struct Delta {
     Version from_excluded;  // in the sender's versions
     Version to;
-    std::vector<Entry> entries;
+    std::vector<Entry> entries;  // in the order of their last growth at the sender
   };
 
-  bool join(const Key& key, const Lattice& value);  // true when it grew
-  const Lattice* find(const Key& key) const;
+  // True when it grew; a key that was not held counts as growth whatever the value.
+  bool join(const Key& key, const Lattice& value) { return grow(key, value) != nullptr; }
+  const Lattice* find(const Key& key) const;  // good until the key is forgotten
   template <class Visit>  // visit(key, lattice), in key order
   void for_each(Visit&& visit) const;
-  std::size_t size() const;
-  Version version() const;  // local
-  StateDigest digest() const;
+  std::size_t size() const { return held_.size(); }
+  Version version() const { return version_; }  // local
+  StateDigest digest() const { return digest_; }  // of key and value
+  // At most `max_entries` (> 0) entries that grew after `from`.
   Delta delta_since(Version from, std::size_t max_entries) const;
-  // Joins every entry; calls on_grown(key, value) for each that grew.
+  // Joins every entry; calls on_grown(key, value) with the joined value for each that grew.
   template <class OnGrown>
   void apply(const Delta& delta, OnGrown&& on_grown);
   template <class Predicate>  // predicate(key, lattice)
   std::size_t forget_if(Predicate&& predicate);
+
+ private:
+  struct Held {
+    Lattice value;
+    Version version;
+    std::uint64_t hash = 0;  // its share of the digest: most joins bring nothing new
+  };
+  using Record = typename VersionLog<Key>::Record;
+
+  const Held* current(const Record& record) const;  // nullptr: outdated
+  const Lattice* grow(const Key& key, const Lattice& value);  // nullptr: nothing new
+  void trim_log() {
+    log_.trim(held_.size(), [this](const Record& record) { return current(record) != nullptr; });
+  }
+
+  boost::container::map<Key, Held> held_;
+  VersionLog<Key> log_;
+  Version version_;
+  StateDigest digest_;
 };
+
+template <class Key, class Lattice>
+const Lattice* Table<Key, Lattice>::find(const Key& key) const {
+  auto slot = held_.find(key);
+  return slot == held_.end() ? nullptr : &slot->second.value;
+}
+
+template <class Key, class Lattice>
+template <class Visit>
+void Table<Key, Lattice>::for_each(Visit&& visit) const {
+  for (const auto& [key, held] : held_) visit(key, held.value);
+}
+
+template <class Key, class Lattice>
+auto Table<Key, Lattice>::delta_since(Version from, std::size_t max_entries) const -> Delta {
+  BOOST_ASSERT(max_entries > 0);
+  from = std::min(from, version_);
+  Delta delta{from, version_, {}};
+  for (auto record = log_.after(from); record != log_.end(); ++record) {
+    const Held* held = current(*record);
+    if (held == nullptr) continue;
+    if (delta.entries.size() >= max_entries) {
+      delta.to = Version{record->version.value - 1};  // before it, all is sent or outdated
+      break;
+    }
+    delta.entries.push_back(Entry{record->key, held->value});
+  }
+  return delta;
+}
+
+template <class Key, class Lattice>
+template <class OnGrown>
+void Table<Key, Lattice>::apply(const Delta& delta, OnGrown&& on_grown) {
+  for (const Entry& entry : delta.entries) {
+    if (const Lattice* grown = grow(entry.key, entry.value)) on_grown(entry.key, *grown);
+  }
+}
+
+template <class Key, class Lattice>
+template <class Predicate>
+std::size_t Table<Key, Lattice>::forget_if(Predicate&& predicate) {
+  const std::size_t before = held_.size();
+  for (auto slot = held_.begin(); slot != held_.end();) {
+    if (predicate(slot->first, static_cast<const Lattice&>(slot->second.value))) {
+      digest_.remove(slot->second.hash);
+      slot = held_.erase(slot);
+    } else {
+      ++slot;
+    }
+  }
+  trim_log();
+  return before - held_.size();
+}
+
+template <class Key, class Lattice>
+auto Table<Key, Lattice>::current(const Record& record) const -> const Held* {
+  auto slot = held_.find(record.key);
+  return slot != held_.end() && slot->second.version == record.version ? &slot->second : nullptr;
+}
+
+template <class Key, class Lattice>
+const Lattice* Table<Key, Lattice>::grow(const Key& key, const Lattice& value) {
+  auto [slot, added] = held_.try_emplace(key, Held{value, Version{}});
+  Held& held = slot->second;
+  if (!added) {
+    if (!held.value.join(value)) return nullptr;
+    digest_.remove(held.hash);
+  }
+  EntryHasher hasher;
+  hash_entry(hasher, key, held.value);
+  held.hash = hasher.finish();
+  digest_.add(held.hash);
+  version_ = version_.next();
+  held.version = version_;
+  log_.append(version_, key);
+  trim_log();
+  return &held.value;
+}
 
 }  // namespace dualmesh::crdt
