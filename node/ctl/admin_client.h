@@ -1,0 +1,90 @@
+// AdminClient: one node's administrators' interface (net/admin.capnp), asked from a program that
+// waits.
+//
+// A call that fails comes back as net::Error, worded for people: what could not be done and what to
+// try. Several nodes can be asked at once: send all, then wait for each.
+//
+// Invariant: no call outlasts its timeout; a client whose call failed to reach its node is dialled
+// again by making a new one.
+// Threads: one; all clients of a thread share its kj event loop (capnp/ez-rpc.h).
+#pragma once
+
+#include <capnp/ez-rpc.h>
+#include <kj/async-io.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "net/admin.capnp.h"
+#include "net/error.h"
+
+namespace dualmesh::node::ctl {
+
+inline constexpr std::uint16_t kDefaultMeshPort = 7000;
+inline constexpr std::uint32_t kCallTimeoutMs = 3'000;
+
+// Puts a failed call into words: `doing` at `address` did not work, because, and what to try.
+net::Error call_error(const std::string& doing, const std::string& address,
+                      const kj::Exception& exception);
+
+// A call under way; wait() may be called once.
+template <class Results>
+class PendingCall {
+ public:
+  PendingCall(kj::Promise<capnp::Response<Results>> promise, kj::WaitScope& scope,
+              std::string doing, std::string address)
+      : promise_(kj::mv(promise)),
+        scope_(scope),
+        doing_(std::move(doing)),
+        address_(std::move(address)) {}
+
+  net::Result<capnp::Response<Results>> wait() {
+    std::optional<capnp::Response<Results>> response;
+    auto failure = kj::runCatchingExceptions([&] { response.emplace(promise_.wait(scope_)); });
+    KJ_IF_MAYBE (exception, failure) {
+      return call_error(doing_, address_, *exception);
+    }
+    return std::move(*response);
+  }
+
+ private:
+  kj::Promise<capnp::Response<Results>> promise_;
+  kj::WaitScope& scope_;
+  std::string doing_;
+  std::string address_;
+};
+
+class AdminClient {
+ public:
+  explicit AdminClient(const std::string& address);
+
+  const std::string& address() const { return address_; }
+  wire::Admin::Client& admin() { return admin_; }
+
+  // `doing` is what a person would call it: "read the members".
+  template <class Params, class Results>
+  PendingCall<Results> send(capnp::Request<Params, Results> request, std::string doing) {
+    kj::Promise<capnp::Response<Results>> answer = request.send();
+    return PendingCall<Results>(
+        timer().timeoutAfter(kCallTimeoutMs * kj::MILLISECONDS, kj::mv(answer)),
+        rpc_->getWaitScope(), std::move(doing), address_);
+  }
+  template <class Params, class Results>
+  net::Result<capnp::Response<Results>> call(capnp::Request<Params, Results> request,
+                                             std::string doing) {
+    return send(kj::mv(request), std::move(doing)).wait();
+  }
+  void sleep_ms(std::uint32_t milliseconds);
+
+ private:
+  kj::Timer& timer() { return rpc_->getIoProvider().getTimer(); }
+
+  std::string address_;
+  std::unique_ptr<capnp::EzRpcClient> rpc_;
+  wire::Admin::Client admin_;
+};
+
+}  // namespace dualmesh::node::ctl

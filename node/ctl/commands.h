@@ -1,0 +1,51 @@
+// The commands of dualmeshctl, one function each; main.cc reads the command line and calls one.
+//
+// Each prints its answer to standard output, a failure to standard error, and returns the exit
+// status of node/ctl/session.h.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "node/ctl/session.h"
+
+namespace dualmesh::node::ctl {
+
+// commands_mesh.cc
+int run_status(Session& session);
+int run_members(Session& session);
+int run_rings(Session& session);
+int run_policy(Session& session);
+int run_policy_set(Session& session, const std::string& policy);
+int run_metrics(Session& session);
+int run_drain(Session& session);
+
+// commands_instances.cc
+struct InstanceChange {
+  wire::InstanceAction action = wire::InstanceAction::ADD;
+  std::string name;
+  std::string address;
+  std::vector<std::string> models;
+  double weight = 1.0;
+};
+int run_instances(Session& session);
+int run_instance_change(Session& session, const InstanceChange& change);
+
+// commands_convergence.cc
+int run_lag(Session& session);
+int run_wait_converged(Session& session, std::uint32_t timeout_ms);
+
+// commands_diff.cc; nodes by name, or by mesh address
+int run_diff(Session& session, const std::string& a, const std::string& b);
+
+// commands_requests.cc
+struct ExplainQuery {
+  std::string prompt_file;
+  std::string model;
+  std::string path;
+};
+int run_explain(Session& session, const ExplainQuery& query);
+int run_decisions(Session& session, std::uint32_t last);
+
+}  // namespace dualmesh::node::ctl

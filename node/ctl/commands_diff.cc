@@ -1,0 +1,221 @@
+// diff A B: which streams two nodes hold differently, and exactly which rows.
+#include <spdlog/fmt/fmt.h>
+
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "net/mesh.capnp.h"
+#include "node/ctl/commands.h"
+#include "node/ctl/json.h"
+#include "node/ctl/tables.h"
+
+namespace dualmesh::node::ctl {
+namespace {
+
+constexpr std::size_t kRowsShown = 20;  // per stream, for people; --json has all
+
+struct RowValue {
+  std::uint64_t version = 0;
+  std::string value;
+};
+using Rows = std::map<std::string, RowValue>;
+
+struct RowDifference {
+  std::string key;
+  std::optional<RowValue> a;
+  std::optional<RowValue> b;
+
+  const char* what() const { return !b ? "only in A" : !a ? "only in B" : "different"; }
+};
+
+struct StreamDifference {
+  std::string label;
+  Position a;
+  Position b;
+  std::vector<RowDifference> rows;
+};
+
+net::Result<LiveNode> find_node(Session& session, const std::string& name) {
+  auto nodes = session.live_nodes();
+  if (!nodes) return nodes.error();
+  std::vector<std::string> names;
+  for (const LiveNode& node : *nodes) {
+    if (node.name == name || node.mesh_address == name) return node;
+    names.push_back(node.name);
+  }
+  if (name.find(':') != std::string::npos) {
+    return LiveNode{.name = name, .node = 0, .epoch = 0, .mesh_address = name};
+  }
+  return net::Error{fmt::format("no live node is called {}; there are: {}", name, joined(names))};
+}
+
+net::Result<Rows> fetch_rows(AdminClient& node, const StreamId& id) {
+  auto request = node.admin().rowsRequest();
+  request.setKind(static_cast<wire::StreamKind>(id.kind));
+  request.initOrigin().setNode(id.node);
+  request.getOrigin().setEpoch(id.epoch);
+  auto answer = node.call(kj::mv(request), "read the rows of " + kind_name(id.kind));
+  if (!answer) return answer.error();
+  Rows rows;
+  for (auto row : answer->getRows()) {
+    rows[row.getKey().cStr()] = RowValue{row.getVersion(), row.getValue().cStr()};
+  }
+  return rows;
+}
+
+// Versions of a table mean something to their holder only, so values alone are compared there.
+bool equal(const RowValue& a, const RowValue& b, bool table) {
+  return a.value == b.value && (table || a.version == b.version);
+}
+
+std::vector<RowDifference> row_differences(const Rows& a, const Rows& b, bool table) {
+  std::vector<RowDifference> result;
+  for (const auto& [key, value] : a) {
+    const auto other = b.find(key);
+    if (other == b.end()) {
+      result.push_back({key, value, std::nullopt});
+    } else if (!equal(value, other->second, table)) {
+      result.push_back({key, value, other->second});
+    }
+  }
+  for (const auto& [key, value] : b) {
+    if (!a.contains(key)) result.push_back({key, std::nullopt, value});
+  }
+  return result;
+}
+
+std::map<StreamId, std::pair<Position, Position>> differing_positions(const NodeReport& a,
+                                                                      const NodeReport& b) {
+  std::map<StreamId, std::pair<Position, Position>> both;
+  for (const auto& [id, position] : a.positions) both[id].first = position;
+  for (const auto& [id, position] : b.positions) both[id].second = position;
+  std::erase_if(both, [](const auto& entry) {
+    const auto& [here, there] = entry.second;
+    const bool same_version = is_table(entry.first.kind) || here.version == there.version;
+    return same_version && here.same_digest(there);
+  });
+  return both;
+}
+
+std::string stream_label(const StreamId& id, const std::vector<NodeReport>& nodes) {
+  if (is_table(id.kind)) return kind_name(id.kind);
+  for (const NodeReport& node : nodes) {
+    if (node.node == id.node && node.epoch == id.epoch) {
+      return kind_name(id.kind) + "/" + node.name;
+    }
+  }
+  return fmt::format("{}/{:016x} (not alive)", kind_name(id.kind), id.node);
+}
+
+const NodeReport* report_of(const std::vector<NodeReport>& nodes, const LiveNode& node) {
+  for (const NodeReport& report : nodes) {
+    if (report.address == node.mesh_address) return &report;
+  }
+  return nullptr;
+}
+
+void print_difference(const StreamDifference& difference, const std::string& a,
+                      const std::string& b) {
+  std::puts(fmt::format("{}: {} at version {} with {} rows, {} at version {} with {} rows",
+                        difference.label, a, count_text(difference.a.version),
+                        count_text(difference.a.count), b, count_text(difference.b.version),
+                        count_text(difference.b.count))
+                .c_str());
+  if (difference.rows.empty()) {
+    std::puts("  the rows had become equal when they were read");
+    return;
+  }
+  TextTable table({{.title = "  what"},
+                   {.title = "key", .may_shrink = true},
+                   {.title = "in A", .may_shrink = true},
+                   {.title = "in B", .may_shrink = true}});
+  const auto text = [](const std::optional<RowValue>& row) {
+    return row ? fmt::format("v{} {}", row->version, row->value) : std::string("-");
+  };
+  for (std::size_t i = 0; i < std::min(kRowsShown, difference.rows.size()); ++i) {
+    const RowDifference& row = difference.rows[i];
+    table.add({fmt::format("  {}", row.what()), row.key, text(row.a), text(row.b)});
+  }
+  std::fputs(table.render().c_str(), stdout);
+  if (difference.rows.size() > kRowsShown) {
+    std::puts(fmt::format("  and {} more; --json lists all", difference.rows.size() - kRowsShown)
+                  .c_str());
+  }
+}
+
+nlohmann::ordered_json difference_json(const StreamDifference& difference) {
+  const auto value = [](const std::optional<RowValue>& row) -> nlohmann::ordered_json {
+    if (!row) return nullptr;
+    return {{"version", row->version}, {"value", row->value}};
+  };
+  auto rows = nlohmann::ordered_json::array();
+  for (const RowDifference& row : difference.rows) {
+    rows.push_back(
+        {{"what", row.what()}, {"key", row.key}, {"a", value(row.a)}, {"b", value(row.b)}});
+  }
+  const auto position = [](const Position& p) -> nlohmann::ordered_json {
+    return {{"version", p.version}, {"count", p.count}, {"sum", fmt::format("{:016x}", p.sum)}};
+  };
+  return {{"stream", difference.label},
+          {"a", position(difference.a)},
+          {"b", position(difference.b)},
+          {"rows", rows}};
+}
+
+net::Result<std::vector<StreamDifference>> find_differences(Session& session,
+                                                            const std::vector<NodeReport>& nodes,
+                                                            const NodeReport& a,
+                                                            const NodeReport& b) {
+  std::vector<StreamDifference> result;
+  for (const auto& [id, positions] : differing_positions(a, b)) {
+    auto rows_a = fetch_rows(session.client(a.address), id);
+    if (!rows_a) return rows_a.error();
+    auto rows_b = fetch_rows(session.client(b.address), id);
+    if (!rows_b) return rows_b.error();
+    result.push_back({.label = stream_label(id, nodes),
+                      .a = positions.first,
+                      .b = positions.second,
+                      .rows = row_differences(*rows_a, *rows_b, is_table(id.kind))});
+  }
+  return result;
+}
+
+}  // namespace
+
+int run_diff(Session& session, const std::string& a_name, const std::string& b_name) {
+  auto a = find_node(session, a_name);
+  if (!a) return failed(a.error());
+  auto b = find_node(session, b_name);
+  if (!b) return failed(b.error());
+  auto report = session.ask_all();
+  if (!report) return failed(report.error());
+  const NodeReport* at_a = report_of(report->nodes, *a);
+  const NodeReport* at_b = report_of(report->nodes, *b);
+  for (const auto& [node, at] : {std::pair{*a, at_a}, std::pair{*b, at_b}}) {
+    if (at == nullptr) return failed({fmt::format("{} is not a live member", node.name)});
+    if (!at->reached) return failed({at->why_not});
+  }
+  auto differences = find_differences(session, report->nodes, *at_a, *at_b);
+  if (!differences) return failed(differences.error());
+  if (session.json()) {
+    auto streams = nlohmann::ordered_json::array();
+    for (const auto& difference : *differences) streams.push_back(difference_json(difference));
+    print_json({{"a", at_a->name},
+                {"b", at_b->name},
+                {"equal", differences->empty()},
+                {"streams", streams}});
+  } else if (differences->empty()) {
+    std::puts(fmt::format("{} and {} hold the same in {} streams", at_a->name, at_b->name,
+                          at_a->positions.size())
+                  .c_str());
+  } else {
+    for (const auto& difference : *differences) {
+      print_difference(difference, at_a->name, at_b->name);
+    }
+  }
+  return differences->empty() ? kExitDone : kExitNo;
+}
+
+}  // namespace dualmesh::node::ctl

@@ -1,0 +1,168 @@
+// explain and decisions: why a request goes, or went, where it does.
+#include <spdlog/fmt/fmt.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "node/ctl/commands.h"
+#include "node/ctl/json.h"
+#include "node/ctl/tables.h"
+
+namespace dualmesh::node::ctl {
+namespace {
+
+// Said outright, because a string alone could be a value or an Error.
+net::Result<std::string> text_value(std::string text) {
+  return net::Result<std::string>(boost::system::in_place_value, std::move(text));
+}
+
+net::Result<std::string> read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return net::Error{fmt::format("cannot read the prompt file {}", path)};
+  return text_value(std::string(std::istreambuf_iterator<char>(file), {}));
+}
+
+net::Result<std::string> only_model(Session& session) {
+  AdminClient& node = session.node();
+  auto answer = node.call(node.admin().ringsRequest(), "read the models");
+  if (!answer) return answer.error();
+  std::vector<std::string> models;
+  for (auto model : answer->getRings().getModels()) models.emplace_back(model.getModel().cStr());
+  if (models.size() == 1) return text_value(models.front());
+  if (models.empty()) return net::Error{"no instance serves any model yet; see `instances`"};
+  return net::Error{fmt::format("name one of the models with --model: {}", joined(models))};
+}
+
+// A text file becomes what the endpoint calls its input; a .json file is posted as it is.
+net::Result<std::string> body_of(Session& session, const ExplainQuery& query) {
+  auto content = read_file(query.prompt_file);
+  if (!content) return content.error();
+  if (query.prompt_file.ends_with(".json")) {
+    if (!query.model.empty()) {
+      return net::Error{"a .json file names its own model: leave --model out"};
+    }
+    return text_value(*content);
+  }
+  nlohmann::json body;
+  body["model"] = query.model;
+  if (query.model.empty()) {
+    auto model = only_model(session);
+    if (!model) return model.error();
+    body["model"] = *model;
+  }
+  if (query.path.ends_with("/chat/completions")) {
+    body["messages"] = {{{"role", "user"}, {"content", *content}}};
+  } else if (query.path.ends_with("/completions")) {
+    body["prompt"] = *content;
+  } else {
+    body["input"] = *content;
+  }
+  return text_value(body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+std::string or_dash(capnp::Text::Reader text) { return text.size() == 0 ? "-" : text.cStr(); }
+
+void print_explanation(wire::Admin::ExplainResults::Reader answer) {
+  const auto decision = answer.getDecision();
+  std::puts(fmt::format("{} would go to {}: {}", decision.getModel().cStr(),
+                        or_dash(decision.getChosen()), decision.getReason().cStr())
+                .c_str());
+  std::puts(fmt::format("{} tokens, ring key of {} block{} {}, policy {}, rings {} ({})",
+                        count_text(decision.getInputTokens()), decision.getDepth(),
+                        decision.getDepth() == 1 ? "" : "s", decision.getRingKey().cStr(),
+                        decision.getPolicy().cStr(), decision.getRingDigest().cStr(),
+                        decision.getRingsAgreed() ? "agreed" : "NOT agreed")
+                .c_str());
+  TextTable table({{.title = "instance", .may_shrink = true},
+                   {"ring"},
+                   {"cached tokens", Align::right},
+                   {"pending tokens", Align::right},
+                   {"expected first token", Align::right}});
+  std::set<std::string> shown;
+  for (auto candidate : decision.getCandidates()) {
+    shown.insert(candidate.getInstance().cStr());
+    table.add({candidate.getInstance().cStr(), or_dash(candidate.getRing()),
+               count_text(candidate.getHitTokens()), count_text(candidate.getPendingTokens()),
+               ms_text(candidate.getTtftMs())});
+  }
+  for (auto other : answer.getHits()) {
+    if (shown.contains(other.getInstance().cStr())) continue;
+    table.add({other.getInstance().cStr(), "-", count_text(other.getHitTokens()), "-", "-"});
+  }
+  std::fputs(table.render().c_str(), stdout);
+}
+
+std::string candidates_text(wire::Decision::Reader decision) {
+  std::vector<std::string> parts;
+  for (auto candidate : decision.getCandidates()) {
+    parts.push_back(
+        fmt::format("{}:{}", candidate.getInstance().cStr(), count_text(candidate.getHitTokens())));
+  }
+  return joined(parts, " ");
+}
+
+void print_decisions(capnp::List<wire::Decision>::Reader decisions) {
+  TextTable table({{"ago", Align::right},
+                   {.title = "model", .may_shrink = true},
+                   {"tokens", Align::right},
+                   {"depth", Align::right},
+                   {.title = "candidates:hit", .may_shrink = true},
+                   {.title = "chosen", .may_shrink = true},
+                   {"reason"},
+                   {"moved", Align::right},
+                   {"queued", Align::right},
+                   {"ttft", Align::right},
+                   {"outcome"}});
+  for (auto decision : decisions) {
+    table.add({ms_text(decision.getAgoMs()), decision.getModel().cStr(),
+               count_text(decision.getInputTokens()), std::to_string(decision.getDepth()),
+               candidates_text(decision), or_dash(decision.getChosen()),
+               decision.getReason().cStr(),
+               std::to_string(decision.getMigrations() + decision.getRetries()),
+               ms_text(decision.getQueuedMs()),
+               decision.getTtftMs() > 0.0 ? ms_text(decision.getTtftMs()) : "-",
+               decision.getOutcome().cStr()});
+  }
+  std::fputs(table.render().c_str(), stdout);
+}
+
+}  // namespace
+
+int run_explain(Session& session, const ExplainQuery& query) {
+  auto body = body_of(session, query);
+  if (!body) return failed(body.error());
+  AdminClient& node = session.node();
+  auto request = node.admin().explainRequest();
+  request.setPath(query.path.c_str());
+  request.setBody(kj::arrayPtr(reinterpret_cast<const kj::byte*>(body->data()), body->size()));
+  auto answer = node.call(kj::mv(request), "explain the request");
+  if (!answer) return failed(answer.error());
+  if (session.json()) {
+    print_json(
+        {{"decision", to_json(answer->getDecision())}, {"hits", to_json(answer->getHits())}});
+  } else {
+    print_explanation(*answer);
+  }
+  return kExitDone;
+}
+
+int run_decisions(Session& session, std::uint32_t last) {
+  AdminClient& node = session.node();
+  auto request = node.admin().decisionsRequest();
+  request.setLast(last);
+  auto answer = node.call(kj::mv(request), "read the decisions");
+  if (!answer) return failed(answer.error());
+  if (session.json()) {
+    print_json(to_json(answer->getDecisions()));
+  } else if (answer->getDecisions().size() == 0) {
+    std::puts("this node has routed nothing yet");
+  } else {
+    print_decisions(answer->getDecisions());
+  }
+  return kExitDone;
+}
+
+}  // namespace dualmesh::node::ctl

@@ -1,0 +1,218 @@
+#include "node/ctl/convergence.h"
+
+#include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
+#include <set>
+
+#include "net/mesh.capnp.h"
+
+namespace dualmesh::node::ctl {
+namespace {
+
+using Nodes = std::vector<NodeReport>;
+
+const NodeReport* writer_of(const StreamId& id, const Nodes& nodes) {
+  for (const NodeReport& node : nodes) {
+    if (node.node == id.node && node.epoch == id.epoch) return &node;
+  }
+  return nullptr;
+}
+
+const Position* position_at(const NodeReport& node, const StreamId& id) {
+  const auto found = node.positions.find(id);
+  return found == node.positions.end() ? nullptr : &found->second;
+}
+
+std::set<StreamId> live_streams(const Nodes& nodes) {
+  std::set<StreamId> ids;
+  for (const NodeReport& node : nodes) {
+    for (const auto& [id, position] : node.positions) {
+      if (is_table(id.kind) || writer_of(id, nodes) != nullptr) ids.insert(id);
+    }
+  }
+  return ids;
+}
+
+// As the writer holds it; where the writer was not reached, the furthest that anybody has.
+Position reference_of_feed(const StreamId& id, const Nodes& nodes) {
+  const NodeReport* writer = writer_of(id, nodes);
+  if (writer != nullptr && writer->reached) {
+    const Position* own = position_at(*writer, id);
+    return own != nullptr ? *own : Position{};
+  }
+  Position furthest;
+  for (const NodeReport& node : nodes) {
+    const Position* here = position_at(node, id);
+    if (here != nullptr && here->version > furthest.version) furthest = *here;
+  }
+  return furthest;
+}
+
+// What most nodes hold; the first of equals.
+Position reference_of_table(const StreamId& id, const Nodes& nodes) {
+  Position best;
+  int best_votes = 0;
+  for (const NodeReport& candidate : nodes) {
+    if (!candidate.reached) continue;
+    const Position* theirs = position_at(candidate, id);
+    const Position held = theirs != nullptr ? *theirs : Position{};
+    const auto votes = std::count_if(nodes.begin(), nodes.end(), [&](const NodeReport& node) {
+      const Position* here = position_at(node, id);
+      return node.reached && held.same_digest(here != nullptr ? *here : Position{});
+    });
+    if (votes > best_votes) {
+      best_votes = static_cast<int>(votes);
+      best = held;
+    }
+  }
+  return best;
+}
+
+Cell cell_of(const StreamId& id, const Position& reference, const NodeReport& node) {
+  if (!node.reached) return {Cell::State::unknown, 0};
+  const Position* found = position_at(node, id);
+  const Position here = found != nullptr ? *found : Position{};
+  if (is_table(id.kind)) {
+    return {here.same_digest(reference) ? Cell::State::in_step : Cell::State::differs, 0};
+  }
+  if (here.version < reference.version) {
+    return {Cell::State::behind, reference.version - here.version};
+  }
+  // Nodes are asked one after the other, so a replica may be seen ahead of its writer.
+  if (here.version > reference.version) return {Cell::State::in_step, 0};
+  return {here.same_digest(reference) ? Cell::State::in_step : Cell::State::differs, 0};
+}
+
+StreamRow row_of(const StreamId& id, const Nodes& nodes, Position& reference) {
+  StreamRow row{.id = id, .label = kind_name(id.kind), .writer = "all", .version = 0, .cells = {}};
+  reference = is_table(id.kind) ? reference_of_table(id, nodes) : reference_of_feed(id, nodes);
+  if (!is_table(id.kind)) {
+    row.writer = writer_of(id, nodes)->name;
+    row.label += "/" + row.writer;
+    row.version = reference.version;
+  }
+  for (const NodeReport& node : nodes) row.cells.push_back(cell_of(id, reference, node));
+  return row;
+}
+
+std::string difference_text(const StreamRow& row, const Cell& cell, const NodeReport& node) {
+  if (cell.state == Cell::State::behind) {
+    return fmt::format("{}: {} is {} version{} behind", row.label, node.name, cell.behind,
+                       cell.behind == 1 ? "" : "s");
+  }
+  if (is_table(row.id.kind)) return fmt::format("{}: {} holds other rows", row.label, node.name);
+  return fmt::format("{}: {} has the same version with another digest", row.label, node.name);
+}
+
+}  // namespace
+
+bool is_table(std::uint16_t kind) {
+  switch (static_cast<wire::StreamKind>(kind)) {
+    case wire::StreamKind::MEMBERSHIP:
+    case wire::StreamKind::REGISTRY:
+    case wire::StreamKind::SETTINGS:
+    case wire::StreamKind::DEPTH:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::string kind_name(std::uint16_t kind) {
+  switch (static_cast<wire::StreamKind>(kind)) {
+    case wire::StreamKind::MEMBERSHIP:
+      return "membership";
+    case wire::StreamKind::REGISTRY:
+      return "registry";
+    case wire::StreamKind::SETTINGS:
+      return "settings";
+    case wire::StreamKind::DEPTH:
+      return "depth";
+    case wire::StreamKind::LOAD:
+      return "load";
+    case wire::StreamKind::HEALTH:
+      return "health";
+    case wire::StreamKind::STATUS:
+      return "status";
+    case wire::StreamKind::RESIDENCY:
+      return "residency";
+  }
+  return fmt::format("stream{}", kind);
+}
+
+const char* to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::converged:
+      return "CONVERGED";
+    case Verdict::behind:
+      return "BEHIND";
+    case Verdict::diverged:
+      return "DIVERGED";
+  }
+  return "?";
+}
+
+Comparison compare(const Nodes& nodes) {
+  Comparison result;
+  const auto worsen = [&](Verdict to) { result.verdict = std::max(result.verdict, to); };
+  for (const NodeReport& node : nodes) {
+    if (node.reached) continue;
+    worsen(Verdict::diverged);
+    result.differing.push_back(fmt::format("{} was not reached: {}", node.name, node.why_not));
+  }
+  for (const StreamId& id : live_streams(nodes)) {
+    Position reference;
+    result.rows.push_back(row_of(id, nodes, reference));
+    const StreamRow& row = result.rows.back();
+    // Any mixing will do: equal streams give an equal number for people to compare.
+    result.digest =
+        (result.digest ^ reference.sum ^ (reference.count + row.version)) * 0x9E3779B97F4A7C15ULL;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      const Cell& cell = row.cells[i];
+      if (cell.state == Cell::State::behind) worsen(Verdict::behind);
+      if (cell.state == Cell::State::differs) worsen(Verdict::diverged);
+      if (cell.state == Cell::State::behind || cell.state == Cell::State::differs) {
+        result.differing.push_back(difference_text(row, cell, nodes[i]));
+      }
+    }
+  }
+  return result;
+}
+
+Baseline baseline_of(const Nodes& nodes) {
+  Baseline baseline;
+  for (const NodeReport& node : nodes) {
+    for (const auto& [id, position] : node.positions) {
+      if (!is_table(id.kind) && id.node == node.node && id.epoch == node.epoch) {
+        baseline[id] = position.version;
+      }
+    }
+  }
+  return baseline;
+}
+
+std::vector<std::string> missing_from(const Baseline& baseline, const Nodes& nodes) {
+  std::vector<std::string> missing;
+  for (const NodeReport& node : nodes) {
+    if (!node.reached)
+      missing.push_back(fmt::format("{} was not reached: {}", node.name, node.why_not));
+  }
+  for (const StreamRow& row : compare(nodes).rows) {
+    const auto wanted = baseline.find(row.id);
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      const Cell& cell = row.cells[i];
+      if (cell.state == Cell::State::behind) {
+        // Written after the call began: not waited for.
+        if (wanted == baseline.end()) continue;
+        if (row.version - cell.behind >= wanted->second) continue;
+      }
+      if (cell.state == Cell::State::behind || cell.state == Cell::State::differs) {
+        missing.push_back(difference_text(row, cell, nodes[i]));
+      }
+    }
+  }
+  return missing;
+}
+
+}  // namespace dualmesh::node::ctl

@@ -1,0 +1,84 @@
+// Do the nodes of a mesh hold the same? The comparison behind lag, diff and wait-converged, free of
+// I/O.
+//
+// Two kinds of stream are compared in two ways. A *feed* has one writer, so its versions order it:
+// a node is behind the writer by so many versions, and at the same version must have the same
+// digest. A *table* has many writers and versions that mean something to their sender only: digests
+// alone say whether two nodes hold the same. Streams of lives that have ended are left out: each
+// node drops them when it learns of the end, and nobody routes by them.
+//
+// Invariant: converged means that every live node was asked, holds every table with the same
+// digest, and holds every live writer's feed at that writer's version and digest. Threads: values.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace dualmesh::node::ctl {
+
+struct StreamId {
+  std::uint16_t kind = 0;  // wire::StreamKind
+  std::uint64_t node = 0;  // writer of a feed; zero for a table
+  std::uint64_t epoch = 0;
+
+  auto operator<=>(const StreamId&) const = default;
+};
+
+bool is_table(std::uint16_t kind);
+std::string kind_name(std::uint16_t kind);
+
+struct Position {
+  std::uint64_t version = 0;
+  std::uint64_t count = 0;
+  std::uint64_t sum = 0;
+
+  bool same_digest(const Position& other) const { return count == other.count && sum == other.sum; }
+};
+
+struct NodeReport {
+  std::string name;
+  std::uint64_t node = 0;
+  std::uint64_t epoch = 0;
+  std::string address;
+  bool reached = false;
+  std::string why_not;  // when not reached
+  std::map<StreamId, Position> positions;
+};
+
+struct Cell {
+  enum class State { in_step, behind, differs, unknown } state = State::unknown;
+  std::uint64_t behind = 0;  // versions
+};
+
+struct StreamRow {
+  StreamId id;
+  std::string label;   // load/r3, registry
+  std::string writer;  // a node's name, or "all"
+  std::uint64_t version = 0;
+  std::vector<Cell> cells;  // one per node, in the order of the reports
+};
+
+enum class Verdict { converged, behind, diverged };
+const char* to_string(Verdict verdict);
+
+struct Comparison {
+  Verdict verdict = Verdict::converged;
+  std::vector<StreamRow> rows;
+  std::vector<std::string> differing;  // "load/r3: r5 2 versions behind"
+  std::uint64_t digest = 0;            // over all streams as their writers hold them
+};
+
+Comparison compare(const std::vector<NodeReport>& nodes);
+
+// What writers had written at one moment; the target of wait-converged.
+using Baseline = std::map<StreamId, std::uint64_t>;
+Baseline baseline_of(const std::vector<NodeReport>& nodes);
+// Empty when every node has applied the baseline, equal versions have equal digests and the tables
+// agree; otherwise what is missing, with the names of the nodes.
+std::vector<std::string> missing_from(const Baseline& baseline,
+                                      const std::vector<NodeReport>& nodes);
+
+}  // namespace dualmesh::node::ctl

@@ -1,0 +1,147 @@
+// dualmeshctl: asks a node, or all of them, and prints the answer. Reads the command line only;
+// each command is a function of node/ctl/commands.h.
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <map>
+
+#include "node/ctl/commands.h"
+
+namespace {
+
+namespace ctl = dualmesh::node::ctl;
+using dualmesh::wire::InstanceAction;
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  dualmeshctl status\n"
+    "  dualmeshctl --node 10.0.0.2:7000 members\n"
+    "  dualmeshctl instance add h200-1 10.0.1.1:8000 --model llama-3.1-8b\n"
+    "  dualmeshctl instance drain h200-1 && dualmeshctl wait-converged --timeout 10s\n"
+    "  dualmeshctl policy set round_robin\n"
+    "  dualmeshctl diff node-a node-b\n"
+    "  dualmeshctl explain --prompt-file prompt.txt --model llama-3.1-8b\n"
+    "  dualmeshctl decisions --last 5 --json\n"
+    "\n"
+    "Exit status: 0 done or equal, 1 different or not converged in time, 2 failed.\n";
+
+struct Arguments {
+  std::string node = "127.0.0.1:7000";
+  bool json = false;
+  std::string policy;
+  ctl::InstanceChange change;
+  std::string a, b;
+  std::uint32_t timeout_ms = 10'000;
+  ctl::ExplainQuery explain{.prompt_file = {}, .model = {}, .path = "/v1/chat/completions"};
+  std::uint32_t last = 20;
+};
+
+using Command = std::function<int(ctl::Session&)>;
+
+const std::map<std::string, std::uint32_t> kDurations = {{"ms", 1}, {"s", 1'000}, {"m", 60'000}};
+
+void add_mesh_commands(CLI::App& app, const Arguments& arguments, Command& command,
+                       std::string& policy) {
+  const auto simple = [&](const char* name, const char* description, int (*run)(ctl::Session&)) {
+    app.add_subcommand(name, description)->callback([&command, run] { command = run; });
+  };
+  simple("status", "one node: readiness, counters, digests", ctl::run_status);
+  simple("members", "the nodes as this one sees them", ctl::run_members);
+  simple("instances", "the inference instances: state, health, load", ctl::run_instances);
+  simple("rings", "ring members and digests, and whether all nodes agree", ctl::run_rings);
+  simple("lag", "every node's position in every stream, and the milliseconds", ctl::run_lag);
+  simple("metrics", "Prometheus text", ctl::run_metrics);
+  simple("drain", "stop taking requests, finish what runs, then exit", ctl::run_drain);
+  auto* show = app.add_subcommand("policy", "show or set the routing policy of the whole mesh");
+  show->require_subcommand(0, 1);
+  show->callback([&command] {
+    if (!command) command = ctl::run_policy;
+  });
+  auto* set = show->add_subcommand("set", "set it on all nodes");
+  set->add_option("policy", policy, "for example dualmap or round_robin")->required();
+  set->callback([&] {
+    command = [&](ctl::Session& session) { return ctl::run_policy_set(session, arguments.policy); };
+  });
+}
+
+void add_instance_commands(CLI::App& app, Arguments& arguments, Command& command) {
+  auto* instance = app.add_subcommand("instance", "add, drain, resume or remove an instance");
+  instance->require_subcommand(1);
+  const auto action = [&](const char* name, const char* description, InstanceAction kind) {
+    auto* sub = instance->add_subcommand(name, description);
+    sub->add_option("name", arguments.change.name, "name of the instance")->required();
+    sub->callback([&arguments, &command, kind] {
+      arguments.change.action = kind;
+      command = [&](ctl::Session& s) { return ctl::run_instance_change(s, arguments.change); };
+    });
+    return sub;
+  };
+  auto* add = action("add", "add it, or change its address, models or weight", InstanceAction::ADD);
+  add->add_option("address", arguments.change.address, "HOST:PORT of its OpenAI API")->required();
+  add->add_option("--model", arguments.change.models,
+                  "a model it serves, repeatable; without: asked of the instance");
+  add->add_option("--weight", arguments.change.weight, "its share of the ring")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  action("drain", "give it nothing new", InstanceAction::DRAIN);
+  action("resume", "make it active again", InstanceAction::RESUME);
+  action("remove", "take it out of the mesh; config and DNS do not bring it back",
+         InstanceAction::REMOVE);
+}
+
+void add_convergence_commands(CLI::App& app, Arguments& arguments, Command& command) {
+  auto* diff = app.add_subcommand("diff", "the rows that two nodes hold differently");
+  diff->add_option("a", arguments.a, "name or mesh address of a node")->required();
+  diff->add_option("b", arguments.b, "name or mesh address of another")->required();
+  diff->callback([&] {
+    command = [&](ctl::Session& s) { return ctl::run_diff(s, arguments.a, arguments.b); };
+  });
+  auto* wait = app.add_subcommand("wait-converged",
+                                  "wait until all nodes hold what was written before the call");
+  wait->add_option("--timeout", arguments.timeout_ms, "for example 500ms, 10s or 2m (10s)")
+      ->transform(CLI::AsNumberWithUnit(kDurations, CLI::AsNumberWithUnit::UNIT_REQUIRED, "TIME"));
+  wait->callback([&] {
+    command = [&](ctl::Session& s) { return ctl::run_wait_converged(s, arguments.timeout_ms); };
+  });
+}
+
+void add_request_commands(CLI::App& app, Arguments& arguments, Command& command) {
+  auto* explain = app.add_subcommand("explain", "where a prompt would go now, and why");
+  explain
+      ->add_option("--prompt-file", arguments.explain.prompt_file,
+                   "text, taken as one user message; or .json, posted as it is")
+      ->required();
+  explain->add_option("--model", arguments.explain.model, "needed where several are served");
+  explain->add_option("--path", arguments.explain.path, "endpoint")->capture_default_str();
+  explain->callback(
+      [&] { command = [&](ctl::Session& s) { return ctl::run_explain(s, arguments.explain); }; });
+  auto* decisions = app.add_subcommand("decisions", "the newest routing decisions of this node");
+  decisions->add_option("--last", arguments.last, "how many")->capture_default_str();
+  decisions->callback(
+      [&] { command = [&](ctl::Session& s) { return ctl::run_decisions(s, arguments.last); }; });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  Command command;
+  CLI::App app("Admin CLI of a dualmesh: asks any node over Cap'n Proto.", "dualmeshctl");
+  app.footer(kExamples);
+  app.fallthrough();
+  app.require_subcommand(1);
+  app.add_option("--node", arguments.node, "mesh address HOST:PORT of a node")
+      ->envname("DUALMESH_NODE")
+      ->capture_default_str();
+  app.add_flag("--json", arguments.json, "print JSON");
+  add_mesh_commands(app, arguments, command, arguments.policy);
+  add_instance_commands(app, arguments, command);
+  add_convergence_commands(app, arguments, command);
+  add_request_commands(app, arguments, command);
+  try {  // the way CLI11 reports a bad command line
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? ctl::kExitDone : ctl::kExitFailed;
+  }
+  ctl::Session session(arguments.node, arguments.json);
+  return command(session);
+}

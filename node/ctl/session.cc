@@ -1,0 +1,96 @@
+#include "node/ctl/session.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <optional>
+
+namespace dualmesh::node::ctl {
+namespace {
+
+std::uint64_t from_hex(capnp::Text::Reader text) {
+  std::uint64_t value = 0;
+  std::from_chars(text.begin(), text.end(), value, 16);
+  return value;
+}
+
+void read_positions(wire::Replication::Reader replication, NodeReport& report) {
+  for (auto position : replication.getStreams()) {
+    StreamId id{.kind = static_cast<std::uint16_t>(position.getKind())};
+    if (!is_table(id.kind)) {
+      id.node = position.getOrigin().getNode();
+      id.epoch = position.getOrigin().getEpoch();
+    }
+    report.positions[id] = Position{
+        .version = position.getVersion(), .count = position.getCount(), .sum = position.getSum()};
+  }
+}
+
+}  // namespace
+
+AdminClient& Session::client(const std::string& address) {
+  auto& slot = clients_[address];
+  if (!slot) slot = std::make_unique<AdminClient>(address);
+  return *slot;
+}
+
+net::Result<std::vector<LiveNode>> Session::live_nodes() {
+  AdminClient& asked = node();
+  auto answer = asked.call(asked.admin().membersRequest(), "read the members");
+  if (!answer) return answer.error();
+  std::vector<LiveNode> nodes;
+  for (auto member : answer->getMembers()) {
+    const std::string status(member.getStatus().cStr());
+    if (status != "alive" && status != "suspect") continue;
+    nodes.push_back(
+        {.name = member.getName().cStr(),
+         .node = from_hex(member.getNode()),
+         .epoch = member.getEpoch(),
+         // The address that was given works from here, whatever the node calls itself.
+         .mesh_address = member.getIsSelf() ? address_ : member.getMeshAddress().cStr()});
+  }
+  std::sort(nodes.begin(), nodes.end(),
+            [](const LiveNode& a, const LiveNode& b) { return a.name < b.name; });
+  return nodes;
+}
+
+net::Result<Session::MeshReport> Session::ask_all() {
+  auto nodes = live_nodes();
+  if (!nodes) return nodes.error();
+  std::vector<PendingCall<wire::Admin::ReplicationResults>> calls;
+  for (const LiveNode& live : *nodes) {
+    AdminClient& asked = client(live.mesh_address);
+    calls.push_back(asked.send(asked.admin().replicationRequest(), "read its positions"));
+  }
+  MeshReport report;
+  for (std::size_t i = 0; i < nodes->size(); ++i) {
+    const LiveNode& live = (*nodes)[i];
+    NodeReport entry{.name = live.name,
+                     .node = live.node,
+                     .epoch = live.epoch,
+                     .address = live.mesh_address,
+                     .reached = false,
+                     .why_not = {},
+                     .positions = {}};
+    auto answer = calls[i].wait();
+    report.answers.emplace_back();
+    if (answer) {
+      entry.reached = true;
+      report.answers.back() =
+          std::make_shared<capnp::Response<wire::Admin::ReplicationResults>>(kj::mv(*answer));
+      read_positions(report.answers.back()->getReplication(), entry);
+    } else {
+      entry.why_not = answer.error().message;
+      forget(live.mesh_address);
+    }
+    report.nodes.push_back(std::move(entry));
+  }
+  return report;
+}
+
+int failed(const net::Error& error) {
+  std::fprintf(stderr, "dualmeshctl: %s\n", error.message.c_str());
+  return kExitFailed;
+}
+
+}  // namespace dualmesh::node::ctl
