@@ -22,8 +22,8 @@ class Columns {
     FeedType feed;
   };
 
-  // The column of `origin`, created or reset when its epoch is new; nullptr when the epoch is stale.
-  // Good until the next call of open or drop.
+  // The column of `origin`, created or reset when its epoch is new; nullptr when the epoch is
+  // stale. Good until the next call of open or drop.
   FeedType* open(Origin origin) {
     auto column = columns_.try_emplace(origin.node, Column{origin.epoch, FeedType{}}).first;
     Column& held = column->second;

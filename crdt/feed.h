@@ -1,21 +1,20 @@
 // Feed: a versioned map written by exactly one origin and replicated everywhere.
 //
-// State: key -> (version, value or deleted), plus `version()` (the highest issued) and `collected()`
-// (tombstones at or below it are forgotten). The writer calls put/erase; a replica calls apply with
-// deltas in version order. A delta covers (from_excluded, to] and may be cut only at its end, so a
-// replica that has applied through v has missed no change up to v.
+// State: key -> (version, value or deleted), plus `version()` (the highest issued) and
+// `collected()` (tombstones at or below it are forgotten). The writer calls put/erase; a replica
+// calls apply with deltas in version order. A delta covers (from_excluded, to] and may be cut only
+// at its end, so a replica that has applied through v has missed no change up to v.
 //
-// Invariant: a replica at version v holds every key that the writer last changed at or below v just as
-// the writer holds it; at the writer's version it equals the writer's map.
-// Merge: per key the higher version. A delta whose range does not join on is refused and changes
-// nothing. A replica behind the collection horizon cannot know what was deleted, takes only a snapshot
-// (from_excluded = 0) and starts afresh with it.
-// Cost: put, erase O(1) amortised; delta O(log n) and a step per change, at most 2 n; collect O(1)
-// without tombstones, else O(n). Memory: an entry per live key and per tombstone not yet collected,
-// never per change: a slow peer costs state, not time (conflation).
-// Threads: none; owned by one thread.
-// Source: chitchat (Quickwit) for versioned deletes with a collection horizon; mosh's state
-// synchronisation for deltas against an acknowledged version.
+// Invariant: a replica at version v holds every key that the writer last changed at or below v just
+// as the writer holds it; at the writer's version it equals the writer's map. Merge: per key the
+// higher version. A delta whose range does not join on is refused and changes nothing. A replica
+// behind the collection horizon cannot know what was deleted, takes only a snapshot (from_excluded
+// = 0) and starts afresh with it. Cost: put, erase O(1) amortised; delta O(log n) and a step per
+// change, at most 2 n; collect O(1) without tombstones, else O(n). Memory: an entry per live key
+// and per tombstone not yet collected, never per change: a slow peer costs state, not time
+// (conflation). Threads: none; owned by one thread. Source: chitchat (Quickwit) for versioned
+// deletes with a collection horizon; mosh's state synchronisation for deltas against an
+// acknowledged version.
 //
 // Key and Value are regular types; Key is hashable by boost::hash; `hash_entry(EntryHasher&, key,
 // value)` is found by argument-dependent lookup (crdt/state_digest.h).
@@ -79,7 +78,8 @@ class Feed {
   bool put(const Key& key, const Value& value);
   bool erase(const Key& key);
   // Forgets tombstones up to `through`, the lowest version that every live replica has applied. The
-  // horizon rises only to the last one forgotten: where nothing was deleted nobody needs a snapshot.
+  // horizon rises only to the last one forgotten: where nothing was deleted nobody needs a
+  // snapshot.
   void collect(Version through) { collected_ = std::max(collected_, forget_tombstones(through)); }
 
   // Anyone. Pointers are good until the next change.
@@ -90,8 +90,8 @@ class Feed {
   Version version() const { return version_; }
   Version collected() const { return collected_; }
   StateDigest digest() const { return digest_; }  // of live entries: key, version and value
-  // At most `max_entries` (> 0) entries after `from`, oldest change first; a snapshot when `from` is
-  // below collected(). A snapshot is not cut below collected(), whatever its length: a replica
+  // At most `max_entries` (> 0) entries after `from`, oldest change first; a snapshot when `from`
+  // is below collected(). A snapshot is not cut below collected(), whatever its length: a replica
   // standing there could not be told from one that missed the forgotten deletions. One that is cut
   // above goes on as ordinary deltas from its `to`.
   Delta delta_since(Version from, std::size_t max_entries) const;

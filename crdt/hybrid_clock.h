@@ -5,8 +5,9 @@
 //
 // Invariant: stamps issued by one clock strictly increase, also across `observe`.
 // Threads: none. Time is an argument.
-// Source: Kulkarni et al. 2014, "Logical Physical Clocks". Stamps further than `max_ahead_ms` in the
-// future are refused, as Scylla refuses absurd generations: one bad clock must not win for ever.
+// Source: Kulkarni et al. 2014, "Logical Physical Clocks". Stamps further than `max_ahead_ms` in
+// the future are refused, as Scylla refuses absurd generations: one bad clock must not win for
+// ever.
 #pragma once
 
 #include <compare>

@@ -1,8 +1,8 @@
 // Who wrote something, in which life, and how far: the numbers every replicated type is built on.
 //
-// A Version orders the changes of one writer within one Epoch; an Epoch is one life of a process; an
-// Origin names that life mesh-wide. They are distinct types so that an epoch cannot be compared with
-// a version by accident.
+// A Version orders the changes of one writer within one Epoch; an Epoch is one life of a process;
+// an Origin names that life mesh-wide. They are distinct types so that an epoch cannot be compared
+// with a version by accident.
 //
 // Invariant: no (NodeId, Epoch, Version) is ever issued twice, restarts included.
 // Threads: values; no sharing concerns.
@@ -24,8 +24,8 @@ struct Number {
   Number next() const { return Number{value + 1}; }
 };
 
-using NodeId = Number<struct NodeIdTag>;    // hash of the configured node name; stable over restarts
-using Epoch = Number<struct EpochTag>;      // milliseconds at start, raised above any known epoch
+using NodeId = Number<struct NodeIdTag>;  // hash of the configured node name; stable over restarts
+using Epoch = Number<struct EpochTag>;    // milliseconds at start, raised above any known epoch
 using Version = Number<struct VersionTag>;  // +1 per change; 0 = nothing yet
 
 struct Origin {

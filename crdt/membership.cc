@@ -9,7 +9,8 @@ namespace dualmesh::crdt {
 namespace {
 
 auto rank(const Member& m) {
-  return std::tie(m.epoch, m.refutations, m.status, m.name, m.mesh_address, m.http_address, m.build);
+  return std::tie(m.epoch, m.refutations, m.status, m.name, m.mesh_address, m.http_address,
+                  m.build);
 }
 
 }  // namespace
@@ -26,8 +27,6 @@ void hash_entry(EntryHasher& hasher, NodeId key, const Member& member) {
   hasher.add(member.name).add(member.mesh_address).add(member.http_address).add(member.build);
 }
 
-NodeId node_id_of(std::string_view name) {
-  return NodeId{XXH3_64bits(name.data(), name.size())};
-}
+NodeId node_id_of(std::string_view name) { return NodeId{XXH3_64bits(name.data(), name.size())}; }
 
 }  // namespace dualmesh::crdt

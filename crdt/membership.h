@@ -1,14 +1,15 @@
 // What is known of one node's life: the SWIM lattice.
 //
-// Order: (epoch, refutations, status) lexicographically, status alive < suspect < dead < left. Within
-// one (epoch, refutations) a status only worsens; the accused answers by raising `refutations`, which
-// overrides every accusation made before, and keeps its epoch (a new epoch would discard its feeds).
+// Order: (epoch, refutations, status) lexicographically, status alive < suspect < dead < left.
+// Within one (epoch, refutations) a status only worsens; the accused answers by raising
+// `refutations`, which overrides every accusation made before, and keeps its epoch (a new epoch
+// would discard its feeds).
 //
-// Invariant: join is the maximum of that order. Contact data travel with (epoch, refutations) and are
-// written by the node itself only; should two records differ in nothing else (one name used twice, a
-// faulty peer), the greater strings win, so that the mesh agrees even then.
-// Threads: none; values.
-// Source: Das, Gupta, Motivala 2002 (SWIM) section 4.2; incarnation numbers as in memberlist.
+// Invariant: join is the maximum of that order. Contact data travel with (epoch, refutations) and
+// are written by the node itself only; should two records differ in nothing else (one name used
+// twice, a faulty peer), the greater strings win, so that the mesh agrees even then. Threads: none;
+// values. Source: Das, Gupta, Motivala 2002 (SWIM) section 4.2; incarnation numbers as in
+// memberlist.
 #pragma once
 
 #include <string>
@@ -31,7 +32,9 @@ struct Member {
   std::string build;
 
   bool join(const Member& other);  // true when it grew
-  bool reachable() const { return status == MemberStatus::alive || status == MemberStatus::suspect; }
+  bool reachable() const {
+    return status == MemberStatus::alive || status == MemberStatus::suspect;
+  }
   bool operator==(const Member&) const = default;
 };
 

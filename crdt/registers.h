@@ -1,6 +1,7 @@
 // Registers: single values that many may write, as lattices for crdt/table.h.
 //
-//  LastWriter<T>  the value with the greatest stamp; equal stamps fall back to the greater value, so
+//  LastWriter<T>  the value with the greatest stamp; equal stamps fall back to the greater value,
+//  so
 //                 that two nodes seeding from differing files still converge.
 //  Max<T>         the greatest value ever joined.
 //  MultiValue<T>  all values that no other value has overwritten: concurrent edits stay visible.
@@ -9,13 +10,12 @@
 //                 survives only if that side has not seen its dot.
 //
 // Invariant: a writer's stamps strictly increase, and it writes to a state that holds its earlier
-// writes; so "seen up to t" covers all its writes up to t. One dot never stands for two values; if a
-// faulty writer did that all the same, the greater value wins everywhere.
-// Merge: as above; each `join` returns whether the register grew.
-// Cost: O(1), MultiValue O(siblings).
-// Threads: none; values.
-// Source: Shapiro et al. 2011, "A comprehensive study of convergent and commutative replicated data
-// types" (3.2.1 LWW, 3.2.2 MV); MultiValue in the dotted form of Almeida et al. 2018.
+// writes; so "seen up to t" covers all its writes up to t. One dot never stands for two values; if
+// a faulty writer did that all the same, the greater value wins everywhere. Merge: as above; each
+// `join` returns whether the register grew. Cost: O(1), MultiValue O(siblings). Threads: none;
+// values. Source: Shapiro et al. 2011, "A comprehensive study of convergent and commutative
+// replicated data types" (3.2.1 LWW, 3.2.2 MV); MultiValue in the dotted form of Almeida et al.
+// 2018.
 #pragma once
 
 #include <algorithm>
@@ -74,8 +74,8 @@ class MultiValue {
   const T* chosen() const { return siblings_.empty() ? nullptr : &siblings_.back().value; }
   bool operator==(const MultiValue&) const = default;
 
-  // For codecs: the writers' greatest times seen by this register. `restore` takes any input and makes
-  // a proper register of it: siblings in order, one per dot, all of them seen.
+  // For codecs: the writers' greatest times seen by this register. `restore` takes any input and
+  // makes a proper register of it: siblings in order, one per dot, all of them seen.
   const Seen& seen() const { return seen_; }
   static MultiValue restore(Siblings siblings, Seen seen);
 
@@ -107,11 +107,10 @@ bool MultiValue<T>::join(const MultiValue& other) {
   auto mine = siblings_.begin();
   auto theirs = other.siblings_.begin();
   while (mine != siblings_.end() || theirs != other.siblings_.end()) {
-    const bool only_mine = theirs == other.siblings_.end() ||
-                           (mine != siblings_.end() && mine->dot < theirs->dot);
+    const bool only_mine =
+        theirs == other.siblings_.end() || (mine != siblings_.end() && mine->dot < theirs->dot);
     const bool only_theirs =
-        mine == siblings_.end() ||
-        (theirs != other.siblings_.end() && theirs->dot < mine->dot);
+        mine == siblings_.end() || (theirs != other.siblings_.end() && theirs->dot < mine->dot);
     if (only_mine) {
       if (!other.has_seen(mine->dot)) joined.siblings_.push_back(*mine);
       ++mine;

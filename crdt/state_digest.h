@@ -5,10 +5,10 @@
 // replicated type keeps its digest up to date with every change.
 //
 // How an entry is hashed: the replicated types call `hash_entry(hasher, key, value)`. The one below
-// hashes key and value with `hash_field`, which knows numbers, enums, strings, pairs, Number<Tag> and,
-// from their own headers, stamps and registers. A type of your own needs either
-//   void hash_field(EntryHasher&, const Mine&)                  // usable as key, value, pair half, or
-//   void hash_entry(EntryHasher&, KeyType, const Mine&)         // for this key only
+// hashes key and value with `hash_field`, which knows numbers, enums, strings, pairs, Number<Tag>
+// and, from their own headers, stamps and registers. A type of your own needs either
+//   void hash_field(EntryHasher&, const Mine&)                  // usable as key, value, pair half,
+//   or void hash_entry(EntryHasher&, KeyType, const Mine&)         // for this key only
 // in its own namespace or in this one: both are found by argument-dependent lookup.
 //
 // Invariant: digest(A) == digest(B) exactly when A == B, up to 64-bit hash collisions.
@@ -37,8 +37,7 @@ class EntryHasher {
   EntryHasher& add(double value);  // 0.0 and -0.0 are equal and hash equally
   EntryHasher& add(std::span<const char> bytes);
   template <class T>
-    requires(std::integral<T> || std::is_enum_v<T>)
-  EntryHasher& add(T value) {
+  requires(std::integral<T> || std::is_enum_v<T>) EntryHasher& add(T value) {
     return add(static_cast<std::uint64_t>(value));
   }
   std::uint64_t finish() const { return state_; }
@@ -57,7 +56,7 @@ struct StateDigest {
 };
 
 template <class T>
-  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+requires std::is_arithmetic_v<T> || std::is_enum_v<T>
 void hash_field(EntryHasher& hasher, T value) {
   if constexpr (std::floating_point<T>) {
     hasher.add(static_cast<double>(value));

@@ -1,23 +1,21 @@
 // Table: a multi-writer map of join-semilattice values, versioned by the replica that holds it.
 //
-// State: key -> (value, local version of its last growth). Any replica may join a value in; whatever
-// grows gets the next *local* version, so a peer that has acknowledged our version v needs only the
-// entries after v. Versions of two replicas are not comparable; digests are.
+// State: key -> (value, local version of its last growth). Any replica may join a value in;
+// whatever grows gets the next *local* version, so a peer that has acknowledged our version v needs
+// only the entries after v. Versions of two replicas are not comparable; digests are.
 //
-// Invariant: values only grow (join(a, b) >= a); merging in any order, with repeats, reaches the same
-// state.
-// Merge: per key the lattice join. A received delta reports what grew, so that it is passed on only
-// if it was news: gossip ends by itself, and nodes that cannot reach each other hear through a third.
-// Cost: join O(log n); delta O(log n) and a step per growth, at most 2 n; memory one entry per key.
-// Entries are never dropped by a merge; `forget_if` is for state that every replica drops by the same
-// rule (old time buckets, members long dead). Until the last one has dropped an entry it may come
-// back from there.
-// Threads: none; owned by one thread.
-// Source: delta-state CRDTs, Almeida, Shoker, Baquero 2018 (arXiv 1603.01529), delta intervals.
+// Invariant: values only grow (join(a, b) >= a); merging in any order, with repeats, reaches the
+// same state. Merge: per key the lattice join. A received delta reports what grew, so that it is
+// passed on only if it was news: gossip ends by itself, and nodes that cannot reach each other hear
+// through a third. Cost: join O(log n); delta O(log n) and a step per growth, at most 2 n; memory
+// one entry per key. Entries are never dropped by a merge; `forget_if` is for state that every
+// replica drops by the same rule (old time buckets, members long dead). Until the last one has
+// dropped an entry it may come back from there. Threads: none; owned by one thread. Source:
+// delta-state CRDTs, Almeida, Shoker, Baquero 2018 (arXiv 1603.01529), delta intervals.
 //
 // Lattice is a regular type with `bool join(const Lattice&)`, true when it grew, and
-// `hash_entry(EntryHasher&, key, lattice)` by argument-dependent lookup (crdt/state_digest.h). Key is
-// ordered by <.
+// `hash_entry(EntryHasher&, key, lattice)` by argument-dependent lookup (crdt/state_digest.h). Key
+// is ordered by <.
 #pragma once
 
 #include <algorithm>
@@ -48,10 +46,10 @@ class Table {
   // True when it grew; a key that was not held counts as growth whatever the value.
   bool join(const Key& key, const Lattice& value) { return grow(key, value) != nullptr; }
   const Lattice* find(const Key& key) const;  // good until the key is forgotten
-  template <class Visit>  // visit(key, lattice), in key order
+  template <class Visit>                      // visit(key, lattice), in key order
   void for_each(Visit&& visit) const;
   std::size_t size() const { return held_.size(); }
-  Version version() const { return version_; }  // local
+  Version version() const { return version_; }    // local
   StateDigest digest() const { return digest_; }  // of key and value
   // At most `max_entries` (> 0) entries that grew after `from`.
   Delta delta_since(Version from, std::size_t max_entries) const;
@@ -69,7 +67,7 @@ class Table {
   };
   using Record = typename VersionLog<Key>::Record;
 
-  const Held* current(const Record& record) const;  // nullptr: outdated
+  const Held* current(const Record& record) const;            // nullptr: outdated
   const Lattice* grow(const Key& key, const Lattice& value);  // nullptr: nothing new
   void trim_log() {
     log_.trim(held_.size(), [this](const Record& record) { return current(record) != nullptr; });

@@ -1,14 +1,13 @@
 // VersionLog: finds what changed after a version, in the order in which it changed.
 //
-// A queue of (version, key) in rising version order; a key that changes again is appended again and its
-// older record becomes outdated. The owner knows which records are current (its entry for the key
-// bears the same version) and lets the log drop the others once they are the greater part.
+// A queue of (version, key) in rising version order; a key that changes again is appended again and
+// its older record becomes outdated. The owner knows which records are current (its entry for the
+// key bears the same version) and lets the log drop the others once they are the greater part.
 //
 // Invariant: versions strictly rise; at most 2 records per entry of the owner, plus a constant.
-// Cost: append O(1) amortised; after() O(log n), then one step per change, repeats of a key included.
-// A queue and not a search tree: an append costs a copy of the key, no allocation, no rebalancing, and
-// expiry from the front is free.
-// Threads: none; owned by one thread.
+// Cost: append O(1) amortised; after() O(log n), then one step per change, repeats of a key
+// included. A queue and not a search tree: an append costs a copy of the key, no allocation, no
+// rebalancing, and expiry from the front is free. Threads: none; owned by one thread.
 #pragma once
 
 #include <algorithm>

@@ -1,8 +1,9 @@
-// WindowFeed: a single-writer feed of keys that expire in the order in which they were last touched.
+// WindowFeed: a single-writer feed of keys that expire in the order in which they were last
+// touched.
 //
-// State: key -> version of its last touch, plus `floor()`: whatever was last touched at or below the
-// floor is gone. Because expiry follows touch order, one number says everything that has expired:
-// no tombstones, no clocks at the replicas.
+// State: key -> version of its last touch, plus `floor()`: whatever was last touched at or below
+// the floor is gone. Because expiry follows touch order, one number says everything that has
+// expired: no tombstones, no clocks at the replicas.
 //
 // Invariant: a replica at (floor, version) holds exactly the keys the writer last touched in
 // (floor, version].
