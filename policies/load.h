@@ -15,7 +15,7 @@ struct Load {
   std::uint64_t queued_tokens = 0;          // uncached prefill tokens of the queued ones
   std::uint64_t prefilling_tokens = 0;      // uncached prefill tokens of the prefilling ones
   std::uint64_t decoding_tokens = 0;        // context tokens (prompt) of the decoding ones
-  std::uint32_t head_wait_ms = 0;           // how long the head of the queue had waited when reported
+  std::uint32_t head_wait_ms = 0;           // longest wait in the queue when this was reported
 
   std::uint32_t requests() const {
     return queued_requests + prefilling_requests + decoding_requests;

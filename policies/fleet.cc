@@ -1,0 +1,67 @@
+#include "policies/fleet.h"
+
+#include <algorithm>
+
+namespace dualmesh::policies {
+
+Fleet::Fleet(const SchedulerSettings& settings)
+    : settings_(settings), view_([&] {
+        auto empty = std::make_shared<FleetView>();
+        empty->settings = {settings.policy, settings.slo_ttft_s};
+        return empty;
+      }()) {}
+
+void Fleet::set_view(std::shared_ptr<const FleetView> view) {
+  view_ = std::move(view);
+  while (instances_.size() < view_->instances.size()) {
+    instances_.emplace_back(settings_.prefill_s_per_token);
+  }
+  find_panic();
+}
+
+bool Fleet::set_health(Slot slot, bool healthy) {
+  if (slot >= instances_.size() || instances_[slot].healthy == healthy) return false;
+  instances_[slot].healthy = healthy;
+  find_panic();
+  return true;
+}
+
+void Fleet::find_panic() {
+  models_.clear();
+  for (const auto& [name, model] : view_->models) {
+    const auto dead = std::count_if(model.serving.begin(), model.serving.end(),
+                                    [&](Slot slot) { return !instances_[slot].healthy; });
+    models_.push_back({&model, 2 * static_cast<std::size_t>(dead) > model.serving.size()});
+  }
+}
+
+const ModelState* Fleet::model(const std::string& name) const {
+  const auto found = view_->models.find(name);
+  if (found == view_->models.end() || found->second.serving.empty()) return nullptr;
+  return &models_[static_cast<std::size_t>(found - view_->models.begin())];
+}
+
+const Load& Fleet::others(Slot slot) const {
+  static const Load kNone;
+  return slot < view_->instances.size() ? view_->instances[slot].others : kNone;
+}
+
+double Fleet::prefill_s_per_token(Slot slot) const {
+  if (slot < view_->instances.size() && view_->instances[slot].prefill_s_per_token > 0) {
+    return view_->instances[slot].prefill_s_per_token;
+  }
+  return settings_.learn_prefill_cost ? instances_[slot].prefill.s_per_token()
+                                      : settings_.prefill_s_per_token;
+}
+
+bool Fleet::overloaded(Slot slot, std::uint64_t extra_tokens, Time now) const {
+  const double pending_s =
+      static_cast<double>(pending_tokens(slot) + extra_tokens) * prefill_s_per_token(slot);
+  if (pending_s > threshold_s()) return true;
+  const double limit_s = settings_.overload_wait_s;
+  const RequestQueue& queue = instances_[slot].queue;
+  if (!queue.empty() && to_seconds(now - queue.oldest()) >= limit_s) return true;
+  return others(slot).head_wait_ms >= limit_s * 1000;
+}
+
+}  // namespace dualmesh::policies

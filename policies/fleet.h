@@ -1,0 +1,89 @@
+// Fleet: what one router knows of the instances: the mesh's view and, beside it, what is only known
+// here: own load and queues, health, learned prefill cost.
+//
+// Policies and the rebalancer ask it; only the ledger changes loads and queues, only the scheduler
+// the rest.
+//
+// Invariant: instances.size() covers every slot of the view; it never shrinks, as requests may still
+// be running on an instance that has left.
+// Threads: none; its owner locks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "policies/fleet_view.h"
+#include "policies/prefill_estimator.h"
+#include "policies/request_queue.h"
+#include "policies/scheduler.h"
+
+namespace dualmesh::policies {
+
+struct InstanceState {
+  explicit InstanceState(double initial_s_per_token) : prefill(initial_s_per_token) {}
+
+  Load own;  // head_wait_ms is filled in when it is reported
+  RequestQueue queue;
+  PrefillEstimator prefill;
+  bool healthy = true;
+  std::uint64_t dispatches = 0;
+  std::uint64_t completed = 0;
+  std::uint64_t failed = 0;
+};
+
+// More than half of the instances that serve a model look dead: then it is more likely that we are
+// the ones who cannot see, and health is ignored.
+struct ModelState {
+  const ModelView* view = nullptr;
+  bool panicking = false;
+};
+
+class Fleet {
+ public:
+  explicit Fleet(const SchedulerSettings& settings);
+
+  void set_view(std::shared_ptr<const FleetView> view);
+  // True when it changed.
+  bool set_health(Slot slot, bool healthy);
+
+  const FleetView& view() const { return *view_; }
+  const SchedulerSettings& settings() const { return settings_; }
+  const ModelState* model(const std::string& name) const;  // null when nothing serves it
+  InstanceState& at(Slot slot) { return instances_[slot]; }
+  const InstanceState& at(Slot slot) const { return instances_[slot]; }
+  std::size_t slots() const { return instances_.size(); }
+
+  // May new requests go there? `ignore_health` while the model is panicking.
+  bool usable(Slot slot, bool ignore_health) const {
+    if (slot >= view_->instances.size()) return false;
+    const InstanceView& instance = view_->instances[slot];
+    return instance.slot == slot && instance.lifecycle == Lifecycle::active &&
+           (ignore_health || instances_[slot].healthy);
+  }
+
+  const Load& others(Slot slot) const;
+  std::uint64_t pending_tokens(Slot slot) const {
+    return instances_[slot].own.pending_tokens() + others(slot).pending_tokens();
+  }
+  std::uint64_t decoding_tokens(Slot slot) const {
+    return instances_[slot].own.decoding_tokens + others(slot).decoding_tokens;
+  }
+  double prefill_s_per_token(Slot slot) const;
+  // Half the SLO: beyond it a wait leaves too little of the target for the prefill itself.
+  double threshold_s() const { return view_->settings.slo_ttft_s / 2; }
+  // Its pending time, with `extra_tokens` more, exceeds the threshold, or somebody waited too long.
+  bool overloaded(Slot slot, std::uint64_t extra_tokens, Time now) const;
+
+ private:
+  void find_panic();
+
+  SchedulerSettings settings_;
+  std::shared_ptr<const FleetView> view_;
+  std::vector<InstanceState> instances_;  // by slot
+  std::vector<ModelState> models_;        // in the order of view_->models
+};
+
+}  // namespace dualmesh::policies

@@ -1,0 +1,84 @@
+// Ledger: every request the scheduler holds, where it stands, and the own load that follows from it.
+//
+// Each step of a request goes through here, and each undoes exactly what the step before it did, so
+// that the gauges are the sum over the requests by construction.
+//
+//   held -> queued -> prefilling -> decoding -> held -> gone
+//
+// Invariants: the own load of an instance is the sum over the requests that stand at it; a request
+// is in one queue when it is queued and in none otherwise.
+// Cost: O(1) but for the queue's own moves; requests are recycled, so that a steady flow allocates
+// nothing.
+// Threads: none; its owner locks.
+#pragma once
+
+#include <boost/container/small_vector.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <deque>
+#include <utility>
+#include <vector>
+
+#include "policies/fleet.h"
+#include "policies/scheduler.h"
+
+namespace dualmesh::policies {
+
+enum class Stage : std::uint8_t { held, queued, prefilling, decoding };
+
+struct LiveRequest {
+  Arrival arrival;
+  DecisionRecord record;
+  Time arrived{};
+  Stage stage = Stage::held;
+  Slot slot = kNoSlot;                // where it is queued or running
+  std::uint32_t uncached_tokens = 0;  // at that slot
+  QueueKey queue_key;
+  boost::container::small_vector<Slot, 4> failed_at;
+  Time dispatched{};
+  std::uint64_t work_at_dispatch = 0;  // tokens to prefill before its first token; 0: not measurable
+  std::uint64_t dispatch_number = 0;   // of its instance
+};
+
+class Ledger {
+ public:
+  explicit Ledger(Fleet& fleet) : fleet_(fleet) {}
+
+  LiveRequest& open(Arrival arrival, Time now);
+  LiveRequest* find(RequestId id);
+  const LiveRequest* find(RequestId id) const;
+  void close(LiveRequest& request);  // held requests only
+  std::size_t size() const { return by_id_.size(); }
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const auto& [id, request] : by_id_) visit(*request);
+  }
+
+  void enqueue(LiveRequest& request, Slot slot, std::uint32_t uncached_tokens, std::uint64_t rank);
+  // From held or queued.
+  void dispatch(LiveRequest& request, Slot slot, std::uint32_t uncached_tokens, Time now);
+  void first_token(LiveRequest& request, Time now);
+  // Takes back whatever it counts for; it is held afterwards.
+  void hold(LiveRequest& request);
+
+  bool changed() const { return !changed_.empty(); }
+  void mark_changed(Slot slot);
+  // The oldest of its queue has waited `limit_ms`; the others must hear it, once.
+  void mark_waiting_long(Slot slot, std::uint32_t limit_ms);
+  static std::uint32_t oldest_wait_ms(const RequestQueue& queue, Time now);
+  void take_changes(Time now, std::vector<std::pair<Slot, Load>>& out);
+
+ private:
+  struct Report {
+    Load last;
+    bool waiting = false;  // in changed_
+  };
+
+  Fleet& fleet_;
+  std::deque<LiveRequest> requests_;  // storage; never shrinks, bounded by the most held at once
+  std::vector<LiveRequest*> free_;
+  boost::unordered_flat_map<RequestId, LiveRequest*> by_id_;
+  std::vector<Slot> changed_;
+  std::vector<Report> reports_;  // by slot
+};
+
+}  // namespace dualmesh::policies

@@ -1,0 +1,92 @@
+// Policy: which instance a request goes to, and in what order requests wait.
+//
+// The one interface behind which all policies stand, one file each. A policy looks at the fleet and
+// chooses; it moves nothing and counts nothing of the load itself. `choose` is const, so that asking
+// "where would this go?" is the same code as sending it there; a policy with a memory of its own
+// (whose turn is next) keeps it in `taken`.
+//
+// Threads: none; the scheduler's owner locks.
+// Source: the shape of Envoy's load balancers: the algorithm apart from configuration and transport.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <random>
+#include <span>
+#include <string_view>
+
+#include "policies/decision.h"
+#include "policies/fleet.h"
+#include "policies/scheduler.h"
+
+namespace dualmesh::policies {
+
+// Small, so that `explain` can ask with a copy and get the very answer the next request will get.
+using Random = std::minstd_rand;
+
+struct PlacementRequest {
+  const Arrival& arrival;
+  std::uint32_t depth = 1;  // blocks in the ring key (policies/depth_table.h)
+  BlockKey ring_key = 0;
+};
+
+// The fleet as one request may use it.
+struct PlacementContext {
+  const Fleet& fleet;
+  const ModelState& model;
+  std::span<const Slot> excluded;  // where it has already failed
+
+  bool usable(Slot slot) const {
+    return fleet.usable(slot, model.panicking) &&
+           std::find(excluded.begin(), excluded.end(), slot) == excluded.end();
+  }
+};
+
+struct Choice {
+  Slot primary = kNoSlot;  // kNoSlot: no instance can take it
+  Slot backup = kNoSlot;   // the candidate not taken; kNoSlot when there was none
+  Reason reason = Reason::none;
+  std::array<CandidateEstimate, 2> candidates;
+};
+
+class Policy {
+ public:
+  virtual ~Policy() = default;
+
+  virtual std::string_view name() const = 0;
+  // True: requests wait at the router until their instance has room, so that they can still be
+  // moved. False: they are dispatched at once.
+  virtual bool queues() const = 0;
+  // Are waiting requests moved away from hot spots?
+  virtual bool rebalances() const { return false; }
+
+  virtual Choice choose(const PlacementRequest& request, const PlacementContext& context,
+                        Random& random) const = 0;
+  // The choice was carried out.
+  virtual void taken(const PlacementRequest&, const PlacementContext&, const Choice&) {}
+  // Place in an instance's queue, smaller first, then by arrival. First come, first served unless a
+  // policy says otherwise.
+  virtual std::uint64_t rank(const Arrival&, std::uint32_t /*hit_tokens*/) const { return 0; }
+};
+
+// Cached prefix tokens of the request at `slot`, by whole blocks.
+inline std::uint32_t hit_tokens(const Arrival& arrival, Slot slot, std::uint32_t block_tokens) {
+  if (slot >= arrival.hit_blocks.size()) return 0;
+  const std::uint64_t tokens = std::uint64_t{arrival.hit_blocks[slot]} * block_tokens;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(tokens, arrival.input_tokens));
+}
+
+// Time to first token if the request were last in the queue of `slot`.
+inline CandidateEstimate estimate(const PlacementRequest& request, const Fleet& fleet, Slot slot) {
+  CandidateEstimate result;
+  result.slot = slot;
+  if (slot == kNoSlot) return result;
+  result.hit_tokens = hit_tokens(request.arrival, slot, fleet.settings().block_tokens);
+  result.pending_tokens = fleet.pending_tokens(slot);
+  const std::uint64_t miss = request.arrival.input_tokens - result.hit_tokens;
+  result.ttft_s =
+      static_cast<double>(result.pending_tokens + miss) * fleet.prefill_s_per_token(slot);
+  return result;
+}
+
+}  // namespace dualmesh::policies

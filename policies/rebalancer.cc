@@ -1,0 +1,104 @@
+#include "policies/rebalancer.h"
+
+#include <algorithm>
+
+namespace dualmesh::policies {
+
+void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint32_t& budget,
+                         Moves& moves) {
+  const RequestQueue& queue = fleet_.at(source).queue;
+  if (queue.empty() || budget == 0 || !fleet_.overloaded(source, 0, now)) return;
+
+  const double excess_tokens = static_cast<double>(fleet_.pending_tokens(source)) -
+                               fleet_.threshold_s() / fleet_.prefill_s_per_token(source);
+  boost::container::small_vector<Plan, 64> plans;
+  for (std::size_t place = queue.size(); place > 0 && budget > 0; --place, --budget) {
+    const auto plan = examine(*queue[place - 1].request, policy, now);
+    if (plan && plan->benefit_s > 0) plans.push_back(*plan);
+  }
+
+  const auto less_benefit = [](const Plan& a, const Plan& b) { return a.benefit_s < b.benefit_s; };
+  double moved_tokens = 0;
+  std::size_t looks_left = plans.size();
+  bool current = true;  // no move since the plans were made
+  while (!plans.empty()) {
+    const auto best = std::max_element(plans.begin(), plans.end(), less_benefit);
+    if (!current) {
+      // A move only takes from what the others would gain, so the best is known once the largest
+      // old figure has proved to be still true.
+      if (looks_left-- == 0) return;
+      const auto fresh = examine(*best->request, policy, now);
+      if (!fresh || fresh->benefit_s <= 0) {
+        plans.erase(best);
+        continue;
+      }
+      const bool as_before = fresh->benefit_s >= best->benefit_s;
+      *best = *fresh;
+      if (!as_before && std::max_element(plans.begin(), plans.end(), less_benefit) != best) continue;
+    }
+    const Plan move = *best;
+    plans.erase(best);
+    moved_tokens += move.request->uncached_tokens;
+    ledger_.hold(*move.request);
+    ledger_.enqueue(*move.request, move.target, move.uncached_tokens, move.rank);
+    moves.push_back({move.request, source, move.target});
+    current = false;
+    if (excess_tokens > 0 && moved_tokens >= excess_tokens) return;
+  }
+}
+
+std::optional<Rebalancer::Plan> Rebalancer::examine(LiveRequest& request, const Policy& policy,
+                                                    Time now) const {
+  const ModelState* model = fleet_.model(request.arrival.model);
+  if (model == nullptr) return std::nullopt;
+  const PlacementContext context{fleet_, *model, request.failed_at};
+  Plan plan;
+  plan.request = &request;
+  plan.target = target_for(request, context, now);
+  if (plan.target == kNoSlot) return std::nullopt;
+  plan.uncached_tokens = uncached_at(request, plan.target);
+  plan.rank = policy.rank(request.arrival, request.arrival.input_tokens - plan.uncached_tokens);
+
+  // Requests of other nodes wait beside our queue, not in it: they count in full on both sides.
+  const auto ttft_s = [&](Slot slot, const QueueKey& key, std::uint32_t uncached_tokens) {
+    const InstanceState& instance = fleet_.at(slot);
+    const std::uint64_t before = instance.own.prefilling_tokens +
+                                 fleet_.others(slot).pending_tokens() +
+                                 instance.queue.tokens_before(key);
+    return static_cast<double>(before + uncached_tokens) * fleet_.prefill_s_per_token(slot);
+  };
+  const QueueKey there{plan.rank, request.arrived, request.arrival.id};
+  plan.benefit_s = ttft_s(request.slot, request.queue_key, request.uncached_tokens) -
+                   ttft_s(plan.target, there, plan.uncached_tokens);
+  return plan;
+}
+
+Slot Rebalancer::target_for(const LiveRequest& request, const PlacementContext& context,
+                            Time now) const {
+  const Slot source = request.slot;
+  const auto& candidates = request.record.candidates;
+  const Slot other = candidates[0].slot == source ? candidates[1].slot : candidates[0].slot;
+  if (other != source && can_take(other, request, context, now)) return other;
+
+  const std::vector<Slot>& active = context.model.view->active;
+  const auto place = std::find(active.begin(), active.end(), source);
+  const std::size_t first = static_cast<std::size_t>(place - active.begin()) + 1;
+  for (std::size_t i = 0; i < active.size(); ++i) {
+    const Slot slot = active[(first + i) % active.size()];
+    if (slot == source || slot == other || !context.usable(slot)) continue;
+    return can_take(slot, request, context, now) ? slot : kNoSlot;
+  }
+  return kNoSlot;
+}
+
+bool Rebalancer::can_take(Slot slot, const LiveRequest& request, const PlacementContext& context,
+                          Time now) const {
+  return context.usable(slot) && !fleet_.overloaded(slot, uncached_at(request, slot), now);
+}
+
+std::uint32_t Rebalancer::uncached_at(const LiveRequest& request, Slot slot) const {
+  return request.arrival.input_tokens -
+         hit_tokens(request.arrival, slot, fleet_.settings().block_tokens);
+}
+
+}  // namespace dualmesh::policies

@@ -1,0 +1,60 @@
+// Rebalancer: moves waiting requests away from an overloaded instance.
+//
+// Each waiting request has somewhere else to go: its other candidate or, when that is overloaded too
+// (or cannot be used), the neighbour: the next instance of the model by name. The benefit of a move
+// is the time to first token where the request waits now, its place in the queue counted, less the
+// time to first token at its place in the other queue. The largest benefit moves first, as long as
+// it is positive, until as many uncached tokens have left as the source had over the threshold. A
+// source that is overloaded only because somebody has waited too long has no such bound.
+//
+// Invariant: no move makes its target overloaded, as far as this node can see.
+// Cost: at most `budget` requests are examined, from the end of the queue, where the wait is longest;
+// each is looked at once more when a move has changed what it would gain.
+// Threads: none.
+// Source: DualMap (arXiv 2602.06502), hotspot-aware rebalancing, and its authors' code.
+#pragma once
+
+#include <boost/container/small_vector.hpp>
+#include <optional>
+
+#include "policies/fleet.h"
+#include "policies/ledger.h"
+#include "policies/policy.h"
+
+namespace dualmesh::policies {
+
+class Rebalancer {
+ public:
+  struct Move {
+    LiveRequest* request;
+    Slot from;
+    Slot to;
+  };
+  using Moves = boost::container::small_vector<Move, 16>;
+
+  Rebalancer(const Fleet& fleet, Ledger& ledger) : fleet_(fleet), ledger_(ledger) {}
+
+  // Does nothing unless `source` is overloaded. Moved requests are in the target's queue already.
+  // `budget` counts down.
+  void relieve(Slot source, const Policy& policy, Time now, std::uint32_t& budget, Moves& moves);
+
+ private:
+  struct Plan {
+    LiveRequest* request = nullptr;
+    Slot target = kNoSlot;
+    std::uint32_t uncached_tokens = 0;  // at the target
+    std::uint64_t rank = 0;             // at the target
+    double benefit_s = 0;
+  };
+
+  std::optional<Plan> examine(LiveRequest& request, const Policy& policy, Time now) const;
+  Slot target_for(const LiveRequest& request, const PlacementContext& context, Time now) const;
+  bool can_take(Slot slot, const LiveRequest& request, const PlacementContext& context,
+                Time now) const;
+  std::uint32_t uncached_at(const LiveRequest& request, Slot slot) const;
+
+  const Fleet& fleet_;
+  Ledger& ledger_;
+};
+
+}  // namespace dualmesh::policies

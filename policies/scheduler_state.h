@@ -1,0 +1,56 @@
+// What a Scheduler consists of. Private to scheduler.cc and scheduler_report.cc.
+#pragma once
+
+#include <memory>
+
+#include "policies/decision_log.h"
+#include "policies/depth_table.h"
+#include "policies/fleet.h"
+#include "policies/ledger.h"
+#include "policies/policy.h"
+#include "policies/rebalancer.h"
+#include "policies/scheduler.h"
+
+namespace dualmesh::policies {
+
+struct Scheduler::State {
+  explicit State(const SchedulerSettings& settings);
+
+  // Decides and carries out. False: no instance can take it; the caller ends the request.
+  bool place(LiveRequest& request, Reason why, Time now, Effects& effects);
+  void dispatch(LiveRequest& request, std::uint32_t uncached_tokens, Slot slot, Time now,
+                Effects& effects);
+  // Dispatches from the queue of `slot` while it has room.
+  void pump(Slot slot, Time now, Effects& effects);
+  // A request without a first token has left `slot`, or got one.
+  void room_made(Slot slot, Time now, Effects& effects);
+  // Takes the request off its instance.
+  void leave(LiveRequest& request, Time now, Effects& effects);
+  void end(LiveRequest& request, Outcome outcome);
+  void reject(LiveRequest& request, Outcome outcome, Effects& effects);
+
+  void rebalance_everywhere(Time now, Effects& effects);
+  void rebalance_arrival(const LiveRequest& request, Time now, Effects& effects);
+  void carry_out(const Rebalancer::Moves& moves, Time now, Effects& effects);
+  // Places anew what waits for instances that can no longer be used.
+  void replace_stranded(bool everywhere, Time now, Effects& effects);
+  bool stranded(const LiveRequest& request) const;
+
+  PlacementRequest facts_of(const Arrival& arrival, Time now) const;
+  void describe(DecisionRecord& record, const PlacementRequest& request, Time now) const;
+  void describe(DecisionRecord& record, const ModelState* model, const Choice& choice) const;
+
+  SchedulerSettings settings;
+  Fleet fleet;
+  Ledger ledger;
+  DepthTable depth;
+  Rebalancer rebalancer;
+  std::unique_ptr<Policy> policy;
+  Random random;
+  DecisionLog log;
+  SchedulerTotals totals;
+  Time latest{};                  // of any entry; for looking in without a clock
+  std::size_t rebalance_from = 0;  // slot to begin with, so that a small budget is fair
+};
+
+}  // namespace dualmesh::policies
