@@ -53,7 +53,7 @@ TEST_CASE("the writer's map and digest equal its history replayed") {
       RC_ASSERT(writer.version().value == history.changes.size());
     }
     StateDigest expected;
-    for (const auto& [key, last] : history.last_changes()) {
+    for (const auto& [key, last] : history.last_changes) {
       if (!last.value) continue;
       EntryHasher hasher;
       hash_entry(hasher, key, *last.value);
@@ -70,7 +70,7 @@ TEST_CASE("a delta holds just the keys changed since, once each, in version orde
     for (const auto& bytes : steps) write(writer, history, bytes);
     const Version from{from_byte % (history.changes.size() + 3)};
     std::map<std::uint64_t, std::uint64_t> expected;
-    for (const auto& [key, last] : history.last_changes()) {
+    for (const auto& [key, last] : history.last_changes) {
       if (last.version > from.value) expected[last.version] = key;
     }
     const Delta delta = writer.delta_since(from, kWhole);
@@ -171,7 +171,7 @@ TEST_CASE("digests of two moments of a writer are equal exactly when the live en
     for (const auto& bytes : second) write(b, later, bytes);
     auto versioned = [](const FeedHistory& h) {
       std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> result;
-      for (const auto& [key, last] : h.last_changes()) {
+      for (const auto& [key, last] : h.last_changes) {
         if (last.value) result[key] = {last.version, *last.value};
       }
       return result;

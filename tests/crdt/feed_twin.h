@@ -13,7 +13,8 @@ namespace dualmesh::crdt {
 using TestFeed = Feed<std::uint64_t, std::uint64_t>;
 inline constexpr std::size_t kWhole = 1'000'000;
 
-struct FeedHistory {
+class FeedHistory {
+ public:
   struct Change {
     std::uint64_t key;
     std::optional<std::uint64_t> value;
@@ -24,17 +25,11 @@ struct FeedHistory {
   };
 
   std::vector<Change> changes;  // change i has version i + 1
+  std::map<std::uint64_t, LastChange> last_changes;
 
-  std::map<std::uint64_t, LastChange> last_changes() const {
-    std::map<std::uint64_t, LastChange> result;
-    for (std::size_t i = 0; i < changes.size(); ++i) {
-      result[changes[i].key] = {i + 1, changes[i].value};
-    }
-    return result;
-  }
   std::map<std::uint64_t, std::uint64_t> live() const {
     std::map<std::uint64_t, std::uint64_t> result;
-    for (const auto& [key, last] : last_changes()) {
+    for (const auto& [key, last] : last_changes) {
       if (last.value) result[key] = *last.value;
     }
     return result;
@@ -49,13 +44,19 @@ struct FeedHistory {
 
   bool put(TestFeed& writer, std::uint64_t key, std::uint64_t value) {
     const bool changed = writer.put(key, value);
-    if (changed) changes.push_back({key, value});
+    if (changed) note({key, value});
     return changed;
   }
   bool erase(TestFeed& writer, std::uint64_t key) {
     const bool changed = writer.erase(key);
-    if (changed) changes.push_back({key, std::nullopt});
+    if (changed) note({key, std::nullopt});
     return changed;
+  }
+
+ private:
+  void note(const Change& change) {
+    changes.push_back(change);
+    last_changes[change.key] = {changes.size(), change.value};
   }
 };
 
@@ -65,7 +66,7 @@ inline std::map<std::uint64_t, std::uint64_t> live(const TestFeed& feed) {
   return result;
 }
 
-// Everything that can be observed of a feed.
+// All that can be observed of two feeds.
 inline bool same_state(const TestFeed& a, const TestFeed& b) {
   const TestFeed::Delta whole_a = a.delta_since({}, kWhole), whole_b = b.delta_since({}, kWhole);
   bool same = live(a) == live(b) && a.version() == b.version() && a.collected() == b.collected() &&
@@ -83,7 +84,7 @@ inline const char* broken_promise(const TestFeed& replica, const FeedHistory& hi
   const std::uint64_t at = replica.version().value;
   if (at > history.changes.size()) return "is ahead of its writer";
   if (replica.collected() > replica.version()) return "has a horizon beyond its version";
-  for (const auto& [key, last] : history.last_changes()) {
+  for (const auto& [key, last] : history.last_changes) {
     const std::uint64_t* held = replica.find(key);
     const bool settled = last.version <= at;
     if (settled && last.value && (held == nullptr || *held != *last.value)) return "lost a value";
