@@ -4,10 +4,9 @@
 // A call streams: head, then body pieces as they arrive, then exactly one `done`. Cancelling closes
 // the connection at once, which tells an engine to stop computing.
 //
-// Invariant: after `done` or `cancel` no callback runs; every connection is either pooled (clean, at a
-// message boundary) or closed.
-// Threads: everything on the IoThread given; one HttpClient per IoThread.
-// Source: RFC 9110, RFC 9112.
+// Invariant: after `done` or `cancel` no callback runs; every connection is either pooled (clean,
+// at a message boundary) or closed. Threads: everything on the IoThread given; one HttpClient per
+// IoThread. Source: RFC 9110, RFC 9112.
 #pragma once
 
 #include <chrono>
@@ -25,13 +24,13 @@ namespace dualmesh::net {
 
 enum class ClientError {
   none,
-  resolve,     // the host name has no address
-  connect,     // refused, unreachable or timed out while connecting
-  send,        // the connection failed before the head of the answer had arrived
-  malformed,   // the answer is not HTTP/1.1 as we accept it
-  truncated,   // the connection ended or failed inside the body
+  resolve,    // the host name has no address
+  connect,    // refused, unreachable or timed out while connecting
+  send,       // the connection failed before the head of the answer had arrived
+  malformed,  // the answer is not HTTP/1.1 as we accept it
+  truncated,  // the connection ended or failed inside the body
   timeout,
-  too_large,   // a collected answer exceeded its limit
+  too_large,  // a collected answer exceeded its limit
 };
 const char* to_string(ClientError error);
 
@@ -71,18 +70,19 @@ class HttpClient {
     std::size_t response_head_bytes = 64 * 1024;
   };
   HttpClient(IoThread& thread, Limits limits);
+  // From any thread; closes every connection, and no callback runs afterwards.
   ~HttpClient();
 
-  // `destination` is host:port (or [v6]:port). Sends `request` with its body; sets Host unless given.
-  // A pooled connection that turns out closed before any byte of the answer is replaced by a fresh
-  // one, once, and only if nothing of the answer has been seen.
+  // `destination` is host:port (or [v6]:port). Sends `request` with its body; sets Host unless
+  // given. A pooled connection that turns out closed before any byte of the answer is replaced by a
+  // fresh one, once, and only if nothing of the answer has been seen.
   std::shared_ptr<ClientCall> send(const std::string& destination, const HttpRequest& request,
                                    const ClientTimeouts& timeouts, ClientHandler handler);
   // The whole answer at once, for small things (health, models, metrics).
   void fetch(const std::string& destination, const HttpRequest& request,
              std::chrono::milliseconds timeout, std::size_t max_bytes,
              std::function<void(ClientError, HttpResponse)> done);
-  PoolStats stats() const;
+  PoolStats stats() const;                          // from any thread
   void close_idle(const std::string& destination);  // after an instance left or died
 
  private:

@@ -21,6 +21,10 @@ class Headers {
   std::string_view find(std::string_view name) const;
   bool has(std::string_view name) const { return find(name).data() != nullptr; }
   const std::vector<Field>& fields() const { return fields_; }
+  template <class Predicate>
+  void remove_if(Predicate unwanted) {
+    std::erase_if(fields_, unwanted);
+  }
 
  private:
   std::vector<Field> fields_;

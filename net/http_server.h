@@ -1,9 +1,9 @@
 // HttpServer: a strict HTTP/1.1 listener; hands each complete request to a handler as an Exchange.
 //
 // What is ambiguous is refused with 400 and the connection closed: bare LF, folded headers, spaces
-// around names, both or repeated framing fields, no or two Hosts. Bodies are read whole, within limits
-// of bytes per body and of bytes and requests held by the server; beyond them 413 or 503 with
-// Retry-After. A client that goes away is noticed while its answer is being made.
+// around names, both or repeated framing fields, no or two Hosts. Bodies are read whole, within
+// limits of bytes per body and of bytes and requests held by the server; beyond them 413 or 503
+// with Retry-After. A client that goes away is noticed while its answer is being made.
 //
 // Invariant: each accepted request gets exactly one answer or a closed connection; held bytes and
 // requests return to zero when all exchanges are gone.
@@ -28,7 +28,7 @@ namespace dualmesh::net {
 struct ServerLimits {
   std::size_t head_bytes = 32 * 1024;
   std::size_t header_fields = 100;
-  std::size_t body_bytes = 32 * 1024 * 1024;       // one body
+  std::size_t body_bytes = 32 * 1024 * 1024;        // one body
   std::size_t held_body_bytes = 512 * 1024 * 1024;  // all bodies being received or held
   std::size_t held_requests = 16 * 1024;
   std::size_t connections = 16 * 1024;
@@ -36,11 +36,11 @@ struct ServerLimits {
   std::chrono::milliseconds body_timeout{60'000};   // between reads of a body
   std::chrono::milliseconds idle_timeout{120'000};  // kept alive without a request
   std::chrono::milliseconds write_timeout{60'000};  // a client that does not read
-  std::chrono::seconds max_connection_age{0};       // answers then carry Connection: close; 0 = never
+  std::chrono::seconds max_connection_age{0};  // answers then carry Connection: close; 0 = never
 };
 
 struct ServerStats {
-  std::uint64_t accepted = 0;          // connections since start
+  std::uint64_t accepted = 0;  // connections since start
   std::uint64_t open_connections = 0;
   std::uint64_t requests = 0;
   std::uint64_t refused_malformed = 0;
@@ -50,8 +50,8 @@ struct ServerStats {
   std::uint64_t held_body_bytes = 0;
 };
 
-// How a relay ended. Only with `not_started` has the client seen nothing, so only then may the caller
-// relay elsewhere or respond.
+// How a relay ended. Only with `not_started` has the client seen nothing, so only then may the
+// caller relay elsewhere or respond.
 struct RelayResult {
   enum class End { complete, client_gone, not_started, broken } end = End::complete;
   ClientError error = ClientError::none;
@@ -60,15 +60,15 @@ struct RelayResult {
 };
 
 struct RelayHandler {
-  // The head from upstream, before it is passed on: add or remove fields here. Return false to refuse
-  // it (a 5xx worth a retry elsewhere): the relay then ends with not_started.
+  // The head from upstream, before it is passed on: add or remove fields here. Return false to
+  // refuse it (a 5xx worth a retry elsewhere): the relay then ends with not_started.
   std::function<bool(HttpResponse& head)> on_head;
   std::function<void(std::string_view piece)> on_body;  // as passed on; for usage and first token
   std::function<void(const RelayResult&)> on_done;
 };
 
-// One request and its answer. Held by shared_ptr; answer it exactly once, by respond, by a stream, or
-// by a relay that starts.
+// One request and its answer. Held by shared_ptr; answer it exactly once, by respond, by a stream,
+// or by a relay that starts.
 class Exchange {
  public:
   virtual ~Exchange() = default;

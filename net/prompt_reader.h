@@ -1,8 +1,8 @@
 // Reads what routing needs out of an OpenAI request body, without re-encoding it.
 //
 // Yields the model, the flags and the *canonical prompt text*: for chat, each message as role and
-// text parts in order (tools first, as chat templates put them; images and audio by the hash of their
-// data or URL); for completions and embeddings the string or token array; for responses the
+// text parts in order (tools first, as chat templates put them; images and audio by the hash of
+// their data or URL); for completions and embeddings the string or token array; for responses the
 // instructions and input. Equal prompts give equal text, whatever the JSON looked like.
 //
 // Threads: one reader per I/O thread (it keeps its parse buffers); results are values.
@@ -23,12 +23,12 @@ Endpoint endpoint_of(std::string_view path);
 
 struct PromptFields {
   std::string model;
-  std::string user;             // empty when absent
+  std::string user;  // empty when absent
   bool stream = false;
-  bool include_usage = false;   // stream_options.include_usage
+  bool include_usage = false;    // stream_options.include_usage
   std::uint32_t max_tokens = 0;  // 0 when absent
-  std::string canonical;        // canonical prompt text
-  std::uint32_t token_ids = 0;  // number of tokens when the prompt was given as tokens, else 0
+  std::string canonical;         // canonical prompt text
+  std::uint32_t token_ids = 0;   // number of tokens when the prompt was given as tokens, else 0
   std::uint32_t media_parts = 0;
 };
 

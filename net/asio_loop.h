@@ -1,0 +1,76 @@
+// The event loop behind IoThread, and the timer shape every connection uses. Private to net/*.cc:
+// the only header of ours that shows Asio.
+//
+// Threads: a loop's objects are used on its thread; run_and_wait may be called from any thread.
+#pragma once
+
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "net/io_threads.h"
+
+namespace dualmesh::net {
+
+struct IoThread::Impl {
+  explicit Impl(std::size_t thread_index) : index(thread_index) {}
+
+  void run();
+  // Runs `work` on this loop and returns when it is done; runs it here when the loop has stopped or
+  // this is its thread.
+  void run_and_wait(std::function<void()> work);
+
+  std::size_t index;
+  asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(context);
+  std::atomic<std::thread::id> runner{};  // no id: not running
+};
+
+// One deadline that is moved far more often than it is reached. Moving it later only stores a
+// number; the timer underneath looks again when it fires.
+class Deadline {
+ public:
+  using Clock = std::chrono::steady_clock;
+  explicit Deadline(asio::io_context& context) : timer_(context) {}
+
+  // `owner` keeps the object that holds this Deadline alive while the timer looks; expired() of the
+  // owner runs when the deadline is reached.
+  template <class Owner>
+  void set(Clock::duration after, const std::shared_ptr<Owner>& owner) {
+    when_ = Clock::now() + after;
+    if (armed_ <= when_) return;
+    arm(std::weak_ptr<Owner>(owner));
+  }
+  void clear() { when_ = Clock::time_point::max(); }
+  void cancel() {
+    clear();
+    timer_.cancel();
+  }
+
+ private:
+  template <class Owner>
+  void arm(std::weak_ptr<Owner> owner) {
+    armed_ = when_;
+    timer_.expires_at(when_);
+    timer_.async_wait([this, owner = std::move(owner)](const std::error_code& error) {
+      if (error) return;  // moved earlier, or cancelled: this object may be gone
+      auto held = owner.lock();
+      if (!held) return;
+      armed_ = Clock::time_point::max();
+      if (when_ == Clock::time_point::max()) return;
+      if (Clock::now() < when_) return arm(std::weak_ptr<Owner>(held));
+      when_ = Clock::time_point::max();
+      held->expired();
+    });
+  }
+
+  asio::steady_timer timer_;
+  Clock::time_point when_ = Clock::time_point::max();
+  Clock::time_point armed_ = Clock::time_point::max();  // when the timer underneath looks next
+};
+
+}  // namespace dualmesh::net

@@ -1,0 +1,301 @@
+#include "net/client_connection.h"
+
+#include <asio/connect.hpp>
+#include <asio/post.hpp>
+#include <asio/write.hpp>
+
+#include "net/destination.h"
+#include "net/error.h"
+
+namespace dualmesh::net {
+namespace {
+
+constexpr std::size_t read_bytes = 16 * 1024;
+
+}  // namespace
+
+void PendingCall::cancel() {
+  if (finished) return;
+  drop();
+  if (auto held = connection.lock()) held->close();
+}
+
+void PendingCall::drop() {
+  finished = true;
+  if (!delivering) handler = {};
+}
+
+void PendingCall::deliver_head(const HttpResponse& head) {
+  delivering = true;
+  if (handler.on_head) handler.on_head(head);
+  delivering = false;
+  if (finished) handler = {};
+}
+
+void PendingCall::deliver_body(std::string_view piece) {
+  delivering = true;
+  if (handler.on_body) handler.on_body(piece);
+  delivering = false;
+  if (finished) handler = {};
+}
+
+void PendingCall::pause() { paused = true; }
+
+void PendingCall::resume() {
+  if (!paused) return;
+  paused = false;
+  if (auto held = connection.lock()) held->resume();
+}
+
+void PendingCall::finish(ClientError error) {
+  if (finished) return;
+  finished = true;
+  auto done = std::move(handler.on_done);
+  if (done) done(error);
+  handler = {};
+}
+
+ClientConnection::ClientConnection(asio::io_context& context, std::weak_ptr<ConnectionOwner> owner,
+                                   std::string destination, std::size_t response_head_bytes)
+    : socket_(context),
+      resolver_(context),
+      deadline_(context),
+      owner_(std::move(owner)),
+      destination_(std::move(destination)),
+      response_head_bytes_(response_head_bytes) {}
+
+void ClientConnection::connect_and_send(std::shared_ptr<PendingCall> call) {
+  using asio::ip::tcp;
+  call_ = std::move(call);
+  call_->connection = weak_from_this();
+  connecting_ = true;
+  deadline_.set(call_->timeouts.connect, shared_from_this());
+  HostPort to;
+  const bool well_formed = split_destination(destination_, to);
+  std::error_code not_an_address;
+  const auto address = asio::ip::make_address(to.host, not_an_address);
+  if (!well_formed) {
+    asio::post(socket_.get_executor(),
+               [self = shared_from_this()] { self->fail(ClientError::resolve); });
+  } else if (!not_an_address) {
+    connect(tcp::resolver::results_type::create(tcp::endpoint(address, to.port), to.host, ""));
+  } else {
+    resolver_.async_resolve(to.host, std::to_string(to.port), tcp::resolver::numeric_service,
+                            [self = shared_from_this()](const std::error_code& error,
+                                                        const tcp::resolver::results_type& found) {
+                              if (self->closed_) return;
+                              if (error || found.empty()) return self->fail(ClientError::resolve);
+                              self->connect(found);
+                            });
+  }
+}
+
+void ClientConnection::connect(const asio::ip::tcp::resolver::results_type& addresses) {
+  asio::async_connect(
+      socket_, addresses,
+      [self = shared_from_this()](const std::error_code& error, const asio::ip::tcp::endpoint&) {
+        self->connected(error);
+      });
+}
+
+void ClientConnection::connected(const std::error_code& error) {
+  if (closed_) {
+    std::error_code ignored;
+    socket_.close(ignored);  // the connect may have opened it again after close()
+    return;
+  }
+  if (error) return fail(ClientError::connect);
+  connecting_ = false;
+  std::error_code ignored;
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  write_request();
+  read_more();
+}
+
+void ClientConnection::send(std::shared_ptr<PendingCall> call) {
+  DUALMESH_CHECK(!call_ && !closed_, "destination={}", destination_);
+  call_ = std::move(call);
+  call_->connection = weak_from_this();
+  reused_ = true;
+  write_request();
+  read_more();
+}
+
+void ClientConnection::write_request() {
+  answer_seen_ = in_body_ = false;
+  parser_ =
+      std::make_unique<ResponseParser>(HeadLimits{response_head_bytes_, 200}, call_->head_request);
+  response_ = {};
+  deadline_.set(call_->timeouts.first_byte, shared_from_this());
+  writing_ = call_;
+  asio::async_write(
+      socket_, asio::buffer(writing_->wire),
+      [self = shared_from_this()](const std::error_code&, std::size_t) { self->written(); });
+}
+
+// A failed write is not told from here: the answer may have come before it, and if not, the read
+// side sees how the connection ended.
+void ClientConnection::written() {
+  const auto call = std::move(writing_);
+  if (closed_ || call != call_) return;
+  if (answer_seen_) {
+    call->wire = {};
+  } else {
+    deadline_.set(call->timeouts.first_byte, shared_from_this());
+  }
+}
+
+void ClientConnection::read_more() {
+  if (reading_ || closed_ || (call_ && call_->paused)) return;
+  reading_ = true;
+  socket_.async_read_some(
+      asio::buffer(in_.prepare(read_bytes), read_bytes),
+      [self = shared_from_this()](const std::error_code& error, std::size_t count) {
+        self->reading_ = false;
+        self->received(error, count);
+      });
+}
+
+void ClientConnection::received(const std::error_code& error, std::size_t count) {
+  if (closed_) return;
+  if (error) return stream_ended(error == asio::error::eof);
+  in_.commit(count);
+  if (!call_) return close();  // an idle connection on which the server talks is of no use
+  answer_seen_ = true;
+  if (!writing_) call_->wire = {};
+  if (in_body_) deadline_.set(call_->timeouts.idle, shared_from_this());
+  process();
+}
+
+void ClientConnection::process() {
+  if (processing_) return;  // resumed from inside a callback: the loop below goes on by itself
+  processing_ = true;
+  while (!closed_ && call_ && !call_->paused && (in_body_ ? process_body() : process_head())) {
+  }
+  processing_ = false;
+  read_more();
+}
+
+bool ClientConnection::process_head() {
+  if (in_.empty()) return false;
+  switch (parser_->parse(in_.data(), response_)) {
+    case Parsed::need_more:
+      return false;
+    case Parsed::failed:
+      fail(ClientError::malformed);
+      return false;
+    case Parsed::complete:
+      break;
+  }
+  in_.consume(parser_->head_size());
+  if (response_.status < 200) {  // interim
+    parser_ = std::make_unique<ResponseParser>(HeadLimits{response_head_bytes_, 200},
+                                               call_->head_request);
+    response_ = {};
+    return true;
+  }
+  keep_alive_ = parser_->keep_alive();
+  body_ = BodyReader(parser_->framing());
+  in_body_ = true;
+  deadline_.set(call_->timeouts.idle, shared_from_this());
+  const auto call = call_;  // the callback may cancel
+  call->deliver_head(response_);
+  return true;
+}
+
+bool ClientConnection::process_body() {
+  std::string_view input = in_.data();
+  const std::size_t before = input.size();
+  std::string_view piece;
+  const Decoded step = body_.decode(input, piece);
+  in_.consume(before - input.size());
+  switch (step) {
+    case Decoded::need_more:
+      return false;
+    case Decoded::failed:
+      fail(ClientError::malformed);
+      return false;
+    case Decoded::done:
+      complete();
+      return false;
+    case Decoded::piece:
+      break;
+  }
+  const auto call = call_;
+  call->deliver_body(piece);
+  return true;
+}
+
+void ClientConnection::complete() {
+  const auto call = std::move(call_);
+  call_.reset();
+  deadline_.clear();
+  if (keep_alive_ && !writing_ && in_.empty()) {
+    if (auto owner = owner_.lock()) {
+      owner->became_idle(shared_from_this());
+    } else {
+      close();
+    }
+  } else {
+    close();
+  }
+  call->finish(ClientError::none);
+}
+
+void ClientConnection::stream_ended(bool cleanly) {
+  if (!call_) return close();
+  if (in_body_) {
+    if (cleanly && body_.ends_with_connection()) return complete();
+    return fail(ClientError::truncated);
+  }
+  if (reused_ && !answer_seen_ && !call_->retried) {
+    const auto call = std::move(call_);
+    call_.reset();
+    close();
+    call->retried = true;
+    auto owner = owner_.lock();
+    if (!owner || !owner->retry_stale(call)) call->finish(ClientError::send);
+    return;
+  }
+  fail(ClientError::send);
+}
+
+void ClientConnection::fail(ClientError error) {
+  const auto call = std::move(call_);
+  call_.reset();
+  close();
+  if (call) call->finish(error);
+}
+
+void ClientConnection::resume() {
+  if (closed_ || connecting_) return;
+  if (in_body_ && call_) deadline_.set(call_->timeouts.idle, shared_from_this());
+  process();
+}
+
+void ClientConnection::expired() {
+  if (closed_) return;
+  if (!call_) return close();  // idle for long enough
+  if (connecting_) return fail(ClientError::connect);
+  if (call_->paused) return;  // it is we who do not read
+  fail(ClientError::timeout);
+}
+
+void ClientConnection::idle_until(std::chrono::milliseconds idle_time) {
+  deadline_.set(idle_time, shared_from_this());
+  read_more();
+}
+
+void ClientConnection::close() {
+  if (closed_) return;
+  closed_ = true;
+  deadline_.cancel();
+  resolver_.cancel();
+  std::error_code ignored;
+  socket_.close(ignored);
+  if (call_) call_->drop();
+  call_.reset();
+  if (auto owner = owner_.lock()) owner->closed(shared_from_this());
+}
+
+}  // namespace dualmesh::net

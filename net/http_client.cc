@@ -1,0 +1,169 @@
+#include "net/http_client.h"
+
+#include <asio/post.hpp>
+#include <atomic>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "net/client_connection.h"
+#include "net/http_writer.h"
+
+namespace dualmesh::net {
+
+const char* to_string(ClientError error) {
+  switch (error) {
+    case ClientError::none:
+      return "none";
+    case ClientError::resolve:
+      return "resolve";
+    case ClientError::connect:
+      return "connect";
+    case ClientError::send:
+      return "send";
+    case ClientError::malformed:
+      return "malformed";
+    case ClientError::truncated:
+      return "truncated";
+    case ClientError::timeout:
+      return "timeout";
+    case ClientError::too_large:
+      return "too_large";
+  }
+  return "unknown";
+}
+
+struct HttpClient::State final : ConnectionOwner, std::enable_shared_from_this<State> {
+  using Connection = std::shared_ptr<ClientConnection>;
+
+  State(IoThread& io_thread, Limits client_limits) : thread(io_thread), limits(client_limits) {}
+
+  void connect(const std::shared_ptr<PendingCall>& call) {
+    auto connection = std::make_shared<ClientConnection>(
+        thread.impl().context, weak_from_this(), call->destination, limits.response_head_bytes);
+    open.insert(connection);
+    open_count = open.size();
+    ++connects;
+    connection->connect_and_send(call);
+  }
+
+  void start(const std::shared_ptr<PendingCall>& call) {
+    const auto pool = idle.find(call->destination);
+    if (pool == idle.end() || pool->second.empty()) return connect(call);
+    const Connection connection = std::move(pool->second.back());  // the most recently used
+    pool->second.pop_back();
+    --idle_count;
+    ++reuses;
+    connection->send(call);
+  }
+
+  void became_idle(const Connection& connection) override {
+    auto& pool = idle[connection->destination()];
+    if (pool.size() >= limits.idle_per_destination) return connection->close();
+    pool.push_back(connection);
+    ++idle_count;
+    connection->idle_until(limits.idle_time);
+  }
+
+  void closed(const Connection& connection) override {
+    open.erase(connection);
+    open_count = open.size();
+    const auto pool = idle.find(connection->destination());
+    if (pool == idle.end()) return;
+    idle_count -= std::erase(pool->second, connection);
+    if (pool->second.empty()) idle.erase(pool);
+  }
+
+  bool retry_stale(const std::shared_ptr<PendingCall>& call) override {
+    connect(call);
+    return true;
+  }
+
+  void close_all() {
+    const auto connections = open;
+    for (const auto& connection : connections) connection->close();
+  }
+
+  IoThread& thread;
+  const Limits limits;
+  std::unordered_map<std::string, std::vector<Connection>> idle;
+  std::unordered_set<Connection> open;
+  std::atomic<std::size_t> open_count = 0;
+  std::atomic<std::size_t> idle_count = 0;
+  std::atomic<std::uint64_t> connects = 0;
+  std::atomic<std::uint64_t> reuses = 0;
+};
+
+HttpClient::HttpClient(IoThread& thread, Limits limits)
+    : state_(std::make_shared<State>(thread, limits)) {}
+
+HttpClient::~HttpClient() {
+  state_->thread.impl().run_and_wait([this] { state_->close_all(); });
+}
+
+std::shared_ptr<ClientCall> HttpClient::send(const std::string& destination,
+                                             const HttpRequest& request,
+                                             const ClientTimeouts& timeouts,
+                                             ClientHandler handler) {
+  auto call = std::make_shared<PendingCall>();
+  call->destination = destination;
+  call->head_request = request.method == "HEAD";
+  call->timeouts = timeouts;
+  call->handler = std::move(handler);
+  call->wire.reserve(512 + request.body.size());
+  append_request_head(call->wire, request, destination, request.body.size());
+  call->wire += request.body;
+  state_->start(call);
+  return call;
+}
+
+void HttpClient::fetch(const std::string& destination, const HttpRequest& request,
+                       std::chrono::milliseconds timeout, std::size_t max_bytes,
+                       std::function<void(ClientError, HttpResponse)> done) {
+  struct Collected {
+    HttpResponse response;
+    std::shared_ptr<ClientCall> call;
+    IoThread::Timer timer;
+    std::function<void(ClientError, HttpResponse)> done;
+
+    void finish(ClientError error) {
+      timer.reset();
+      call.reset();
+      if (!done) return;
+      auto once = std::move(done);
+      done = nullptr;
+      once(error, std::move(response));
+    }
+  };
+  auto all = std::make_shared<Collected>();
+  all->done = std::move(done);
+  ClientHandler handler;
+  handler.on_head = [all](const HttpResponse& head) { all->response = head; };
+  handler.on_body = [all, max_bytes](std::string_view piece) {
+    if (all->response.body.size() + piece.size() > max_bytes) {
+      all->call->cancel();
+      return all->finish(ClientError::too_large);
+    }
+    all->response.body += piece;
+  };
+  handler.on_done = [all](ClientError error) { all->finish(error); };
+  all->call = send(destination, request, {timeout, timeout, timeout}, std::move(handler));
+  all->timer = state_->thread.after(timeout, [weak = std::weak_ptr(all)] {
+    const auto all = weak.lock();
+    if (!all) return;
+    all->call->cancel();
+    all->finish(ClientError::timeout);
+  });
+}
+
+PoolStats HttpClient::stats() const {
+  return {state_->open_count, state_->idle_count, state_->connects, state_->reuses};
+}
+
+void HttpClient::close_idle(const std::string& destination) {
+  const auto pool = state_->idle.find(destination);
+  if (pool == state_->idle.end()) return;
+  const auto connections = pool->second;
+  for (const auto& connection : connections) connection->close();
+}
+
+}  // namespace dualmesh::net

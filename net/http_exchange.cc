@@ -1,0 +1,145 @@
+#include "net/http_exchange.h"
+
+#include "net/http_writer.h"
+
+namespace dualmesh::net {
+
+HttpExchange::HttpExchange(std::shared_ptr<ServerConnection> connection, HttpRequest request,
+                           HeldRequest held)
+    : connection_(std::move(connection)),
+      thread_(connection_->thread()),
+      request_(std::move(request)),
+      held_(std::move(held)) {}
+
+HttpExchange::~HttpExchange() {
+  if (!connection_) return;
+  // Nobody will answer, or the answer stopped half-way.
+  if (thread_.is_current() || thread_.impl().context.stopped()) {
+    connection_->close();
+  } else {
+    thread_.post([connection = std::move(connection_)] { connection->close(); });
+  }
+}
+
+void HttpExchange::on_gone(std::function<void()> gone) {
+  on_gone_ = std::move(gone);
+  if (!gone_ || told_gone_ || !on_gone_) return;
+  told_gone_ = true;
+  thread_.post(std::move(on_gone_));
+  on_gone_ = nullptr;
+}
+
+void HttpExchange::client_gone() {
+  gone_ = true;
+  const auto connection = std::move(connection_);
+  connection_.reset();
+  if (const auto relay = relay_) {
+    told_gone_ = true;
+    return relay->client_gone();
+  }
+  if (!on_gone_ || told_gone_) return;
+  told_gone_ = true;
+  const auto gone = std::move(on_gone_);
+  on_gone_ = nullptr;
+  gone();
+}
+
+void HttpExchange::drained() {
+  if (const auto relay = relay_) relay->drained();
+}
+
+std::size_t HttpExchange::buffered_bytes() const {
+  return connection_ ? connection_->buffered_bytes() : 0;
+}
+
+void HttpExchange::respond(HttpResponse response) {
+  DUALMESH_CHECK(!answered_, "{} {}", request_.method, request_.target);
+  answered_ = true;
+  on_gone_ = nullptr;
+  const auto connection = std::move(connection_);
+  connection_.reset();
+  if (!connection) return;
+  const bool keep_alive = connection->may_keep_alive();
+  ResponseFraming framing;
+  const bool bodiless = response.status == 204 || response.status == 304;
+  if (!bodiless) framing.length = response.body.size();
+  framing.close = !keep_alive;
+  framing.keep_alive_10 = keep_alive && connection->minor_version() == 0;
+  std::string head;
+  head.reserve(512);
+  append_response_head(head, response.status, response.headers, framing);
+  connection->append(head);
+  if (!bodiless && request_.method != "HEAD" && !response.body.empty()) {
+    connection->append_owned(std::move(response.body));
+  }
+  connection->finish_answer(keep_alive);
+}
+
+void HttpExchange::begin(int status, Headers headers) {
+  DUALMESH_CHECK(!answered_, "{} {}", request_.method, request_.target);
+  answered_ = true;
+  if (!connection_) return;
+  ResponseFraming framing;
+  if (status == 204 || status == 304) {
+    without_body_ = true;
+  } else if (const std::string_view length = headers.find("content-length"); !length.empty()) {
+    framing.length = std::strtoull(std::string(length).c_str(), nullptr, 10);
+    length_left_ = framing.length;
+  } else if (connection_->minor_version() == 1) {
+    framing.chunked = chunked_ = true;
+  } else {
+    close_after_ = true;  // an HTTP/1.0 client: the end of the connection ends the body
+  }
+  if (request_.method == "HEAD") without_body_ = true;
+  close_after_ = close_after_ || !connection_->may_keep_alive();
+  framing.close = close_after_;
+  framing.keep_alive_10 = !close_after_ && connection_->minor_version() == 0;
+  std::string head;
+  head.reserve(512);
+  append_response_head(head, status, headers, framing);
+  connection_->append(head);
+}
+
+void HttpExchange::write(std::string_view piece) {
+  DUALMESH_CHECK(answered_, "write before begin");
+  if (!connection_ || without_body_ || piece.empty()) return;
+  if (length_left_) {
+    DUALMESH_CHECK(piece.size() <= *length_left_, "{} over {}", piece.size(), *length_left_);
+    *length_left_ -= piece.size();
+  }
+  if (chunked_) connection_->append(chunk_head(piece.size()));
+  connection_->append(piece);
+  if (chunked_) connection_->append(chunk_tail);
+}
+
+void HttpExchange::end() {
+  DUALMESH_CHECK(answered_, "end before begin");
+  on_gone_ = nullptr;
+  const auto connection = std::move(connection_);
+  connection_.reset();
+  if (!connection) return;
+  if (!without_body_) {
+    DUALMESH_CHECK(length_left_.value_or(0) == 0, "{} bytes missing", *length_left_);
+    if (chunked_) connection->append(last_chunk);
+  }
+  connection->finish_answer(!close_after_);
+}
+
+void HttpExchange::abort() {
+  answered_ = true;
+  on_gone_ = nullptr;
+  const auto connection = std::move(connection_);
+  connection_.reset();
+  if (connection) connection->finish_answer(false);
+}
+
+void HttpExchange::relay(HttpClient& client, const std::string& destination,
+                         const HttpRequest& upstream_request, const ClientTimeouts& timeouts,
+                         RelayHandler handler) {
+  DUALMESH_CHECK(!answered_ && !relay_, "{} {}", request_.method, request_.target);
+  auto relay = std::make_shared<Relay>(shared_from_this(), std::move(handler));
+  relay_ = relay;
+  relay->start(client, destination, upstream_request, timeouts);
+}
+
+}  // namespace dualmesh::net

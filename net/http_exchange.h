@@ -1,0 +1,88 @@
+// The Exchange behind HttpServer, and the relay that runs on it. Private to net/*.cc.
+//
+// Invariant: the connection is told exactly once that the answer is finished or must be closed, at
+// the latest by the destructor. While a relay runs, the client's leaving is told through the relay.
+// Threads: on its IoThread; the last reference may be dropped anywhere.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "net/server_connection.h"
+
+namespace dualmesh::net {
+
+class Relay;
+
+class HttpExchange final : public Exchange, public std::enable_shared_from_this<HttpExchange> {
+ public:
+  HttpExchange(std::shared_ptr<ServerConnection> connection, HttpRequest request, HeldRequest held);
+  ~HttpExchange() override;
+
+  const HttpRequest& request() const override { return request_; }
+  IoThread& thread() override { return thread_; }
+  bool answered() const override { return answered_; }
+  void on_gone(std::function<void()> gone) override;
+  void respond(HttpResponse response) override;
+  void begin(int status, Headers headers) override;
+  void write(std::string_view piece) override;
+  void end() override;
+  void abort() override;
+  std::size_t buffered_bytes() const override;
+  void relay(HttpClient& client, const std::string& destination,
+             const HttpRequest& upstream_request, const ClientTimeouts& timeouts,
+             RelayHandler handler) override;
+
+  // From the connection.
+  void client_gone();
+  void drained();  // what was buffered has been written
+
+  bool is_gone() const { return gone_; }
+  void relay_ended() { relay_.reset(); }
+
+ private:
+  std::shared_ptr<ServerConnection> connection_;  // null once finished or gone
+  IoThread& thread_;
+  HttpRequest request_;
+  HeldRequest held_;
+  std::function<void()> on_gone_;
+  std::shared_ptr<Relay> relay_;
+  bool answered_ = false;
+  bool gone_ = false;
+  bool told_gone_ = false;
+  bool chunked_ = false;
+  bool close_after_ = false;
+  bool without_body_ = false;
+  std::optional<std::uint64_t> length_left_;
+};
+
+// Passes one upstream answer on to the client of an exchange.
+class Relay final : public std::enable_shared_from_this<Relay> {
+ public:
+  Relay(std::shared_ptr<HttpExchange> exchange, RelayHandler handler)
+      : exchange_(std::move(exchange)), handler_(std::move(handler)) {}
+
+  void start(HttpClient& client, const std::string& destination, const HttpRequest& request,
+             const ClientTimeouts& timeouts);
+  void client_gone();
+  void drained();
+
+ private:
+  void head(const HttpResponse& upstream);
+  void body(std::string_view piece);
+  void done(ClientError error);
+  void finish(RelayResult::End end, ClientError error);
+  void tell_broken();
+
+  std::shared_ptr<HttpExchange> exchange_;
+  std::shared_ptr<ClientCall> call_;
+  RelayHandler handler_;
+  RelayResult result_;
+  bool started_ = false;
+  bool paused_ = false;
+  bool finished_ = false;
+  bool event_stream_ = false;
+  char last_bytes_[4] = {'\n', '\n', '\n', '\n'};  // of the body passed on
+};
+
+}  // namespace dualmesh::net

@@ -1,0 +1,331 @@
+#include "net/http_parser.h"
+
+#include <array>
+#include <cstring>
+
+namespace dualmesh::net {
+namespace {
+
+constexpr std::array<bool, 256> token_table() {
+  std::array<bool, 256> table{};
+  for (int c = '0'; c <= '9'; ++c) table[c] = true;
+  for (int c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
+  for (char c : {'!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~'}) {
+    table[static_cast<unsigned char>(c)] = true;
+  }
+  return table;
+}
+constexpr auto token_characters = token_table();
+
+bool is_token(std::string_view text) {
+  bool good = !text.empty();
+  for (unsigned char c : text) good &= token_characters[c];
+  return good;
+}
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// Visible ASCII, TAB, space and bytes above 127; no other control character.
+bool is_field_value(std::string_view text) {
+  bool good = true;
+  for (unsigned char c : text) good &= (c >= 0x20 && c != 0x7f) || c == '\t';
+  return good;
+}
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+bool is_host(std::string_view value) {
+  bool good = !value.empty();
+  for (unsigned char c : value) {
+    good &= c > 0x20 && c < 0x7f && std::strchr("/?#@,\\\"<>", c) == nullptr;
+  }
+  return good;
+}
+
+// Fields that end at this hop or that we write ourselves.
+bool is_dropped(std::string_view name) {
+  switch (name.size()) {
+    case 2:
+      return equals_ignoring_case(name, "te");
+    case 6:
+      return equals_ignoring_case(name, "expect");
+    case 7:
+      return equals_ignoring_case(name, "trailer") || equals_ignoring_case(name, "upgrade");
+    case 10:
+      return equals_ignoring_case(name, "keep-alive");
+    case 16:
+      return equals_ignoring_case(name, "proxy-connection");
+    case 17:
+      return equals_ignoring_case(name, "transfer-encoding");
+    case 18:
+      return equals_ignoring_case(name, "proxy-authenticate");
+    case 19:
+      return equals_ignoring_case(name, "proxy-authorization");
+    default:
+      return false;
+  }
+}
+
+// "HTTP/1.0" or "HTTP/1.1": 0 or 1; another version -1; anything else -2.
+int http_version(std::string_view text) {
+  if (text.size() != 8 || text.substr(0, 5) != "HTTP/" || !is_digit(text[5]) || text[6] != '.' ||
+      !is_digit(text[7])) {
+    return -2;
+  }
+  if (text[5] != '1' || text[7] > '1') return -1;
+  return text[7] - '0';
+}
+
+}  // namespace
+
+bool split_field(std::string_view line, std::string_view& name, std::string_view& value) {
+  const std::size_t colon = line.find(':');
+  if (colon == std::string_view::npos) return false;
+  name = line.substr(0, colon);
+  value = trim(line.substr(colon + 1));
+  return is_token(name) && is_field_value(value);
+}
+
+bool HeadParser::fail(int status, std::string_view reason) {
+  error_status_ = status;
+  error_reason_ = reason;
+  return false;
+}
+
+HeadParser::Line HeadParser::next_line(std::string_view buffered, std::string_view& line) {
+  const void* found = searched_ < buffered.size() ? std::memchr(buffered.data() + searched_, '\n',
+                                                                buffered.size() - searched_)
+                                                  : nullptr;
+  const std::size_t end =
+      found ? static_cast<const char*>(found) - buffered.data() + 1 : buffered.size();
+  if (end > limits_.head_bytes) {
+    if (started_) {
+      fail(431, "the header fields are larger than this server accepts");
+    } else {
+      fail(414, "the request line is longer than this server accepts");
+    }
+    return Line::failed;
+  }
+  searched_ = end;
+  if (!found) return Line::need_more;
+  line = buffered.substr(position_, end - position_ - 1);
+  position_ = end;
+  if (line.empty() || line.back() != '\r') {
+    fail(400, "a line does not end with CR LF");
+    return Line::failed;
+  }
+  line.remove_suffix(1);
+  return Line::complete;
+}
+
+bool HeadParser::parse_connection(std::string_view value) {
+  while (!value.empty()) {
+    const std::size_t comma = value.find(',');
+    const std::string_view option = trim(value.substr(0, comma));
+    if (!option.empty() && !is_token(option)) return fail(400, "a malformed Connection field");
+    if (equals_ignoring_case(option, "close")) says_close_ = true;
+    if (equals_ignoring_case(option, "keep-alive")) says_keep_alive_ = true;
+    value.remove_prefix(comma == std::string_view::npos ? value.size() : comma + 1);
+  }
+  return true;
+}
+
+bool HeadParser::parse_content_length(std::string_view value) {
+  if (has_length_) return fail(400, "more than one Content-Length");
+  if (value.empty() || value.size() > 18) return fail(400, "a malformed Content-Length");
+  std::uint64_t length = 0;
+  for (char c : value) {
+    if (!is_digit(c)) return fail(400, "a malformed Content-Length");
+    length = length * 10 + static_cast<std::uint64_t>(c - '0');
+  }
+  has_length_ = true;
+  length_ = length;
+  return true;
+}
+
+bool HeadParser::take_field(std::string_view line, Headers& headers) {
+  if (line.front() == ' ' || line.front() == '\t') return fail(400, "a folded header line");
+  if (++fields_ > limits_.fields) {
+    return fail(431, "more header fields than this server accepts");
+  }
+  std::string_view name, value;
+  if (!split_field(line, name, value)) return fail(400, "a malformed header field");
+  if (equals_ignoring_case(name, "content-length")) {
+    if (!parse_content_length(value)) return false;
+  } else if (equals_ignoring_case(name, "transfer-encoding")) {
+    ++transfer_encodings_;
+    chunked_ = equals_ignoring_case(value, "chunked");
+  } else if (equals_ignoring_case(name, "connection")) {
+    if (!parse_connection(value)) return false;
+  } else if (equals_ignoring_case(name, "host")) {
+    ++hosts_;
+    if (!is_host(value)) return fail(400, "a malformed Host");
+  } else if (equals_ignoring_case(name, "expect")) {
+    expects_continue_ = equals_ignoring_case(value, "100-continue");
+    unknown_expectation_ = unknown_expectation_ || !expects_continue_;
+  }
+  if (!is_dropped(name)) headers.add(name, value);
+  return true;
+}
+
+void HeadParser::set_keep_alive() {
+  keep_alive_ = minor_version_ == 1 ? !says_close_ : says_keep_alive_ && !says_close_;
+}
+
+Parsed RequestParser::parse(std::string_view buffered, HttpRequest& request) {
+  for (;;) {
+    std::string_view line;
+    switch (next_line(buffered, line)) {
+      case Line::need_more:
+        return Parsed::need_more;
+      case Line::failed:
+        return Parsed::failed;
+      case Line::complete:
+        break;
+    }
+    if (!started_) {
+      if (line.empty() && !skipped_empty_line_) {
+        skipped_empty_line_ = true;  // RFC 9112 2.2 asks for patience with one
+        continue;
+      }
+      if (!take_request_line(line, request)) return Parsed::failed;
+      started_ = true;
+    } else if (line.empty()) {
+      return finish(request) ? Parsed::complete : Parsed::failed;
+    } else if (!take_field(line, request.headers)) {
+      return Parsed::failed;
+    }
+  }
+}
+
+bool RequestParser::take_request_line(std::string_view line, HttpRequest& request) {
+  const std::size_t first = line.find(' ');
+  const std::size_t last = line.rfind(' ');
+  if (first == std::string_view::npos || first == last)
+    return fail(400, "a malformed request line");
+  const std::string_view method = line.substr(0, first);
+  const std::string_view target = line.substr(first + 1, last - first - 1);
+  if (!is_token(method)) return fail(400, "a malformed method");
+  const int version = http_version(line.substr(last + 1));
+  if (version == -2) return fail(400, "a malformed HTTP version");
+  if (version == -1) return fail(505, "only HTTP/1.1 and HTTP/1.0 are served");
+  minor_version_ = version;
+  for (unsigned char c : target) {
+    if (c <= 0x20 || c >= 0x7f || c == '#') return fail(400, "a malformed request target");
+  }
+  if (method == "CONNECT") return fail(501, "CONNECT is not served");
+  if (method.size() > 32) return fail(501, "an unknown method");
+  request.method = method;
+  return take_target(target, request);
+}
+
+bool RequestParser::take_target(std::string_view target, HttpRequest& request) {
+  if (target.empty()) return fail(400, "an empty request target");
+  if (target == "*") {
+    if (request.method != "OPTIONS") return fail(400, "a malformed request target");
+  } else if (target.front() != '/') {
+    std::size_t scheme = 0;
+    if (equals_ignoring_case(target.substr(0, 7), "http://")) scheme = 7;
+    if (equals_ignoring_case(target.substr(0, 8), "https://")) scheme = 8;
+    if (scheme == 0) return fail(400, "a malformed request target");
+    const std::size_t slash = target.find_first_of("/?", scheme);
+    authority_ = target.substr(scheme, slash == std::string_view::npos ? slash : slash - scheme);
+    if (authority_.empty()) return fail(400, "a malformed request target");
+    target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
+    request.target = target.front() == '?' ? "/" : "";
+    request.target += target;
+    return true;
+  }
+  request.target = target;
+  return true;
+}
+
+bool RequestParser::finish(HttpRequest& request) {
+  if (hosts_ > 1) return fail(400, "more than one Host");
+  if (hosts_ == 0 && minor_version_ == 1) return fail(400, "no Host");
+  if (!authority_.empty() && hosts_ == 1 &&
+      !equals_ignoring_case(authority_, request.headers.find("host"))) {
+    return fail(400, "the request target and Host name different authorities");
+  }
+  if (transfer_encodings_ > 0) {
+    if (has_length_) return fail(400, "both Content-Length and Transfer-Encoding");
+    if (minor_version_ == 0) return fail(400, "Transfer-Encoding in HTTP/1.0");
+    if (transfer_encodings_ > 1) return fail(400, "more than one Transfer-Encoding");
+    if (!chunked_) return fail(501, "the only Transfer-Encoding served is chunked");
+    framing_.kind = BodyFraming::Kind::chunked;
+  } else if (has_length_ && length_ > 0) {
+    framing_ = {BodyFraming::Kind::length, length_};
+  }
+  if (unknown_expectation_) return fail(417, "the only Expect served is 100-continue");
+  if (minor_version_ == 0) expects_continue_ = false;
+  remove_hop_by_hop(request.headers);
+  request.headers.remove("content-length");
+  set_keep_alive();
+  return true;
+}
+
+Parsed ResponseParser::parse(std::string_view buffered, HttpResponse& response) {
+  for (;;) {
+    std::string_view line;
+    switch (next_line(buffered, line)) {
+      case Line::need_more:
+        return Parsed::need_more;
+      case Line::failed:
+        return Parsed::failed;
+      case Line::complete:
+        break;
+    }
+    if (!started_) {
+      if (!take_status_line(line, response)) return Parsed::failed;
+      started_ = true;
+    } else if (line.empty()) {
+      return finish(response) ? Parsed::complete : Parsed::failed;
+    } else if (!take_field(line, response.headers)) {
+      return Parsed::failed;
+    }
+  }
+}
+
+bool ResponseParser::take_status_line(std::string_view line, HttpResponse& response) {
+  const int version = http_version(line.substr(0, 8));
+  if (version < 0) return fail(502, "the answer is not HTTP/1.1");
+  minor_version_ = version;
+  line.remove_prefix(8);
+  // Some servers leave out the reason together with the space before it.
+  if (line.size() < 4 || line[0] != ' ' || !is_digit(line[1]) || !is_digit(line[2]) ||
+      !is_digit(line[3]) || (line.size() > 4 && line[4] != ' ') || !is_field_value(line)) {
+    return fail(502, "a malformed status line");
+  }
+  response.status = (line[1] - '0') * 100 + (line[2] - '0') * 10 + (line[3] - '0');
+  if (response.status < 100 || response.status > 599) return fail(502, "a status out of range");
+  if (response.status == 101) return fail(502, "a change of protocol nobody asked for");
+  return true;
+}
+
+bool ResponseParser::finish(HttpResponse& response) {
+  if (transfer_encodings_ > 0) {
+    if (has_length_) return fail(502, "both Content-Length and Transfer-Encoding");
+    if (minor_version_ == 0) return fail(502, "Transfer-Encoding in HTTP/1.0");
+    if (transfer_encodings_ > 1 || !chunked_) return fail(502, "an unknown Transfer-Encoding");
+  }
+  set_keep_alive();
+  const int status = response.status;
+  if (answers_head_ || status < 200 || status == 204 || status == 304) {
+    framing_.kind = BodyFraming::Kind::none;
+  } else if (transfer_encodings_ > 0) {
+    framing_.kind = BodyFraming::Kind::chunked;
+  } else if (has_length_) {
+    framing_ = {length_ == 0 ? BodyFraming::Kind::none : BodyFraming::Kind::length, length_};
+  } else {
+    framing_.kind = BodyFraming::Kind::until_close;
+    keep_alive_ = false;
+  }
+  remove_hop_by_hop(response.headers);
+  return true;
+}
+
+}  // namespace dualmesh::net

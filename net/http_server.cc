@@ -1,0 +1,187 @@
+#include "net/http_server.h"
+
+#include <asio/ip/tcp.hpp>
+#include <asio/ip/v6_only.hpp>
+
+#include "net/asio_loop.h"
+#include "net/http_exchange.h"
+#include "net/server_connection.h"
+
+namespace dualmesh::net {
+namespace {
+
+using asio::ip::tcp;
+
+constexpr int backlog = 4096;
+
+// One listening socket of one thread.
+class Acceptor : public std::enable_shared_from_this<Acceptor> {
+ public:
+  Acceptor(IoThread& thread, std::shared_ptr<ServerShared> shared,
+           std::shared_ptr<ServerConnection::Siblings> siblings)
+      : thread_(thread),
+        acceptor_(thread.impl().context),
+        pause_(thread.impl().context),
+        shared_(std::move(shared)),
+        siblings_(std::move(siblings)) {}
+
+  // `shared_port` lets the other threads listen on the same port.
+  std::error_code open(const tcp::endpoint& endpoint, bool shared_port) {
+    using reuse_port = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
+    std::error_code error;
+    acceptor_.open(endpoint.protocol(), error);
+    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error) acceptor_.set_option(reuse_port(shared_port), error);
+    if (!error && endpoint.protocol() == tcp::v6()) {
+      acceptor_.set_option(asio::ip::v6_only(true), error);
+    }
+    if (!error) acceptor_.bind(endpoint, error);
+    if (!error) acceptor_.listen(backlog, error);
+    return error;
+  }
+
+  std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
+
+  void accept() {
+    acceptor_.async_accept(
+        [self = shared_from_this()](const std::error_code& error, tcp::socket socket) {
+          if (self->closed_) {
+            if (!error) self->take(std::move(socket));
+            return;
+          }
+          if (!error) {
+            self->take(std::move(socket));
+            return self->accept();
+          }
+          // Out of descriptors, most likely: connections wait in the backlog meanwhile.
+          self->pause_.expires_after(std::chrono::milliseconds(50));
+          self->pause_.async_wait([self](const std::error_code&) {
+            if (!self->closed_) self->accept();
+          });
+        });
+  }
+
+  // Connections the kernel has already completed are still served: closing would reset them.
+  void close() {
+    if (closed_) return;
+    closed_ = true;
+    std::error_code error;
+    acceptor_.non_blocking(true, error);
+    for (;;) {
+      tcp::socket socket = acceptor_.accept(error);
+      if (error) break;
+      take(std::move(socket));
+    }
+    acceptor_.close(error);
+    pause_.cancel();
+  }
+
+ private:
+  void take(tcp::socket socket) {
+    ++shared_->accepted;
+    if (shared_->open_connections.fetch_add(1) >= shared_->limits.connections) {
+      --shared_->open_connections;
+      ++shared_->refused_overload;
+      return;  // closes
+    }
+    std::make_shared<ServerConnection>(std::move(socket), thread_, shared_, siblings_)->start();
+  }
+
+  IoThread& thread_;
+  tcp::acceptor acceptor_;
+  asio::steady_timer pause_;
+  std::shared_ptr<ServerShared> shared_;
+  std::shared_ptr<ServerConnection::Siblings> siblings_;
+  bool closed_ = false;
+};
+
+}  // namespace
+
+struct HttpServer::State {
+  State(IoThreads& io_threads, ServerLimits limits, Handler handler)
+      : threads(io_threads), shared(std::make_shared<ServerShared>(limits, std::move(handler))) {
+    for (std::size_t i = 0; i < threads.count(); ++i) {
+      siblings.push_back(std::make_shared<ServerConnection::Siblings>());
+    }
+  }
+
+  IoThreads& threads;
+  std::shared_ptr<ServerShared> shared;
+  std::vector<std::shared_ptr<ServerConnection::Siblings>> siblings;  // by thread
+  std::vector<std::pair<std::size_t, std::shared_ptr<Acceptor>>> acceptors;
+};
+
+HttpServer::HttpServer(IoThreads& threads, ServerLimits limits, Handler handler)
+    : state_(std::make_shared<State>(threads, limits, std::move(handler))) {}
+
+HttpServer::~HttpServer() {
+  close_listener();
+  for (std::size_t i = 0; i < state_->threads.count(); ++i) {
+    state_->threads.at(i).impl().run_and_wait([siblings = state_->siblings[i]] {
+      std::vector<std::shared_ptr<ServerConnection>> open;
+      for (ServerConnection* connection : *siblings) {
+        if (auto held = connection->weak_from_this().lock()) open.push_back(std::move(held));
+      }
+      for (const auto& connection : open) connection->close();
+    });
+  }
+}
+
+Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16_t port) {
+  std::error_code error;
+  std::string_view bare = address;
+  if (bare.size() > 2 && bare.front() == '[' && bare.back() == ']') {
+    bare = bare.substr(1, bare.size() - 2);
+  }
+  const auto ip = asio::ip::make_address(std::string(bare), error);
+  if (error) {
+    return Error{
+        fmt::format("cannot listen on \"{}\": an IPv4 or IPv6 address is needed", address)};
+  }
+  const auto cannot = [&](const std::error_code& why) {
+    return Error{fmt::format("cannot listen on {} port {}: {}", address, port, why.message())};
+  };
+  // SO_REUSEPORT would silently share the port with another process of ours: try without it first.
+  if (const auto taken = Acceptor(state_->threads.at(0), state_->shared, state_->siblings[0])
+                             .open({ip, port}, false)) {
+    return cannot(taken);
+  }
+  std::vector<std::pair<std::size_t, std::shared_ptr<Acceptor>>> opened;
+  for (std::size_t i = 0; i < state_->threads.count(); ++i) {
+    auto acceptor =
+        std::make_shared<Acceptor>(state_->threads.at(i), state_->shared, state_->siblings[i]);
+    if (const auto failed = acceptor->open({ip, port}, true)) return cannot(failed);
+    port = acceptor->port();  // with port 0 the first one picks for all
+    opened.emplace_back(i, std::move(acceptor));
+  }
+  state_->shared->closing = false;
+  for (auto& [thread, acceptor] : opened) {
+    state_->threads.at(thread).post([acceptor = acceptor] { acceptor->accept(); });
+    state_->acceptors.emplace_back(thread, std::move(acceptor));
+  }
+  return port;
+}
+
+void HttpServer::close_listener() {
+  state_->shared->closing = true;
+  for (auto& [thread, acceptor] : state_->acceptors) {
+    state_->threads.at(thread).impl().run_and_wait([acceptor = acceptor] { acceptor->close(); });
+  }
+  state_->acceptors.clear();
+}
+
+ServerStats HttpServer::stats() const {
+  const ServerShared& shared = *state_->shared;
+  ServerStats stats;
+  stats.accepted = shared.accepted;
+  stats.open_connections = shared.open_connections;
+  stats.requests = shared.requests;
+  stats.refused_malformed = shared.refused_malformed;
+  stats.refused_too_large = shared.refused_too_large;
+  stats.refused_overload = shared.refused_overload;
+  stats.held_requests = shared.held_requests;
+  stats.held_body_bytes = shared.held_body_bytes;
+  return stats;
+}
+
+}  // namespace dualmesh::net

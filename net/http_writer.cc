@@ -1,0 +1,89 @@
+#include "net/http_writer.h"
+
+#include <charconv>
+
+namespace dualmesh::net {
+namespace {
+
+void append_number(std::string& out, std::uint64_t number, int base = 10) {
+  char digits[20];
+  const auto end = std::to_chars(digits, digits + sizeof digits, number, base).ptr;
+  out.append(digits, end);
+}
+
+// Values of our own making could carry a line end from outside; it must not become a header.
+void append_field(std::string& out, std::string_view name, std::string_view value) {
+  out.append(name).append(": ");
+  const std::size_t start = out.size();
+  out.append(value);
+  for (std::size_t i = start; i < out.size(); ++i) {
+    if (out[i] == '\r' || out[i] == '\n' || out[i] == '\0') out[i] = ' ';
+  }
+  out.append("\r\n");
+}
+
+bool is_framing(std::string_view name) {
+  switch (name.size()) {
+    case 10:
+      return equals_ignoring_case(name, "connection") || equals_ignoring_case(name, "keep-alive");
+    case 14:
+      return equals_ignoring_case(name, "content-length");
+    case 17:
+      return equals_ignoring_case(name, "transfer-encoding");
+    default:
+      return false;
+  }
+}
+
+void append_fields(std::string& out, const Headers& headers) {
+  for (const auto& [name, value] : headers.fields()) {
+    if (!is_framing(name)) append_field(out, name, value);
+  }
+}
+
+}  // namespace
+
+void append_request_head(std::string& out, const HttpRequest& request, std::string_view authority,
+                         std::size_t body_bytes) {
+  out.append(request.method).append(" ");
+  out.append(request.target.empty() ? "/" : request.target).append(" HTTP/1.1\r\n");
+  if (!request.headers.has("host")) append_field(out, "Host", authority);
+  append_fields(out, request.headers);
+  if (body_bytes > 0 || request.method == "POST" || request.method == "PUT" ||
+      request.method == "PATCH") {
+    out.append("Content-Length: ");
+    append_number(out, body_bytes);
+    out.append("\r\n");
+  }
+  out.append("\r\n");
+}
+
+void append_response_head(std::string& out, int status, const Headers& headers,
+                          const ResponseFraming& framing) {
+  out.append("HTTP/1.1 ");
+  append_number(out, static_cast<std::uint64_t>(status));
+  out.append(" ").append(reason_phrase(status)).append("\r\n");
+  append_fields(out, headers);
+  if (framing.length) {
+    out.append("Content-Length: ");
+    append_number(out, *framing.length);
+    out.append("\r\n");
+  } else if (framing.chunked) {
+    out.append("Transfer-Encoding: chunked\r\n");
+  }
+  if (framing.close) {
+    out.append("Connection: close\r\n");
+  } else if (framing.keep_alive_10) {
+    out.append("Connection: keep-alive\r\n");
+  }
+  out.append("\r\n");
+}
+
+std::string chunk_head(std::size_t bytes) {
+  std::string line;
+  append_number(line, bytes, 16);
+  line += "\r\n";
+  return line;
+}
+
+}  // namespace dualmesh::net

@@ -1,0 +1,373 @@
+#include "net/server_connection.h"
+
+#include <array>
+#include <asio/post.hpp>
+#include <asio/write.hpp>
+
+#include "net/http_exchange.h"
+#include "net/http_writer.h"
+#include "net/prompt_reader.h"
+
+namespace dualmesh::net {
+namespace {
+
+constexpr std::size_t head_read_bytes = 4 * 1024;
+constexpr std::size_t body_read_bytes = 64 * 1024;
+// What a client may send ahead while its request is answered; then we stop reading.
+constexpr std::size_t early_bytes = 64 * 1024;
+// After a refusal the client may still be sending; closing at once would destroy our answer.
+constexpr std::chrono::seconds linger_time{2};
+constexpr std::size_t linger_bytes = 64 * 1024 * 1024;
+
+}  // namespace
+
+HeldRequest::HeldRequest(HeldRequest&& other) noexcept
+    : shared_(std::move(other.shared_)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+HeldRequest& HeldRequest::operator=(HeldRequest&& other) noexcept {
+  std::swap(shared_, other.shared_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+bool HeldRequest::acquire(std::shared_ptr<ServerShared> shared) {
+  if (shared->held_requests.fetch_add(1) >= shared->limits.held_requests) {
+    shared->held_requests.fetch_sub(1);
+    return false;
+  }
+  shared_ = std::move(shared);
+  return true;
+}
+
+bool HeldRequest::add_bytes(std::uint64_t count) {
+  if (shared_->held_body_bytes.fetch_add(count) + count > shared_->limits.held_body_bytes) {
+    shared_->held_body_bytes.fetch_sub(count);
+    return false;
+  }
+  bytes_ += count;
+  return true;
+}
+
+void HeldRequest::release() {
+  if (!shared_) return;
+  shared_->held_body_bytes.fetch_sub(bytes_);
+  shared_->held_requests.fetch_sub(1);
+  bytes_ = 0;
+  shared_.reset();
+}
+
+ServerConnection::ServerConnection(asio::ip::tcp::socket socket, IoThread& thread,
+                                   std::shared_ptr<ServerShared> shared,
+                                   std::shared_ptr<Siblings> siblings)
+    : socket_(std::move(socket)),
+      thread_(thread),
+      shared_(std::move(shared)),
+      siblings_(std::move(siblings)),
+      deadline_(thread.impl().context),
+      parser_(HeadLimits{shared_->limits.head_bytes, shared_->limits.header_fields}) {
+  siblings_->insert(this);
+}
+
+ServerConnection::~ServerConnection() {
+  siblings_->erase(this);
+  --shared_->open_connections;
+}
+
+void ServerConnection::start() {
+  std::error_code ignored;
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  const auto peer = socket_.remote_endpoint(ignored);
+  peer_ = peer.address().to_string();
+  deadline_.set(shared_->limits.idle_timeout, shared_from_this());
+  read_more();
+}
+
+void ServerConnection::close() {
+  if (phase_ == Phase::closed) return;
+  phase_ = Phase::closed;
+  deadline_.cancel();
+  std::error_code ignored;
+  socket_.close(ignored);
+  held_.release();
+  if (const auto exchange = exchange_.lock()) exchange->client_gone();
+}
+
+void ServerConnection::expired() {
+  switch (phase_) {
+    case Phase::head:
+      if (!head_started_) return close();  // kept alive long enough
+      return refuse(408, "the request head took too long");
+    case Phase::body:
+      return refuse(408, "the request body took too long");
+    default:
+      return close();  // a client that does not read, or lingers
+  }
+}
+
+// ---- reading
+
+void ServerConnection::read_more() {
+  if (reading_ || phase_ == Phase::closed) return;
+  if ((phase_ == Phase::answering || phase_ == Phase::flushing) && in_.size() >= early_bytes)
+    return;
+  const std::size_t room =
+      phase_ == Phase::body || phase_ == Phase::lingering ? body_read_bytes : head_read_bytes;
+  reading_ = true;
+  socket_.async_read_some(
+      asio::buffer(in_.prepare(room), room),
+      [self = shared_from_this()](const std::error_code& error, std::size_t count) {
+        self->reading_ = false;
+        self->received(error, count);
+      });
+}
+
+void ServerConnection::received(const std::error_code& error, std::size_t count) {
+  if (phase_ == Phase::closed) return;
+  if (error) return close();
+  in_.commit(count);
+  if (phase_ == Phase::lingering) {
+    in_.consume(in_.size());
+    lingered_bytes_ += count;
+    if (lingered_bytes_ > linger_bytes) return close();
+    return read_more();
+  }
+  if (phase_ == Phase::body) deadline_.set(shared_->limits.body_timeout, shared_from_this());
+  process();
+}
+
+void ServerConnection::process() {
+  if (processing_) return;  // answered from inside the handler: the loop below goes on
+  processing_ = true;
+  for (bool more = true; more;) {
+    switch (phase_) {
+      case Phase::head:
+        more = process_head();
+        break;
+      case Phase::body:
+        more = process_body();
+        break;
+      default:
+        more = false;
+    }
+  }
+  processing_ = false;
+  read_more();
+}
+
+bool ServerConnection::process_head() {
+  if (in_.empty()) return false;
+  if (!head_started_) {
+    head_started_ = true;
+    deadline_.set(shared_->limits.head_timeout, shared_from_this());
+  }
+  switch (parser_.parse(in_.data(), request_)) {
+    case Parsed::need_more:
+      return false;
+    case Parsed::failed:
+      refuse(parser_.error_status(), parser_.error_reason());
+      return false;
+    case Parsed::complete:
+      break;
+  }
+  in_.consume(parser_.head_size());
+  begin_body();
+  return true;
+}
+
+void ServerConnection::begin_body() {
+  const BodyFraming& framing = parser_.framing();
+  ++shared_->requests;
+  if (framing.length > shared_->limits.body_bytes) {
+    return refuse(413, "the body is larger than this server accepts");
+  }
+  if (!held_.acquire(shared_)) return refuse_overload();
+  body_ = BodyReader(framing);
+  phase_ = Phase::body;
+  deadline_.set(shared_->limits.body_timeout, shared_from_this());
+  if (framing.kind == BodyFraming::Kind::length) {
+    request_.body.reserve(std::min<std::size_t>(framing.length, 1024 * 1024));
+  }
+  if (parser_.expects_continue() && framing.kind != BodyFraming::Kind::none && in_.empty()) {
+    append("HTTP/1.1 100 Continue\r\n\r\n");
+  }
+}
+
+bool ServerConnection::process_body() {
+  std::string_view input = in_.data();
+  const std::size_t before = input.size();
+  std::string_view piece;
+  const Decoded step = body_.decode(input, piece);
+  in_.consume(before - input.size());
+  switch (step) {
+    case Decoded::need_more:
+      return false;
+    case Decoded::failed:
+      refuse(400, "a malformed chunked body");
+      return false;
+    case Decoded::done:
+      hand_over();
+      return true;
+    case Decoded::piece:
+      break;
+  }
+  if (request_.body.size() + piece.size() > shared_->limits.body_bytes) {
+    refuse(413, "the body is larger than this server accepts");
+    return false;
+  }
+  if (!held_.add_bytes(piece.size())) {
+    refuse_overload();
+    return false;
+  }
+  request_.body += piece;
+  return true;
+}
+
+void ServerConnection::hand_over() {
+  phase_ = Phase::answering;
+  deadline_.clear();
+  request_.peer = peer_;
+  auto exchange =
+      std::make_shared<HttpExchange>(shared_from_this(), std::move(request_), std::move(held_));
+  request_ = {};
+  exchange_ = exchange;
+  shared_->handler(std::move(exchange));
+}
+
+void ServerConnection::refuse(int status, std::string_view reason) {
+  if (status == 413) {
+    ++shared_->refused_too_large;
+  } else {
+    ++shared_->refused_malformed;
+  }
+  ApiError error;
+  error.status = status;
+  error.message = reason;
+  const std::string body = to_json(error);
+  Headers headers;
+  headers.add("Content-Type", "application/json");
+  std::string out;
+  append_response_head(out, status, headers, {.length = body.size(), .close = true});
+  held_.release();
+  request_ = {};
+  phase_ = Phase::answering;
+  append(out + body);
+  finish_answer(false);
+}
+
+void ServerConnection::refuse_overload() {
+  ++shared_->refused_overload;
+  const std::string body = to_json({.status = 503,
+                                    .message = "this node holds as many requests as it may",
+                                    .type = "server_error",
+                                    .code = "overloaded"});
+  Headers headers;
+  headers.add("Content-Type", "application/json");
+  headers.add("Retry-After", "1");
+  std::string out;
+  append_response_head(out, 503, headers, {.length = body.size(), .close = true});
+  held_.release();
+  request_ = {};
+  phase_ = Phase::answering;
+  append(out + body);
+  finish_answer(false);
+}
+
+// ---- writing
+
+void ServerConnection::append(std::string_view bytes) {
+  if (phase_ == Phase::closed) return;
+  (pending_.back.empty() ? pending_.front : pending_.back).append(bytes);
+  flush_soon();
+}
+
+void ServerConnection::append_owned(std::string bytes) {
+  if (phase_ == Phase::closed) return;
+  if (pending_.back.empty()) {
+    pending_.back = std::move(bytes);
+  } else {
+    pending_.back += bytes;
+  }
+  flush_soon();
+}
+
+std::size_t ServerConnection::buffered_bytes() const {
+  return pending_.size() + (writing_.size() - written_);
+}
+
+bool ServerConnection::may_keep_alive() const {
+  const auto age = shared_->limits.max_connection_age;
+  return parser_.keep_alive() && !shared_->closing &&
+         (age.count() == 0 || Deadline::Clock::now() - opened_ < age);
+}
+
+void ServerConnection::flush_soon() {
+  if (flush_posted_ || write_in_flight_) return;
+  flush_posted_ = true;
+  asio::post(thread_.impl().context, [self = shared_from_this()] {
+    self->flush_posted_ = false;
+    self->flush();
+  });
+}
+
+void ServerConnection::flush() {
+  if (phase_ == Phase::closed || write_in_flight_) return;
+  if (written_ == writing_.size()) {
+    writing_.front.clear();
+    writing_.back.clear();
+    written_ = 0;
+    std::swap(writing_, pending_);
+  }
+  if (writing_.size() == 0) {
+    if (phase_ == Phase::flushing) answer_flushed();
+    return;
+  }
+  const std::size_t in_front = std::min(written_, writing_.front.size());
+  const std::size_t in_back = written_ - in_front;
+  const std::array<asio::const_buffer, 2> buffers = {asio::buffer(writing_.front) + in_front,
+                                                     asio::buffer(writing_.back) + in_back};
+  write_in_flight_ = true;
+  if (phase_ != Phase::body) deadline_.set(shared_->limits.write_timeout, shared_from_this());
+  socket_.async_write_some(
+      buffers, [self = shared_from_this()](const std::error_code& error, std::size_t count) {
+        self->write_in_flight_ = false;
+        if (self->phase_ == Phase::closed) return;
+        if (error) return self->close();
+        self->written(count);
+      });
+}
+
+void ServerConnection::written(std::size_t count) {
+  written_ += count;
+  if (phase_ == Phase::answering && buffered_bytes() == 0) deadline_.clear();
+  if (const auto exchange = exchange_.lock()) exchange->drained();
+  flush();
+}
+
+void ServerConnection::finish_answer(bool keep_alive) {
+  if (phase_ == Phase::closed) return;
+  exchange_.reset();
+  keep_alive_after_ = keep_alive;
+  phase_ = Phase::flushing;
+  flush_soon();
+}
+
+void ServerConnection::answer_flushed() {
+  if (!keep_alive_after_) return linger();
+  phase_ = Phase::head;
+  head_started_ = false;
+  parser_ = RequestParser(HeadLimits{shared_->limits.head_bytes, shared_->limits.header_fields});
+  deadline_.set(shared_->limits.idle_timeout, shared_from_this());
+  process();
+}
+
+// Says "no more", then reads what still comes until the client has closed too.
+void ServerConnection::linger() {
+  phase_ = Phase::lingering;
+  std::error_code ignored;
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  deadline_.set(linger_time, shared_from_this());
+  if (!reading_) in_.consume(in_.size());
+  read_more();
+}
+
+}  // namespace dualmesh::net
