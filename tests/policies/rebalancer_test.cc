@@ -1,0 +1,199 @@
+#include "policies/rebalancer.h"
+
+#include <doctest/doctest.h>
+
+#include "policies/dualmap.h"
+#include "tests/policies/fleet_builder.h"
+
+using namespace dualmesh::policies;
+using namespace std::chrono_literals;
+
+namespace {
+
+// One token is one millisecond; SLO 10 s, so that an instance is overloaded beyond 5,000 tokens.
+struct Scene {
+  explicit Scene(std::size_t instances) : builder(instances), fleet(settings()) {
+    builder.view.settings.slo_ttft_s = 10;
+    fleet.set_view(builder.build());
+  }
+  static SchedulerSettings settings() {
+    SchedulerSettings s;
+    s.prefill_s_per_token = 0.001;
+    s.block_tokens = 100;
+    return s;
+  }
+
+  // Queued at its first candidate; `hits` in blocks at each.
+  LiveRequest& queue(std::uint32_t tokens, Slot at, Slot other, Time arrived = 0s,
+                     std::vector<std::uint32_t> hits = {}) {
+    Arrival arrival = arrival_of(++last_id, {last_id});
+    arrival.input_tokens = tokens;
+    arrival.hit_blocks = std::move(hits);
+    LiveRequest& request = ledger.open(std::move(arrival), arrived);
+    request.record.candidates[0].slot = at;
+    request.record.candidates[1].slot = other;
+    const std::uint32_t hit = hit_tokens(request.arrival, at, 100);
+    ledger.enqueue(request, at, tokens - hit, policy.rank(request.arrival, hit));
+    return request;
+  }
+  Rebalancer::Moves relieve(Slot source, Time now = 1s, std::uint32_t budget = 64) {
+    Rebalancer::Moves moves;
+    rebalancer.relieve(source, policy, now, budget, moves);
+    return moves;
+  }
+
+  FleetBuilder builder;
+  Fleet fleet;
+  Ledger ledger{fleet};
+  Rebalancer rebalancer{fleet, ledger};
+  DualMap policy;
+  RequestId last_id = 0;
+};
+
+}  // namespace
+
+TEST_CASE("nothing moves from an instance within its threshold") {
+  Scene scene(3);
+  for (int i = 0; i < 5; ++i) scene.queue(1000, 0, 1);  // 5,000 tokens: not over
+  CHECK(scene.relieve(0).empty());
+  scene.queue(1, 0, 1);
+  CHECK(scene.relieve(0).size() == 1);
+}
+
+TEST_CASE("the largest benefit moves first, until the excess has moved, by hand") {
+  Scene scene(3);
+  // At instance 0, in this order: 2,000 + 2,000 + 1,000 + 1,500 = 6,500 tokens, 1,500 too many.
+  LiveRequest& first = scene.queue(2000, 0, 1, 1ms);
+  LiveRequest& second = scene.queue(2000, 0, 1, 2ms);
+  LiveRequest& third = scene.queue(1000, 0, 1, 3ms);
+  LiveRequest& fourth = scene.queue(1500, 0, 1, 4ms);
+  // Instance 1 has 600 tokens prefilling. Benefits: first 2.0 - 2.6 < 0; second 4.0 - 2.6 = 1.4;
+  // third 5.0 - 1.6 = 3.4; fourth 6.5 - 2.1 = 4.4.
+  scene.fleet.at(1).own.prefilling_tokens = 600;
+  const Rebalancer::Moves moves = scene.relieve(0);
+  REQUIRE(moves.size() == 1);  // 1,500 moved, as many as were too many
+  CHECK(moves[0].request == &fourth);
+  CHECK(moves[0].to == 1);
+  CHECK(fourth.slot == 1);
+  CHECK(scene.fleet.at(0).own.queued_tokens == 5000);
+  CHECK(scene.fleet.at(1).own.queued_tokens == 1500);
+  CHECK(first.slot == 0);
+  CHECK(second.slot == 0);
+  CHECK(third.slot == 0);
+}
+
+TEST_CASE("moving goes on while there is excess, each move counted before the next") {
+  Scene scene(3);
+  // Six of 1,000 and one of 3,000 at the end: 9,000 tokens, 4,000 too many.
+  std::vector<LiveRequest*> small;
+  for (int i = 0; i < 6; ++i) small.push_back(&scene.queue(1000, 0, 1, i * 1ms));
+  LiveRequest& large = scene.queue(3000, 0, 1, 9ms);
+  const Rebalancer::Moves moves = scene.relieve(0);
+  // Benefits to an empty instance 1: the large one 9 - 3 = 6, the sixth 6 - 1 = 5, the fifth 4.
+  // The large one goes first. Then the sixth would stand before it there (earlier arrival):
+  // 6 - 1 = 5 still. Moved: 4,000.
+  REQUIRE(moves.size() == 2);
+  CHECK(moves[0].request == &large);
+  CHECK(moves[1].request == small[5]);
+  CHECK(scene.fleet.at(1).queue.head().request == small[5]);
+}
+
+TEST_CASE("a target that is overloaded, or would become so, is passed over for the neighbour") {
+  Scene scene(4);
+  scene.fleet.at(1).own.prefilling_tokens = 4500;  // 600 more are too many
+  LiveRequest& a = scene.queue(6000, 0, 1, 1ms);
+  LiveRequest& b = scene.queue(600, 0, 1, 2ms);
+  SUBCASE("the next by name, skipping source and target") {
+    const Rebalancer::Moves moves = scene.relieve(0);
+    // `a` finds nobody who could take 6,000. `b`: 6.6 s here, 0.6 s at the neighbour.
+    REQUIRE(moves.size() == 1);
+    CHECK(moves[0].request == &b);
+    CHECK(moves[0].to == 2);
+  }
+  SUBCASE("a neighbour that is overloaded too ends it: only one is tried") {
+    scene.fleet.at(2).own.prefilling_tokens = 4500;
+    CHECK(scene.relieve(0).empty());
+  }
+  SUBCASE("an unusable one is no neighbour") {
+    scene.fleet.set_health(2, false);
+    const Rebalancer::Moves moves = scene.relieve(0);
+    REQUIRE(moves.size() == 1);
+    CHECK(moves[0].to == 3);
+  }
+  SUBCASE("room at the other candidate comes first") {
+    scene.fleet.at(1).own.prefilling_tokens = 4400;
+    const Rebalancer::Moves moves = scene.relieve(0);
+    REQUIRE(moves.size() == 1);
+    CHECK(moves[0].to == 1);
+  }
+  CHECK(a.slot == 0);
+}
+
+TEST_CASE("a move that does not pay is not made") {
+  Scene scene(2);
+  // All cached here, nothing there: 100 tokens to compute here against 4,000 there.
+  scene.fleet.at(0).own.prefilling_tokens = 3000;
+  scene.queue(4000, 0, 1, 1ms, {39, 0});
+  for (int i = 0; i < 20; ++i) scene.queue(4000, 0, 1, 2ms, {39, 0});
+  REQUIRE(scene.fleet.overloaded(0, 0, 1s));
+  // The last of 21 waits 3.0 + 2.1 s here and would take 4.0 s there: it pays from 4.0 s on, so for
+  // those behind the ninth.
+  const Rebalancer::Moves moves = scene.relieve(0);
+  REQUIRE(moves.size() == 1);  // one takes 4,000 tokens there; the next would be beyond 5,000
+  CHECK(moves[0].request->arrival.id == 21);
+}
+
+TEST_CASE("an instance somebody has waited for too long is overloaded, with no bound on tokens") {
+  Scene scene(2);
+  scene.fleet.at(0).own.prefilling_tokens = 1000;
+  scene.queue(100, 0, 1, 0s);
+  scene.queue(100, 0, 1, 1s);
+  CHECK(scene.relieve(0, 2900ms).empty());
+  CHECK(scene.relieve(0, 3000ms).size() == 2);
+}
+
+TEST_CASE("where others have waited too long is no place to move to") {
+  Scene scene(3);
+  scene.builder[1].others.head_wait_ms = 3000;
+  scene.fleet.set_view(scene.builder.build());
+  for (int i = 0; i < 7; ++i) scene.queue(1000, 0, 1);
+  for (const Rebalancer::Move& move : scene.relieve(0)) CHECK(move.to == 2);
+}
+
+TEST_CASE("the pending prefill of other nodes counts at source and target") {
+  Scene scene(2);
+  scene.builder[0].others.prefilling_tokens = 4900;
+  scene.fleet.set_view(scene.builder.build());
+  scene.queue(200, 0, 1);
+  CHECK(scene.relieve(0).size() == 1);
+  Scene other(2);
+  other.builder[0].others.prefilling_tokens = 4900;
+  other.builder[1].others.queued_tokens = 4900;
+  other.fleet.set_view(other.builder.build());
+  other.queue(200, 0, 1);
+  CHECK(other.relieve(0).empty());
+}
+
+TEST_CASE("no more requests are examined than the budget allows, those that wait longest first") {
+  Scene scene(2);
+  for (int i = 0; i < 100; ++i) scene.queue(100, 0, 1, i * 1ms);  // 10,000: 5,000 too many
+  Rebalancer::Moves moves;
+  std::uint32_t budget = 10;
+  scene.rebalancer.relieve(0, scene.policy, 1s, budget, moves);
+  CHECK(budget == 0);
+  CHECK(moves.size() <= 10);
+  REQUIRE(!moves.empty());
+  for (const Rebalancer::Move& move : moves) CHECK(move.request->arrival.id > 90);
+  scene.rebalancer.relieve(0, scene.policy, 1s, budget, moves);
+  CHECK(moves.size() <= 10);
+}
+
+TEST_CASE("a request that was moved to the neighbour may come back to its candidates, not stay") {
+  Scene scene(4);
+  LiveRequest& request = scene.queue(400, 3, 1, 1ms);
+  request.record.candidates[0].slot = 0;  // waits at 3, the neighbour of long ago
+  scene.fleet.at(3).own.prefilling_tokens = 6000;
+  const Rebalancer::Moves moves = scene.relieve(3);
+  REQUIRE(moves.size() == 1);
+  CHECK(moves[0].to == 0);
+}
