@@ -51,7 +51,10 @@ void Scheduler::State::dispatch(LiveRequest& request, std::uint32_t uncached_tok
                                 Time now, Effects& effects) {
   ledger.dispatch(request, slot, uncached_tokens, now);
   request.record.queued_s = to_seconds(now - request.arrived);
-  effects.dispatched.push_back({request.arrival.id, slot});
+  const std::uint64_t work =
+      fleet.at(slot).own.prefilling_tokens + fleet.others(slot).prefilling_tokens;
+  effects.dispatched.push_back({request.arrival.id, slot,
+                                static_cast<double>(work) * fleet.prefill_s_per_token(slot)});
 }
 
 void Scheduler::State::pump(Slot slot, Time now, Effects& effects) {
@@ -193,6 +196,18 @@ void Scheduler::first_token(RequestId id, Time now, Effects& effects) {
   s.ledger.first_token(*request, now);
   s.room_made(slot, now, effects);
   s.rebalance_everywhere(now, effects);
+  effects.load_changed |= s.ledger.changed();
+}
+
+void Scheduler::prefill_presumed(RequestId id, Time now, Effects& effects) {
+  State& s = *state_;
+  s.latest = now;
+  LiveRequest* request = s.ledger.find(id);
+  if (request == nullptr || request->stage != Stage::prefilling) return;
+  const Slot slot = request->slot;
+  request->work_at_dispatch = 0;  // a presumption teaches nothing
+  s.ledger.first_token(*request, now);
+  s.room_made(slot, now, effects);
   effects.load_changed |= s.ledger.changed();
 }
 

@@ -67,6 +67,7 @@ struct Effects {
   struct Dispatch {
     RequestId id;
     Slot slot;
+    double prefill_s = 0.0;  // estimate: from now to its first token
   };
   struct Rejection {
     RequestId id;
@@ -119,6 +120,9 @@ class Scheduler {
   // submit, so that late events need no bookkeeping.
   void submit(Arrival arrival, Time now, Effects& effects);
   void first_token(RequestId id, Time now, Effects& effects);
+  // For an answer that does not show its first token because it is not streamed: its estimated prefill
+  // is over, so the instance may get its next request. Nothing is learned or recorded from it.
+  void prefill_presumed(RequestId id, Time now, Effects& effects);
   // `prompt_tokens`/`cached_tokens` as the engine reported, 0 when it did not.
   void finished(RequestId id, std::uint32_t prompt_tokens, std::uint32_t cached_tokens, Time now,
                 Effects& effects);

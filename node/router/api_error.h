@@ -1,0 +1,37 @@
+// The router's own answers, in OpenAI's error shape.
+//
+// Threads: pure functions.
+#pragma once
+
+#include <string>
+
+#include "net/http_message.h"
+#include "net/prompt_reader.h"
+
+namespace dualmesh::node {
+
+inline net::HttpResponse json_response(int status, std::string body) {
+  net::HttpResponse response;
+  response.status = status;
+  response.headers.add("Content-Type", "application/json");
+  response.body = std::move(body);
+  return response;
+}
+
+inline net::HttpResponse error_response(const net::ApiError& error) {
+  return json_response(error.status, net::to_json(error));
+}
+
+inline net::HttpResponse unknown_model(const std::string& model) {
+  return error_response({404, "The model `" + model + "` does not exist or is not served here.",
+                         "invalid_request_error", "model", "model_not_found"});
+}
+
+// 503 with Retry-After: the client may try again, here or at another node.
+inline net::HttpResponse unavailable(const std::string& message, const std::string& code) {
+  net::HttpResponse response = error_response({503, message, "server_error", "", code});
+  response.headers.add("Retry-After", "1");
+  return response;
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,195 @@
+#include "node/router/config.h"
+
+#include <spdlog/fmt/fmt.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "node/router/settings_table.h"
+
+namespace dualmesh::node {
+namespace {
+
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "node";
+}
+
+// "# " comment lines of at most 96 columns.
+std::string comment(std::string_view text) {
+  std::string out;
+  std::string line = "#";
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    if (line.size() + 1 + (end - at) > 96) {
+      out += line + "\n";
+      line = "#";
+    }
+    line += ' ';
+    line += text.substr(at, end - at);
+    at = end + 1;
+  }
+  return out + line + "\n";
+}
+
+}  // namespace
+
+policies::SchedulerSettings scheduler_settings(const Config& config) {
+  policies::SchedulerSettings settings = config.scheduler;
+  settings.policy = config.mesh.routing.policy;
+  settings.slo_ttft_s = config.mesh.routing.slo_ttft_s;
+  settings.prefill_s_per_token = config.prefill_us_per_token / 1e6;
+  settings.block_tokens = std::max(1u, config.mesh.chain.block_bytes / config.bytes_per_token);
+  return settings;
+}
+
+policies::ResidencyIndex::Limits residency_limits(const Config& config) {
+  return {config.residency_capacity_blocks, std::chrono::seconds(config.mesh.placement_ttl_s)};
+}
+
+MeshConfig mesh_config(const Config& config) {
+  MeshConfig mesh = config.mesh;
+  if (mesh.node_name.empty()) mesh.node_name = host_name();
+  if (mesh.http_advertise.empty()) mesh.http_advertise = config.http_listen;
+  return mesh;
+}
+
+bool parse_host_port(std::string_view text, HostPort& out) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return false;
+  std::string_view host = text.substr(0, colon);
+  const std::string_view digits = text.substr(colon + 1);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+    if (host.find(':') == std::string_view::npos) return false;
+  } else if (host.find(':') != std::string_view::npos) {
+    return false;  // an IPv6 address without brackets is ambiguous
+  }
+  if (host.empty() || host.size() > 253 || digits.empty() || digits.size() > 5) return false;
+  const auto bad = [](char c) { return c <= ' ' || c == 0x7f || c == '/' || c == '[' || c == ']'; };
+  if (std::ranges::any_of(host, bad)) return false;
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (error != std::errc() || end != digits.data() + digits.size()) return false;
+  out = {std::string(host), port};
+  return true;
+}
+
+ConfigProblems read_flag(const std::string& key, const std::string& value, Config& config) {
+  const Setting* setting = find_setting(key);
+  if (!setting) return {{"--" + key, "unknown setting"}};
+  if (const auto refused = store_text(*setting, value, config)) return {{"--" + key, *refused}};
+  return {};
+}
+
+ConfigProblems read_instance_flag(const std::string& value, Config& config) {
+  SeedInstance instance;
+  ConfigProblems problems;
+  const auto problem = [&](std::string message) {
+    problems.push_back({"--instance " + value, std::move(message)});
+  };
+  for (std::size_t begin = 0; begin < value.size();) {
+    const std::size_t end = std::min(value.find(',', begin), value.size());
+    const std::string part = value.substr(begin, end - begin);
+    begin = end + 1;
+    const std::size_t equals = part.find('=');
+    const std::string key = part.substr(0, equals);
+    const std::string text = equals == std::string::npos ? "" : part.substr(equals + 1);
+    HostPort parsed;
+    if (text.empty()) {
+      problem(fmt::format("\"{}\": must be key=value", part));
+    } else if (key == "name") {
+      instance.name = text;
+    } else if (key == "address") {
+      instance.address = text;
+      if (!parse_host_port(text, parsed)) {
+        problem("instance.address: must be a text of the form HOST:PORT");
+      }
+    } else if (key == "model") {
+      instance.models.push_back(text);
+    } else if (key == "weight") {
+      const auto [stop, error] =
+          std::from_chars(text.data(), text.data() + text.size(), instance.weight);
+      if (error != std::errc() || stop != text.data() + text.size() || !(instance.weight > 0) ||
+          instance.weight > 1'000) {
+        problem("instance.weight: must be a number above 0, at most 1000");
+      }
+    } else {
+      problem(fmt::format("instance.{}: unknown; allowed: name, address, model, weight", key));
+    }
+  }
+  if (instance.address.empty()) problem("instance.address: missing; must be HOST:PORT");
+  if (instance.name.empty()) instance.name = instance.address;
+  if (problems.empty()) config.mesh.instances.push_back(std::move(instance));
+  return problems;
+}
+
+ConfigProblems check_whole(const Config& config, const std::string& where) {
+  ConfigProblems problems;
+  std::set<std::string> names;
+  for (const SeedInstance& instance : config.mesh.instances) {
+    if (!names.insert(instance.name).second) {
+      problems.push_back(
+          {where,
+           fmt::format("instance.name: \"{}\" is there twice; names must differ", instance.name)});
+    }
+  }
+  HostPort listen;
+  if (parse_host_port(config.mesh.listen, listen) && !is_loopback(listen.host) &&
+      !config.mesh.insecure) {
+    problems.push_back({where, fmt::format("mesh.listen: {} is beyond loopback and the mesh has no "
+                                           "TLS; set mesh.insecure = true in a network you trust",
+                                           config.mesh.listen)});
+  }
+  if (!config.mesh.alone && config.mesh.seeds.empty() && config.mesh_dns.empty()) {
+    problems.push_back(
+        {where, "mesh: nothing to join; set mesh.seeds, mesh.dns or mesh.alone = true"});
+  }
+  if (config.mesh.redial_min_ms > config.mesh.redial_max_ms) {
+    problems.push_back({where, "mesh.redial_min_ms: must not exceed mesh.redial_max_ms"});
+  }
+  if (config.http_limits.body_bytes > config.http_limits.held_body_bytes) {
+    problems.push_back({where, "http.max_body_bytes: must not exceed http.max_held_body_bytes"});
+  }
+  return problems;
+}
+
+std::string print_toml(const Config& config) {
+  const Config defaults;
+  std::string out;
+  for (const SettingSection& section : all_sections()) {
+    out += fmt::format("{}{}[{}]\n", out.empty() ? "" : "\n", comment(section.help), section.name);
+    for (const Setting& setting : all_settings()) {
+      if (setting.section() != section.name) continue;
+      const std::string standard = value_as_toml(setting, defaults);
+      out += "\n" + comment(setting.help);
+      out += comment(fmt::format("Allowed: {}. Default: {}.", describe_allowed(setting), standard));
+      const std::string value = value_as_toml(setting, config);
+      if (setting.secret && value != standard) out += "# Set, but not shown.\n";
+      out += fmt::format("{} = {}\n", setting.name(), setting.secret ? standard : value);
+    }
+  }
+  out += "\n# Inference instances; name defaults to the address, models to what /v1/models says.\n";
+  if (config.mesh.instances.empty()) {
+    out +=
+        "# [[instance]]\n# name = \"e1\"\n# address = \"127.0.0.1:8000\"\n"
+        "# models = [\"my-model\"]\n# weight = 1\n";
+  }
+  for (const SeedInstance& instance : config.mesh.instances) {
+    std::string models;
+    for (const std::string& model : instance.models) {
+      models += (models.empty() ? "" : ", ") + quoted(model);
+    }
+    out += fmt::format("[[instance]]\nname = {}\naddress = {}\nmodels = [{}]\nweight = {}\n",
+                       quoted(instance.name), quoted(instance.address), models, instance.weight);
+  }
+  return out;
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,96 @@
+// Config: every setting of a node, as plain values, and the ways in and out of it.
+//
+// The settings themselves (names, ranges, help) are one table, settings_table.h; reading a TOML
+// file, the command-line flags, --check-config and --print-config all follow that table. What is
+// wrong is reported all at once, each with its place (file:line or flag), the setting's name and
+// what is allowed.
+//
+// Invariant: a Config that loaded without problems has every value inside its range.
+// Threads: values.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "net/http_client.h"
+#include "net/http_server.h"
+#include "node/mesh/mesh_config.h"
+#include "policies/residency_index.h"
+#include "policies/scheduler.h"
+
+namespace dualmesh::node {
+
+struct Config {
+  std::uint32_t io_threads = 0;  // 0: one per core
+  std::string log_level = "info";
+  std::string log_file;
+  std::uint32_t drain_timeout_s = 30;
+
+  std::string http_listen = "127.0.0.1:8080";
+  net::ServerLimits http_limits;
+  net::ClientTimeouts upstream_timeouts;
+  net::HttpClient::Limits upstream_pool;
+  std::vector<std::string> api_keys;
+  std::string upstream_api_key;
+
+  MeshConfig mesh;
+  std::string mesh_dns;
+  std::uint32_t mesh_dns_interval_s = 5;
+
+  std::string instances_dns;
+  std::uint32_t instances_dns_interval_s = 5;
+  std::uint32_t probe_interval_ms = 500;
+  std::uint32_t probe_timeout_ms = 2'000;
+  std::uint32_t unhealthy_after = 2;
+  std::uint32_t healthy_after = 2;
+  std::uint32_t models_interval_s = 30;
+
+  policies::SchedulerSettings scheduler;
+  double prefill_us_per_token = 160.0;
+  std::uint32_t bytes_per_token = 4;
+  std::uint32_t max_retries = 2;
+  std::uint32_t queue_timeout_s = 600;
+
+  std::uint32_t residency_capacity_blocks = 4'096;
+};
+
+// What a Config means for its users; the only places where one setting reaches two of them.
+policies::SchedulerSettings scheduler_settings(const Config& config);
+policies::ResidencyIndex::Limits residency_limits(const Config& config);
+MeshConfig mesh_config(const Config& config);
+
+struct HostPort {
+  std::string host;
+  std::uint16_t port = 0;
+};
+// "host:port" or "[v6]:port"; false when it is neither.
+bool parse_host_port(std::string_view text, HostPort& out);
+
+struct ConfigProblem {
+  std::string where;    // "dualmeshd.toml:12" or "--mesh.seeds"
+  std::string message;  // "routing.policy: ..."
+
+  std::string text() const { return where + ": " + message; }
+};
+using ConfigProblems = std::vector<ConfigProblem>;
+
+// Reads TOML text into `config`, which holds the defaults or what was read before. `file_name` is
+// for messages only. Good settings are taken even when others are wrong.
+ConfigProblems read_toml(std::string_view text, const std::string& file_name, Config& config);
+// One `--key value` flag.
+ConfigProblems read_flag(const std::string& key, const std::string& value, Config& config);
+// The value of an `--instance name=e1,address=127.0.0.1:9001[,model=sim][,weight=1]` flag.
+ConfigProblems read_instance_flag(const std::string& value, Config& config);
+// What no single setting can tell: duplicate instances, nothing to join, an open listener.
+ConfigProblems check_whole(const Config& config, const std::string& where);
+
+// Every setting with its help, its range and the value it has, as TOML that reads back to the same.
+// API keys are left out.
+std::string print_toml(const Config& config);
+
+}  // namespace dualmesh::node

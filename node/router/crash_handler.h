@@ -1,0 +1,11 @@
+// A crash says where: on SIGSEGV, SIGABRT and their like the stack is written to standard error,
+// then the signal takes its course (core dump, exit status).
+//
+// Threads: install once, before threads start.
+#pragma once
+
+namespace dualmesh::node {
+
+void install_crash_handler();
+
+}  // namespace dualmesh::node

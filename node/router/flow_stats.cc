@@ -1,0 +1,94 @@
+#include "node/router/flow_stats.h"
+
+#include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
+
+namespace dualmesh::node {
+namespace {
+
+std::string escaped(std::string_view label) {
+  std::string out;
+  for (const char c : label) {
+    if (c == '\\' || c == '"') out += '\\';
+    out += c == '\n' ? ' ' : c;
+  }
+  return out;
+}
+
+}  // namespace
+
+void LatencyHistogram::observe(double seconds) {
+  const auto bound = std::lower_bound(kBounds_s.begin(), kBounds_s.end(), seconds);
+  buckets_[static_cast<std::size_t>(bound - kBounds_s.begin())].fetch_add(
+      1, std::memory_order_relaxed);
+  sum_us_.fetch_add(static_cast<std::uint64_t>(std::max(0.0, seconds) * 1e6),
+                    std::memory_order_relaxed);
+}
+
+void LatencyHistogram::append_to(std::string& out, std::string_view name,
+                                 std::string_view help) const {
+  out += fmt::format("# HELP {} {}\n# TYPE {} histogram\n", name, help, name);
+  std::uint64_t below = 0;
+  for (std::size_t i = 0; i < kBounds_s.size(); ++i) {
+    below += buckets_[i].load(std::memory_order_relaxed);
+    out += fmt::format("{}_bucket{{le=\"{}\"}} {}\n", name, kBounds_s[i], below);
+  }
+  below += buckets_.back().load(std::memory_order_relaxed);
+  out +=
+      fmt::format("{}_bucket{{le=\"+Inf\"}} {}\n{}_sum {}\n{}_count {}\n", name, below, name,
+                  static_cast<double>(sum_us_.load(std::memory_order_relaxed)) / 1e6, name, below);
+}
+
+void MetricsText::family(std::string_view name, std::string_view type, std::string_view help) {
+  text_ += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+}
+
+void MetricsText::sample(std::string_view name, Labels labels, double value) {
+  text_ += name;
+  char separator = '{';
+  for (const auto& [label, content] : labels) {
+    text_ += fmt::format("{}{}=\"{}\"", separator, label, escaped(content));
+    separator = ',';
+  }
+  if (separator == ',') text_ += '}';
+  text_ += fmt::format(" {}\n", value);
+}
+
+void MetricsText::single(std::string_view name, std::string_view type, std::string_view help,
+                         double value) {
+  family(name, type, help);
+  sample(name, {}, value);
+}
+
+void append_flow_stats(MetricsText& out, const FlowStats& stats) {
+  const auto count = [&](std::string_view name, std::string_view help, const Counter& counter) {
+    out.single(name, "counter", help, static_cast<double>(counter.load(std::memory_order_relaxed)));
+  };
+  out.single("dualmesh_requests_live", "gauge", "Requests held by this node now.",
+             static_cast<double>(stats.live.load(std::memory_order_relaxed)));
+  count("dualmesh_requests_routed_total", "Requests given to the scheduler.", stats.routed);
+  count("dualmesh_requests_passed_through_total", "Other requests passed on unrouted.",
+        stats.passed_through);
+  count("dualmesh_requests_unauthorized_total", "Requests answered 401.", stats.unauthorized);
+  count("dualmesh_requests_bad_total", "Requests answered 400.", stats.bad_requests);
+  count("dualmesh_requests_unknown_model_total", "Requests answered 404 for their model.",
+        stats.unknown_models);
+  count("dualmesh_requests_no_instance_total", "Requests answered 503 for want of an instance.",
+        stats.no_instance);
+  count("dualmesh_requests_queue_timeout_total", "Requests answered 503 after waiting too long.",
+        stats.queue_timeouts);
+  count("dualmesh_requests_aborted_total", "Requests broken off at the end of draining.",
+        stats.aborted);
+  count("dualmesh_upstream_retries_total", "Attempts given to another instance.", stats.retries);
+  count("dualmesh_upstream_not_started_total", "Attempts that failed before the first byte.",
+        stats.upstream_not_started);
+  count("dualmesh_upstream_broken_total", "Answers that broke off after the first byte.",
+        stats.upstream_broken);
+  count("dualmesh_clients_gone_total", "Clients that left before their answer was complete.",
+        stats.clients_gone);
+  out.histogram("dualmesh_time_to_first_token_seconds",
+                "From the complete request to its first token, streamed answers.", stats.ttft);
+}
+
+}  // namespace dualmesh::node

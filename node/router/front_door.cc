@@ -1,0 +1,135 @@
+#include "node/router/front_door.h"
+
+#include "node/router/api_error.h"
+#include "node/router/request_flow.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr std::string_view kModelsPath = "/v1/models";
+
+bool is_own_path(std::string_view path) {
+  return path == "/health" || path == "/ready" || path == "/metrics";
+}
+
+bool is_read(const net::HttpRequest& request) {
+  return request.method == "GET" || request.method == "HEAD";
+}
+
+// The key of "Bearer KEY"; empty when there is none.
+std::string_view bearer_key(const net::HttpRequest& request) {
+  constexpr std::string_view kScheme = "Bearer ";
+  const std::string_view field = request.headers.find("Authorization");
+  if (!net::equals_ignoring_case(field.substr(0, kScheme.size()), kScheme)) return {};
+  return field.substr(kScheme.size());
+}
+
+net::HttpResponse text_response(int status, std::string body, std::string_view type) {
+  net::HttpResponse response;
+  response.status = status;
+  response.headers.add("Content-Type", type);
+  response.body = std::move(body);
+  return response;
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+std::string percent_decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const int high = text[i] == '%' && i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
+    const int low = high >= 0 ? hex_digit(text[i + 2]) : -1;
+    if (low >= 0) {
+      out += static_cast<char>(high * 16 + low);
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+net::HttpResponse method_not_allowed(const net::HttpRequest& request) {
+  net::HttpResponse response = error_response(
+      {405, "Not allowed here: " + request.method + ".", "invalid_request_error", "", ""});
+  response.headers.add("Allow", "GET, HEAD");
+  return response;
+}
+
+}  // namespace
+
+bool equal_in_constant_time(std::string_view a, std::string_view b) {
+  if (a.empty() || b.empty()) return a.empty() && b.empty();
+  volatile unsigned char difference = a.size() == b.size() ? 0 : 1;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference = static_cast<unsigned char>(difference | (a[i] ^ b[i % b.size()]));
+  }
+  return difference == 0;
+}
+
+FrontDoor::FrontDoor(RequestFlow& flow, std::vector<std::string> api_keys, Answers answers)
+    : flow_(flow), api_keys_(std::move(api_keys)), answers_(std::move(answers)) {}
+
+bool FrontDoor::is_known(std::string_view key) const {
+  bool known = false;
+  for (const std::string& accepted : api_keys_) known |= equal_in_constant_time(key, accepted);
+  return known;
+}
+
+void FrontDoor::handle(std::shared_ptr<net::Exchange> exchange) {
+  const net::HttpRequest& request = exchange->request();
+  const std::string_view path = request.path();
+  if (is_own_path(path)) {
+    return exchange->respond(is_read(request) ? answer_own(path) : method_not_allowed(request));
+  }
+  if (path.starts_with("/v1/")) return answer_api(std::move(exchange));
+  exchange->respond(
+      error_response({404, "Unknown request URL: " + request.method + " " + std::string(path) + ".",
+                      "invalid_request_error", "", "unknown_url"}));
+}
+
+void FrontDoor::answer_api(std::shared_ptr<net::Exchange> exchange) {
+  const net::HttpRequest& request = exchange->request();
+  const std::string_view key = bearer_key(request);
+  if (!api_keys_.empty() && !is_known(key)) {
+    flow_.stats().unauthorized.fetch_add(1, std::memory_order_relaxed);
+    net::HttpResponse response = error_response(
+        {401, key.empty() ? "You didn't provide an API key." : "Incorrect API key provided.",
+         "invalid_request_error", "", "invalid_api_key"});
+    response.headers.add("WWW-Authenticate", "Bearer");
+    return exchange->respond(std::move(response));
+  }
+  const std::string_view path = request.path();
+  if (is_read(request) && path == kModelsPath) {
+    return exchange->respond(json_response(200, models_json(answers_.models())));
+  }
+  if (is_read(request) && path.starts_with(kModelsPath) && path[kModelsPath.size()] == '/') {
+    return exchange->respond(answer_model(path.substr(kModelsPath.size() + 1)));
+  }
+  flow_.handle(std::move(exchange), key);
+}
+
+net::HttpResponse FrontDoor::answer_model(std::string_view encoded_id) const {
+  const std::string id = percent_decoded(encoded_id);
+  for (ListedModel& model : answers_.models()) {
+    if (model.id == id) return json_response(200, std::move(model.json));
+  }
+  return unknown_model(id);
+}
+
+net::HttpResponse FrontDoor::answer_own(std::string_view path) const {
+  if (path == "/metrics") {
+    return text_response(200, answers_.metrics(), "text/plain; version=0.0.4; charset=utf-8");
+  }
+  if (path == "/health") return json_response(200, R"({"status":"ok"})");
+  const std::string why_not = answers_.not_ready_reason();
+  return why_not.empty() ? text_response(200, "ready\n", "text/plain")
+                         : text_response(503, "not ready: " + why_not + "\n", "text/plain");
+}
+
+}  // namespace dualmesh::node

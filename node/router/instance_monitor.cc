@@ -1,0 +1,228 @@
+#include "node/router/instance_monitor.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace dualmesh::node {
+namespace {
+
+constexpr std::size_t kLargestHealthBytes = 64 * 1024;
+constexpr std::size_t kLargestModelsBytes = 4 * 1024 * 1024;
+constexpr std::uint32_t kAtOnce = std::numeric_limits<std::uint32_t>::max() / 2;
+
+}  // namespace
+
+InstanceMonitor::InstanceMonitor(net::IoThread& thread, Settings settings, Hooks hooks)
+    : thread_(thread),
+      settings_(std::move(settings)),
+      hooks_(std::move(hooks)),
+      client_(thread, net::HttpClient::Limits{}) {}
+
+void InstanceMonitor::set_view(ViewPointer view) {
+  thread_.post([this, view = std::move(view)] { adopt(view); });
+}
+
+void InstanceMonitor::adopt(const ViewPointer& view) {
+  forget_all_but(*view);
+  for (const policies::InstanceView& instance : view->instances) {
+    if (instance.slot == policies::kNoSlot || instance.lifecycle == policies::Lifecycle::removed) {
+      continue;
+    }
+    std::vector<std::string> models = instance.models;
+    std::ranges::sort(models);
+    watch(instance, models);
+  }
+}
+
+void InstanceMonitor::forget_all_but(const policies::FleetView& view) {
+  const std::lock_guard lock(mutex_);
+  for (auto it = watched_.begin(); it != watched_.end();) {
+    const bool stays = it->first < view.instances.size() &&
+                       view.instances[it->first].lifecycle != policies::Lifecycle::removed;
+    it = stays ? std::next(it) : watched_.erase(it);
+  }
+}
+
+void InstanceMonitor::watch(const policies::InstanceView& instance,
+                            const std::vector<std::string>& models) {
+  bool moved = false;
+  std::uint64_t life = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto [it, is_new] = watched_.try_emplace(instance.slot);
+    Watched& watched = it->second;
+    watched.models = models;
+    if (!is_new && watched.address == instance.address) return;
+    moved = !is_new;
+    life = ++lives_;
+    watched = Watched{instance.name, instance.address, models, life};
+  }
+  if (moved) hooks_.cache_lost(instance.slot);
+  hooks_.health_changed(instance.slot, true);
+  // First probes differ in delay, which spreads them over the interval for good.
+  schedule_probe(instance.slot, life, settings_.probe_interval * (life % 8) / 8);
+  schedule_models(instance.slot, life, std::chrono::nanoseconds(0));
+}
+
+InstanceMonitor::Watched* InstanceMonitor::find(policies::Slot slot, std::uint64_t life) {
+  const auto found = watched_.find(slot);
+  return found != watched_.end() && found->second.life == life ? &found->second : nullptr;
+}
+
+void InstanceMonitor::schedule_probe(policies::Slot slot, std::uint64_t life,
+                                     std::chrono::nanoseconds delay) {
+  auto timer = thread_.after(delay, [this, slot, life] { probe(slot, life); });
+  const std::lock_guard lock(mutex_);
+  if (Watched* watched = find(slot, life)) watched->probe_timer = std::move(timer);
+}
+
+void InstanceMonitor::schedule_models(policies::Slot slot, std::uint64_t life,
+                                      std::chrono::nanoseconds delay) {
+  auto timer = thread_.after(delay, [this, slot, life] { ask_models(slot, life); });
+  const std::lock_guard lock(mutex_);
+  if (Watched* watched = find(slot, life)) watched->models_timer = std::move(timer);
+}
+
+net::HttpRequest InstanceMonitor::get(const std::string& target) const {
+  net::HttpRequest request;
+  request.method = "GET";
+  request.target = target;
+  if (!settings_.upstream_api_key.empty()) {
+    request.headers.add("Authorization", "Bearer " + settings_.upstream_api_key);
+  }
+  return request;
+}
+
+void InstanceMonitor::probe(policies::Slot slot, std::uint64_t life) {
+  std::string address;
+  {
+    const std::lock_guard lock(mutex_);
+    const Watched* watched = find(slot, life);
+    if (!watched) return;
+    address = watched->address;
+  }
+  const policies::Time started = monotonic_now();
+  client_.fetch(address, get("/health"), settings_.probe_timeout, kLargestHealthBytes,
+                [this, slot, life, started](net::ClientError error, net::HttpResponse answer) {
+                  if (error != net::ClientError::none) {
+                    missed(slot, life, 1, std::string("GET /health: ") + net::to_string(error));
+                  } else if (answer.status >= 500) {
+                    missed(slot, life, 1, "GET /health: status " + std::to_string(answer.status));
+                  } else {
+                    answered(slot, life);  // a server that has no /health is alive, too
+                  }
+                  const auto used = monotonic_now() - started;
+                  schedule_probe(slot, life,
+                                 std::max<std::chrono::nanoseconds>(settings_.probe_interval - used,
+                                                                    std::chrono::milliseconds(1)));
+                });
+}
+
+void InstanceMonitor::ask_models(policies::Slot slot, std::uint64_t life) {
+  std::string address;
+  {
+    const std::lock_guard lock(mutex_);
+    const Watched* watched = find(slot, life);
+    if (!watched) return;
+    address = watched->address;
+  }
+  client_.fetch(address, get("/v1/models"), settings_.probe_timeout, kLargestModelsBytes,
+                [this, slot, life](net::ClientError error, net::HttpResponse answer) {
+                  if (error == net::ClientError::none && answer.status == 200) {
+                    models_answered(slot, life, answer);
+                  }
+                  schedule_models(slot, life, settings_.models_interval);
+                });
+}
+
+void InstanceMonitor::models_answered(policies::Slot slot, std::uint64_t life,
+                                      const net::HttpResponse& answer) {
+  auto listed = parse_models(answer.body);
+  if (!listed) return;
+  std::vector<std::string> ids;
+  for (const ListedModel& model : *listed) ids.push_back(model.id);
+  std::ranges::sort(ids);
+  ids.erase(std::ranges::unique(ids).begin(), ids.end());
+  std::string name;
+  bool differs = false;
+  {
+    const std::lock_guard lock(mutex_);
+    Watched* watched = find(slot, life);
+    if (!watched) return;
+    watched->listed = std::move(*listed);
+    name = watched->name;
+    differs = ids != watched->models;
+  }
+  if (differs && !ids.empty()) hooks_.models_found(name, std::move(ids));
+}
+
+void InstanceMonitor::failed(policies::Slot slot, net::ClientError error) {
+  std::uint64_t life = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = watched_.find(slot);
+    if (found == watched_.end()) return;
+    life = found->second.life;
+  }
+  const bool nobody_there =
+      error == net::ClientError::connect || error == net::ClientError::resolve;
+  missed(slot, life, nobody_there ? kAtOnce : 1, std::string("request: ") + net::to_string(error));
+}
+
+void InstanceMonitor::missed(policies::Slot slot, std::uint64_t life, std::uint32_t misses,
+                             std::string reason) {
+  {
+    const std::lock_guard lock(mutex_);
+    Watched* watched = find(slot, life);
+    if (!watched) return;
+    watched->answers = 0;
+    watched->misses = std::min(watched->misses + misses, kAtOnce);
+    if (!watched->healthy || watched->misses < settings_.unhealthy_after) return;
+    watched->healthy = false;
+    watched->reason = reason;
+    spdlog::warn("instance {} ({}) is unhealthy: {}", watched->name, watched->address, reason);
+  }
+  hooks_.health_changed(slot, false);
+}
+
+void InstanceMonitor::answered(policies::Slot slot, std::uint64_t life) {
+  {
+    const std::lock_guard lock(mutex_);
+    Watched* watched = find(slot, life);
+    if (!watched) return;
+    watched->misses = 0;
+    if (watched->healthy || ++watched->answers < settings_.healthy_after) return;
+    watched->healthy = true;
+    watched->reason.clear();
+    watched->answers = 0;
+    spdlog::info("instance {} ({}) is healthy again", watched->name, watched->address);
+  }
+  hooks_.cache_lost(slot);
+  hooks_.health_changed(slot, true);
+  schedule_models(slot, life, std::chrono::nanoseconds(0));
+}
+
+InstanceFacts InstanceMonitor::facts(policies::Slot slot) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = watched_.find(slot);
+  InstanceFacts facts;
+  if (found != watched_.end()) {
+    facts.healthy = found->second.healthy;
+    facts.unhealthy_reason = found->second.reason;
+  }
+  return facts;
+}
+
+std::vector<std::vector<ListedModel>> InstanceMonitor::listed_models() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::vector<ListedModel>> by_slot;
+  for (const auto& [slot, watched] : watched_) {
+    by_slot.resize(slot + 1u);
+    by_slot[slot] = watched.listed;
+  }
+  return by_slot;
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,337 @@
+#include "node/router/node.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "node/router/node_metrics.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr std::chrono::milliseconds kTick{100};
+constexpr std::size_t kExpirePerTick = 20'000;
+constexpr std::uint32_t kLeaveTimeout_ms = 2'000;
+
+std::size_t thread_count(std::uint32_t wanted) {
+  return wanted > 0 ? wanted : std::clamp(std::thread::hardware_concurrency(), 1u, 255u);
+}
+
+FlowSettings flow_settings(const Config& config) {
+  FlowSettings settings;
+  settings.node_name = config.mesh.node_name;
+  settings.chain = config.mesh.chain;
+  settings.bytes_per_token = config.bytes_per_token;
+  settings.max_retries = config.max_retries;
+  settings.queue_timeout = std::chrono::seconds(config.queue_timeout_s);
+  settings.upstream_timeouts = config.upstream_timeouts;
+  settings.upstream_pool = config.upstream_pool;
+  settings.upstream_api_key = config.upstream_api_key;
+  settings.drop_client_key = !config.api_keys.empty();
+  return settings;
+}
+
+InstanceMonitor::Settings monitor_settings(const Config& config) {
+  return {std::chrono::milliseconds(config.probe_interval_ms),
+          std::chrono::milliseconds(config.probe_timeout_ms),
+          config.unhealthy_after,
+          config.healthy_after,
+          std::chrono::seconds(config.models_interval_s),
+          config.upstream_api_key};
+}
+
+HostPort host_port(const std::string& address) {
+  HostPort parsed;
+  if (!address.empty()) {
+    DUALMESH_CHECK(parse_host_port(address, parsed), "address {}", address);
+  }
+  return parsed;
+}
+
+Config completed(Config config) {
+  config.mesh = mesh_config(config);
+  return config;
+}
+
+}  // namespace
+
+Node::Node(Config config)
+    : config_(completed(std::move(config))),
+      io_threads_(thread_count(config_.io_threads)),
+      scheduler_(scheduler_settings(config_), io_threads_, monotonic_now),
+      residency_(residency_limits(config_)),
+      monitor_(io_threads_.at(0), monitor_settings(config_),
+               {[this](policies::Slot slot, bool healthy) { health_changed(slot, healthy); },
+                [this](policies::Slot slot) { residency_.forget(slot); },
+                [this](const std::string& instance, std::vector<std::string> models) {
+                  if (auto* mesh = mesh_ready_.load()) {
+                    mesh->models_found(instance, std::move(models));
+                  }
+                }}),
+      flow_(
+          io_threads_, scheduler_, residency_, flow_settings(config_),
+          [this](policies::Slot slot, net::ClientError error) { monitor_.failed(slot, error); },
+          [this] { wake_mesh(); }),
+      front_door_(flow_, config_.api_keys,
+                  {[this] { return not_ready_reason(); },
+                   [this] { return metrics() + mesh_ready_.load()->metrics(); },
+                   [this] { return merge_models(*scheduler_.view(), monitor_.listed_models()); }}),
+      server_(io_threads_, config_.http_limits,
+              [this](std::shared_ptr<net::Exchange> exchange) {
+                front_door_.handle(std::move(exchange));
+              }),
+      peers_(io_threads_.at(0), "mesh name", host_port(config_.mesh_dns),
+             std::chrono::seconds(config_.mesh_dns_interval_s),
+             [this](std::vector<std::string> addresses) {
+               mesh_ready_.load()->peers_found(std::move(addresses));
+             }),
+      instances_(io_threads_.at(0), "instances name", host_port(config_.instances_dns),
+                 std::chrono::seconds(config_.instances_dns_interval_s),
+                 [this](std::vector<std::string> addresses) {
+                   std::vector<SeedInstance> found;
+                   for (const std::string& address : addresses) found.push_back({address, address});
+                   mesh_ready_.load()->instances_found(std::move(found));
+                 }) {
+  scheduler_.on_load_changed([this] { wake_mesh(); });
+}
+
+net::Result<std::unique_ptr<Node>> Node::start(Config config) {
+  std::unique_ptr<Node> node(new Node(std::move(config)));
+  if (auto joined = node->join_mesh(); joined.has_error()) return joined.error();
+  return node;
+}
+
+net::Result<void> Node::join_mesh() {
+  auto started = MeshThread::start(config_.mesh, *this, *this);
+  if (started.has_error()) return started.error();
+  mesh_ = std::move(*started);
+  mesh_ready_.store(mesh_.get());
+  mesh_->wake();
+  if (!config_.mesh_dns.empty()) peers_.start();
+  if (!config_.instances_dns.empty()) instances_.start();
+  io_threads_.at(0).post([this] {
+    tick();
+    open_listener();  // the mesh may have been ready before it could be asked
+  });
+  spdlog::info("node {} of cluster {}: mesh on {}, {} I/O threads", config_.mesh.node_name,
+               config_.mesh.cluster, config_.mesh.listen, io_threads_.count());
+  return {};
+}
+
+Node::~Node() {
+  // First the threads stop, those that use the mesh before the mesh; then the parts go in the
+  // reverse of their making.
+  io_threads_.stop();
+  mesh_.reset();
+}
+
+void Node::wake_mesh() {
+  if (auto* mesh = mesh_ready_.load()) mesh->wake();
+}
+
+// --- what the mesh takes and tells ---
+
+void Node::take_local_changes(LocalChanges& out) {
+  scheduler_.take_load_changes(out.loads, out.depth);
+  residency_.take_placements(out.placements);
+  const std::lock_guard lock(mutex_);
+  out.health.insert(out.health.end(), untold_health_.begin(), untold_health_.end());
+  untold_health_.clear();
+}
+
+void Node::view_changed(ViewPointer view) {
+  scheduler_.set_view(view);
+  monitor_.set_view(std::move(view));
+}
+
+void Node::placements_learned(policies::Slot slot, std::span<const policies::BlockKey> blocks) {
+  residency_.placed_elsewhere(slot, blocks, scheduler_.now());
+}
+
+void Node::readiness_changed(bool ready, const std::string& why_not) {
+  if (ready) {
+    spdlog::info("ready");
+  } else {
+    spdlog::warn("not ready: {}", why_not);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    why_not_ready_ = why_not;
+  }
+  ready_.store(ready);
+  if (ready) io_threads_.at(0).post([this] { open_listener(); });
+}
+
+void Node::health_changed(policies::Slot slot, bool healthy) {
+  scheduler_.enter(
+      [&](policies::Scheduler& scheduler, policies::Time at, policies::Effects& effects) {
+        scheduler.set_health(slot, healthy, at, effects);
+      });
+  {
+    const std::lock_guard lock(mutex_);
+    untold_health_.emplace_back(slot, healthy);
+  }
+  wake_mesh();
+}
+
+// --- readiness, draining ---
+
+void Node::open_listener() {
+  if (!ready_.load() || listening_ || draining_.load() || !mesh_ready_.load()) return;
+  const HostPort address = host_port(config_.http_listen);
+  const auto port = server_.listen(address.host, address.port);
+  if (port.has_error()) {
+    spdlog::critical("cannot listen for clients on {}: {}", config_.http_listen,
+                     port.error().message);
+    return stopped(1);
+  }
+  listening_ = true;
+  http_port_.store(*port);
+  spdlog::info("serving clients on {}:{}", address.host, *port);
+}
+
+void Node::drain() {
+  if (draining_.exchange(true)) return;
+  io_threads_.at(0).post([this] { begin_draining(); });
+}
+
+void Node::begin_draining() {
+  spdlog::info("draining: {} requests in flight, at most {} s", live_requests(),
+               config_.drain_timeout_s);
+  server_.close_listener();
+  mesh_ready_.load()->set_draining();
+  drain_until_ = scheduler_.now() + std::chrono::seconds(config_.drain_timeout_s);
+  check_drained();
+}
+
+void Node::tick() {
+  scheduler_.enter([](policies::Scheduler& scheduler, policies::Time at,
+                      policies::Effects& effects) { scheduler.tick(at, effects); });
+  residency_.expire(scheduler_.now(), kExpirePerTick);
+  tick_timer_ = io_threads_.at(0).after(kTick, [this] {
+    tick();
+    if (draining_.load() && drain_until_.count() > 0) check_drained();
+  });
+}
+
+void Node::check_drained() {
+  if (leaving_) return;
+  const bool idle = live_requests() == 0 && server_.stats().held_requests == 0;
+  const policies::Time at = scheduler_.now();
+  if (!idle && at < drain_until_) return;
+  if (!idle && !aborted_) {
+    spdlog::warn("draining took too long: breaking off {} requests", live_requests());
+    aborted_ = true;
+    flow_.abort_all();
+    drain_until_ = at + std::chrono::seconds(1);  // for the last answers to leave
+    return;
+  }
+  leave_and_stop();
+}
+
+void Node::leave_and_stop() {
+  leaving_ = true;
+  mesh_ready_.load()->leave(kLeaveTimeout_ms, [this] { stopped(0); });
+}
+
+void Node::stopped(int exit_status) {
+  exit_status_.store(exit_status);
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  changed_.notify_all();
+}
+
+bool Node::wait_stopped(std::chrono::milliseconds at_most) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, at_most, [this] { return stopped_; });
+}
+
+bool Node::ready() const { return ready_.load() && http_port_.load() != 0 && !draining_.load(); }
+
+std::string Node::not_ready_reason() const {
+  if (draining_.load()) return "draining";
+  if (ready_.load()) return {};
+  const std::lock_guard lock(mutex_);
+  return why_not_ready_;
+}
+
+std::uint16_t Node::mesh_port() const { return mesh_->port(); }
+
+// --- questions of administrators ---
+
+HostStatus Node::status() {
+  const net::ServerStats http = server_.stats();
+  const ViewPointer view = scheduler_.view();
+  HostStatus status;
+  status.held_body_bytes = http.held_body_bytes;
+  status.open_connections = http.open_connections;
+  status.draining = draining_.load();
+  scheduler_.read([&](const policies::Scheduler& scheduler) {
+    for (const auto& [name, model] : view->models) {
+      if (scheduler.panicking(name)) status.panicking_models.push_back(name);
+    }
+  });
+  return status;
+}
+
+policies::SchedulerTotals Node::totals() {
+  return scheduler_.read([](const policies::Scheduler& scheduler) { return scheduler.totals(); });
+}
+
+std::vector<policies::QueueSnapshot> Node::queues() {
+  return scheduler_.read([](const policies::Scheduler& scheduler) { return scheduler.queues(); });
+}
+
+InstanceFacts Node::facts(policies::Slot slot) {
+  InstanceFacts facts = monitor_.facts(slot);
+  facts.resident_blocks = residency_.size(slot);
+  return facts;
+}
+
+std::vector<policies::DecisionRecord> Node::decisions(std::size_t last) {
+  return scheduler_.read(
+      [last](const policies::Scheduler& scheduler) { return scheduler.decisions(last); });
+}
+
+net::Result<Explanation> Node::explain(const std::string& path, std::string_view body) {
+  const net::Endpoint endpoint = net::endpoint_of(path);
+  if (endpoint == net::Endpoint::other) {
+    return net::Error{path + " is not routed by prefix; it is passed to the least loaded instance"};
+  }
+  net::PromptReader reader;
+  const auto fields = reader.read(endpoint, body);
+  if (fields.has_error()) return net::Error{fields.error().message};
+  const ViewPointer view = scheduler_.view();
+  const auto model = view->models.find(fields->model);
+  if (model == view->models.end()) {
+    return net::Error{"no instance serves the model \"" + fields->model + "\""};
+  }
+  const policies::Arrival arrival = make_arrival(flow_.settings(), *fields, "", residency_);
+  const std::uint32_t block_tokens = scheduler_settings(config_).block_tokens;
+  Explanation explanation;
+  explanation.decision = scheduler_.read([&](const policies::Scheduler& scheduler) {
+    return scheduler.explain(arrival, scheduler_.now());
+  });
+  for (const policies::Slot slot : model->second.serving) {
+    const std::uint32_t blocks = slot < arrival.hit_blocks.size() ? arrival.hit_blocks[slot] : 0;
+    explanation.hit_tokens.emplace_back(slot,
+                                        std::min(blocks * block_tokens, arrival.input_tokens));
+  }
+  return explanation;
+}
+
+std::string Node::metrics() {
+  return node_metrics({*scheduler_.view(), totals(), queues(), status(), server_.stats(),
+                       flow_.stats(), residency_.size()});
+}
+
+std::string Node::dump_state() {
+  std::string out = fmt::format("node {}: ready {}, draining {}, live requests {}\n",
+                                config_.mesh.node_name, ready(), draining_.load(), live_requests());
+  out += metrics();
+  out += mesh_->dump_state();
+  return out;
+}
+
+}  // namespace dualmesh::node

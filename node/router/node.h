@@ -1,0 +1,116 @@
+// Node: one router node, whole. The constructor and the order of the members are the architecture:
+//
+//   clients -> HttpServer -> FrontDoor -> RequestFlow -> SharedScheduler -> instances
+//                                             |  SharedResidency   ^
+//                        InstanceMonitor -----+--------------------+ health
+//                        Discovery -> MeshThread <-> other nodes   | views
+//                                        +---- MeshHost -----------+
+//
+// The client listener opens when the mesh says that this node is ready, and closes for good when
+// draining begins: clients that came by DNS ask nobody else whether a node may be used.
+//
+// Invariant: after draining has stopped, nothing is held: live_requests() is zero.
+// Threads: start and destroy on main; the rest from any thread. MeshHost and AdminHost are called
+// on the mesh thread.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "net/http_server.h"
+#include "node/mesh/mesh_thread.h"
+#include "node/router/config.h"
+#include "node/router/discovery.h"
+#include "node/router/front_door.h"
+#include "node/router/instance_monitor.h"
+#include "node/router/request_flow.h"
+#include "node/router/shared_residency.h"
+#include "node/router/shared_scheduler.h"
+
+namespace dualmesh::node {
+
+class Node final : private MeshHost, private AdminHost {
+ public:
+  // Fails when the mesh address cannot be bound or the state directory cannot be read.
+  static net::Result<std::unique_ptr<Node>> start(Config config);
+  ~Node() override;
+
+  // Stops accepting, lets what is in flight finish, leaves the mesh; then `stopped`. Idempotent.
+  void drain() override;
+  // Waits at most so long; true once the node has stopped, drained or unable to serve.
+  bool wait_stopped(std::chrono::milliseconds at_most);
+  int exit_status() const { return exit_status_.load(); }
+
+  bool ready() const;
+  std::uint16_t http_port() const { return http_port_.load(); }  // 0 until the listener is open
+  std::uint16_t mesh_port() const;
+  std::uint64_t live_requests() const { return flow_.live_requests(); }
+  net::ServerStats http_stats() const { return server_.stats(); }
+  std::string dump_state();
+
+ private:
+  explicit Node(Config config);
+  net::Result<void> join_mesh();
+
+  // MeshHost
+  void take_local_changes(LocalChanges& out) override;
+  void view_changed(ViewPointer view) override;
+  void placements_learned(policies::Slot slot, std::span<const policies::BlockKey> blocks) override;
+  void readiness_changed(bool ready, const std::string& why_not) override;
+
+  // AdminHost
+  HostStatus status() override;
+  policies::SchedulerTotals totals() override;
+  std::vector<policies::QueueSnapshot> queues() override;
+  InstanceFacts facts(policies::Slot slot) override;
+  std::vector<policies::DecisionRecord> decisions(std::size_t last) override;
+  net::Result<Explanation> explain(const std::string& path, std::string_view body) override;
+  std::string metrics() override;
+  policies::Time now() override { return scheduler_.now(); }
+
+  void wake_mesh();
+  void health_changed(policies::Slot slot, bool healthy);
+  void open_listener();
+  void begin_draining();
+  void tick();
+  void check_drained();
+  void leave_and_stop();
+  void stopped(int exit_status);
+  std::string not_ready_reason() const;
+
+  const Config config_;
+  net::IoThreads io_threads_;
+  SharedScheduler scheduler_;
+  SharedResidency residency_;
+  InstanceMonitor monitor_;
+  RequestFlow flow_;
+  FrontDoor front_door_;
+  net::HttpServer server_;
+  Discovery peers_;
+  Discovery instances_;
+  std::unique_ptr<MeshThread> mesh_;
+  std::atomic<MeshThread*> mesh_ready_{nullptr};  // mesh_, once it may be called
+
+  mutable std::mutex mutex_;  // guards the next four; taken alone
+  std::condition_variable changed_;
+  std::string why_not_ready_ = "not joined yet";
+  std::vector<std::pair<policies::Slot, bool>> untold_health_;
+  bool stopped_ = false;
+
+  std::atomic<bool> ready_{false};
+  std::atomic<bool> draining_{false};
+  std::atomic<int> exit_status_{0};
+  std::atomic<std::uint16_t> http_port_{0};
+
+  // On I/O thread 0 only.
+  net::IoThread::Timer tick_timer_;
+  bool listening_ = false;
+  bool aborted_ = false;
+  bool leaving_ = false;
+  policies::Time drain_until_{};
+};
+
+}  // namespace dualmesh::node

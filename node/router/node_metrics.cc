@@ -1,0 +1,122 @@
+#include "node/router/node_metrics.h"
+
+namespace dualmesh::node {
+namespace {
+
+using policies::InstanceView;
+using policies::QueueSnapshot;
+
+double number(auto value) { return static_cast<double>(value); }
+
+void append_scheduler(MetricsText& out, const policies::SchedulerTotals& totals) {
+  const auto count = [&](std::string_view name, std::string_view help, std::uint64_t value) {
+    out.single(name, "counter", help, number(value));
+  };
+  out.family("dualmesh_requests_total", "counter", "Requests that ended, by outcome.");
+  out.sample("dualmesh_requests_total", {{"outcome", "finished"}}, number(totals.finished));
+  out.sample("dualmesh_requests_total", {{"outcome", "failed"}}, number(totals.failed));
+  out.sample("dualmesh_requests_total", {{"outcome", "cancelled"}}, number(totals.cancelled));
+  out.sample("dualmesh_requests_total", {{"outcome", "rejected"}}, number(totals.rejected));
+  count("dualmesh_requests_submitted_total", "Requests submitted to the scheduler.",
+        totals.submitted);
+  count("dualmesh_requests_retried_total", "Requests placed again after a failure.",
+        totals.retried);
+  count("dualmesh_migrations_total", "Queued requests moved to another instance.",
+        totals.migrations);
+  count("dualmesh_decisions_under_disagreement_total",
+        "Decisions made while the nodes' rings differed.", totals.decisions_under_disagreement);
+  count("dualmesh_input_tokens_total", "Prompt tokens, estimated.", totals.input_tokens);
+  count("dualmesh_predicted_hit_tokens_total", "Prompt tokens expected to be cached.",
+        totals.predicted_hit_tokens);
+  count("dualmesh_reported_cached_tokens_total", "Prompt tokens cached as the instances reported.",
+        totals.reported_cached_tokens);
+}
+
+// One gauge per instance: `value(queue)`.
+template <class Value>
+void append_queues(MetricsText& out, const NodeSnapshot& node, std::string_view name,
+                   std::string_view type, std::string_view help, Value value) {
+  out.family(name, type, help);
+  for (const QueueSnapshot& queue : node.queues) {
+    if (queue.slot >= node.view.instances.size()) continue;
+    const InstanceView& instance = node.view.instances[queue.slot];
+    out.sample(name, {{"instance", instance.name}}, number(value(queue, instance)));
+  }
+}
+
+void append_instances(MetricsText& out, const NodeSnapshot& node) {
+  const auto gauge = [&](std::string_view name, std::string_view help, auto value) {
+    append_queues(out, node, name, "gauge", help, value);
+  };
+  const auto counter = [&](std::string_view name, std::string_view help, auto value) {
+    append_queues(out, node, name, "counter", help, value);
+  };
+  gauge("dualmesh_instance_healthy", "1 when probed well by this node.",
+        [](const QueueSnapshot& queue, const InstanceView&) { return queue.healthy ? 1 : 0; });
+  gauge("dualmesh_instance_overloaded", "1 when the scheduler moves requests away.",
+        [](const QueueSnapshot& queue, const InstanceView&) { return queue.overloaded ? 1 : 0; });
+  gauge("dualmesh_instance_queued_requests", "Waiting at this node.",
+        [](const QueueSnapshot& queue, const InstanceView&) { return queue.own.queued_requests; });
+  gauge("dualmesh_instance_prefilling_requests", "Sent by this node, no token yet.",
+        [](const QueueSnapshot& queue, const InstanceView&) {
+          return queue.own.prefilling_requests;
+        });
+  gauge(
+      "dualmesh_instance_decoding_requests", "Sent by this node, answering.",
+      [](const QueueSnapshot& queue, const InstanceView&) { return queue.own.decoding_requests; });
+  gauge("dualmesh_instance_pending_tokens", "Uncached prefill tokens waiting or sent, this node's.",
+        [](const QueueSnapshot& queue, const InstanceView&) { return queue.own.pending_tokens(); });
+  gauge("dualmesh_instance_others_requests", "Requests that other nodes have at the instance.",
+        [](const QueueSnapshot&, const InstanceView& instance) {
+          return instance.others.requests();
+        });
+  gauge("dualmesh_instance_others_pending_tokens",
+        "Uncached prefill tokens waiting or sent, other nodes'.",
+        [](const QueueSnapshot&, const InstanceView& instance) {
+          return instance.others.pending_tokens();
+        });
+  gauge("dualmesh_instance_prefill_seconds_per_token", "As configured or learned.",
+        [](const QueueSnapshot& queue, const InstanceView&) { return queue.prefill_s_per_token; });
+  counter("dualmesh_instance_completed_total", "Requests it completed for this node.",
+          [](const QueueSnapshot& queue, const InstanceView&) { return queue.completed; });
+  counter("dualmesh_instance_failed_total", "Requests it failed for this node.",
+          [](const QueueSnapshot& queue, const InstanceView&) { return queue.failed; });
+}
+
+void append_http(MetricsText& out, const net::ServerStats& http) {
+  const auto single = [&](std::string_view name, std::string_view type, std::string_view help,
+                          std::uint64_t value) { out.single(name, type, help, number(value)); };
+  single("dualmesh_http_connections_accepted_total", "counter", "Client connections.",
+         http.accepted);
+  single("dualmesh_http_connections_open", "gauge", "Client connections now.",
+         http.open_connections);
+  single("dualmesh_http_requests_total", "counter", "Requests read whole.", http.requests);
+  out.family("dualmesh_http_refused_total", "counter", "Requests refused by the listener.");
+  out.sample("dualmesh_http_refused_total", {{"why", "malformed"}}, number(http.refused_malformed));
+  out.sample("dualmesh_http_refused_total", {{"why", "too_large"}}, number(http.refused_too_large));
+  out.sample("dualmesh_http_refused_total", {{"why", "overload"}}, number(http.refused_overload));
+  single("dualmesh_http_held_requests", "gauge", "Requests held now.", http.held_requests);
+  single("dualmesh_http_held_body_bytes", "gauge", "Bytes of request bodies held now.",
+         http.held_body_bytes);
+}
+
+}  // namespace
+
+std::string node_metrics(const NodeSnapshot& node) {
+  MetricsText out;
+  append_scheduler(out, node.totals);
+  append_instances(out, node);
+  append_http(out, node.http);
+  append_flow_stats(out, node.flow);
+  out.single("dualmesh_resident_blocks", "gauge", "Prefix blocks believed to be cached somewhere.",
+             number(node.resident_blocks));
+  out.single("dualmesh_draining", "gauge", "1 while draining.", node.status.draining ? 1 : 0);
+  out.family("dualmesh_model_panic", "gauge",
+             "1 while the health of a model's instances is ignored: more than half look dead.");
+  for (const std::string& model : node.status.panicking_models) {
+    out.sample("dualmesh_model_panic", {{"model", model}}, 1);
+  }
+  return out.take();
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,27 @@
+// The Prometheus text of a node's request path.
+//
+// Threads: a pure function of snapshots (counters are read as they are).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "net/http_server.h"
+#include "node/mesh/mesh_host.h"
+#include "node/router/flow_stats.h"
+
+namespace dualmesh::node {
+
+struct NodeSnapshot {
+  const policies::FleetView& view;
+  policies::SchedulerTotals totals;
+  std::vector<policies::QueueSnapshot> queues;
+  HostStatus status;
+  net::ServerStats http;
+  const FlowStats& flow;
+  std::size_t resident_blocks;
+};
+
+std::string node_metrics(const NodeSnapshot& node);
+
+}  // namespace dualmesh::node

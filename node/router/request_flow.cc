@@ -1,0 +1,179 @@
+#include "node/router/request_flow.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "node/router/api_error.h"
+#include "node/router/routed_request.h"
+
+namespace dualmesh::node {
+
+void PassThroughLoad::add(policies::Slot slot, int change) {
+  const std::lock_guard lock(mutex_);
+  if (slot >= requests_.size()) requests_.resize(slot + 1u);
+  requests_[slot] += static_cast<std::uint32_t>(change);
+}
+
+std::uint32_t PassThroughLoad::at(policies::Slot slot) const {
+  const std::lock_guard lock(mutex_);
+  return slot < requests_.size() ? requests_[slot] : 0;
+}
+
+policies::Slot PassThroughLoad::least_loaded(const SharedScheduler& scheduler,
+                                             const policies::FleetView& view,
+                                             const std::string& model,
+                                             const std::vector<policies::Slot>& tried) const {
+  std::vector<policies::QueueSnapshot> by_slot(view.instances.size());
+  for (policies::QueueSnapshot& queue :
+       scheduler.read([](const policies::Scheduler& inner) { return inner.queues(); })) {
+    if (queue.slot < by_slot.size()) by_slot[queue.slot] = std::move(queue);
+  }
+  policies::Slot best = policies::kNoSlot;
+  auto best_rank = std::numeric_limits<std::uint64_t>::max();
+  for (const policies::InstanceView& instance : view.instances) {
+    if (instance.slot == policies::kNoSlot || instance.lifecycle != policies::Lifecycle::active) {
+      continue;
+    }
+    if (!model.empty() && std::ranges::find(instance.models, model) == instance.models.end()) {
+      continue;
+    }
+    if (std::ranges::find(tried, instance.slot) != tried.end()) continue;
+    const policies::QueueSnapshot& queue = by_slot[instance.slot];
+    // An unhealthy one is worse than any load, but better than nobody.
+    const std::uint64_t rank = (queue.healthy ? 0 : 1ull << 40) + queue.own.requests() +
+                               instance.others.requests() + at(instance.slot);
+    if (rank < best_rank) {
+      best_rank = rank;
+      best = instance.slot;
+    }
+  }
+  return best;
+}
+
+policies::Arrival make_arrival(const FlowSettings& settings, const net::PromptFields& fields,
+                               std::string_view api_key, const SharedResidency& residency) {
+  policies::PromptChainBuilder builder(settings.chain, fields.model);
+  builder.update(fields.canonical);
+  policies::Arrival arrival;
+  arrival.model = fields.model;
+  arrival.chain = builder.finish();
+  const std::uint64_t estimate =
+      (fields.canonical.size() + settings.bytes_per_token - 1) / settings.bytes_per_token;
+  arrival.input_tokens =
+      fields.token_ids > 0 ? fields.token_ids : static_cast<std::uint32_t>(estimate);
+  residency.longest_prefix(arrival.chain.blocks, arrival.hit_blocks);
+  const std::string_view client = api_key.empty() ? std::string_view(fields.user) : api_key;
+  if (!client.empty()) arrival.client = XXH3_64bits(client.data(), client.size());
+  return arrival;
+}
+
+RequestFlow::RequestFlow(net::IoThreads& threads, SharedScheduler& scheduler,
+                         SharedResidency& residency, FlowSettings settings,
+                         std::function<void(policies::Slot, net::ClientError)> instance_failed,
+                         std::function<void()> placements_changed)
+    : io_threads_(threads),
+      shared_{
+          std::move(settings),          scheduler, residency, {}, {}, std::move(instance_failed),
+          std::move(placements_changed)},
+      threads_(threads.count()) {
+  for (std::size_t i = 0; i < threads.count(); ++i) {
+    scheduler.set_receiver(i, [this, i](std::span<const Delivery> deliveries,
+                                        const ViewPointer& view) { receive(i, deliveries, view); });
+  }
+}
+
+RequestFlow::~RequestFlow() = default;
+
+FlowThread& RequestFlow::here(net::IoThread& thread) {
+  std::unique_ptr<FlowThread>& slot = threads_[thread.index()];
+  if (!slot) slot = std::make_unique<FlowThread>(shared_, thread);
+  return *slot;
+}
+
+void RequestFlow::handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key) {
+  FlowThread& home = here(exchange->thread());
+  const net::HttpRequest& request = exchange->request();
+  const net::Endpoint endpoint = net::endpoint_of(request.path());
+  if (request.method == "POST" && endpoint != net::Endpoint::other) {
+    route(home, std::move(exchange), endpoint, api_key);
+  } else {
+    pass_through(home, std::move(exchange));
+  }
+}
+
+void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
+                        net::Endpoint endpoint, std::string_view api_key) {
+  const auto fields = home.reader.read(endpoint, exchange->request().body);
+  if (fields.has_error()) {
+    shared_.stats.bad_requests.fetch_add(1, std::memory_order_relaxed);
+    return exchange->respond(error_response(fields.error()));
+  }
+  if (fields->model.empty()) {
+    shared_.stats.bad_requests.fetch_add(1, std::memory_order_relaxed);
+    return exchange->respond(error_response(
+        {400, "you must provide a model parameter", "invalid_request_error", "model", ""}));
+  }
+  RoutedRequest::Scheduled scheduled;
+  scheduled.arrival = make_arrival(shared_.settings, *fields, api_key, shared_.residency);
+  scheduled.arrival.id = shared_.scheduler.next_id(home.thread.index());
+  scheduled.streamed = fields->stream;
+  scheduled.generates = endpoint != net::Endpoint::embeddings;
+  shared_.stats.routed.fetch_add(1, std::memory_order_relaxed);
+  const policies::RequestId id = scheduled.arrival.id;
+  const auto request = std::make_shared<RoutedRequest>(home, std::move(exchange), id, fields->model,
+                                                       std::move(scheduled));
+  home.live.emplace(id, request);
+  request->start();
+}
+
+void RequestFlow::pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange) {
+  // The body may be anything; a model is honoured where one can be read.
+  std::string model;
+  const std::string& body = exchange->request().body;
+  if (!body.empty()) {
+    const auto fields = home.reader.read(net::Endpoint::other, body);
+    if (fields.has_value()) model = fields->model;
+  }
+  shared_.stats.passed_through.fetch_add(1, std::memory_order_relaxed);
+  const policies::RequestId id = shared_.scheduler.next_id(home.thread.index());
+  const auto request = std::make_shared<RoutedRequest>(home, std::move(exchange), id,
+                                                       std::move(model), std::nullopt);
+  home.live.emplace(id, request);
+  request->start();
+}
+
+void RequestFlow::receive(std::size_t thread, std::span<const Delivery> deliveries,
+                          const ViewPointer& view) {
+  FlowThread& home = here(io_threads_.at(thread));
+  for (const Delivery& delivery : deliveries) {
+    const auto found = home.live.find(delivery.id);
+    if (found == home.live.end()) continue;  // it ended meanwhile, and the scheduler knows
+    const std::shared_ptr<RoutedRequest> request = found->second;
+    switch (delivery.kind) {
+      case Delivery::Kind::placed:
+        request->placed(delivery.slot);
+        break;
+      case Delivery::Kind::dispatched:
+        request->dispatched(delivery, view);
+        break;
+      case Delivery::Kind::rejected:
+        request->rejected(delivery.why);
+        break;
+    }
+  }
+}
+
+void RequestFlow::abort_all() {
+  for (std::size_t i = 0; i < io_threads_.count(); ++i) {
+    io_threads_.at(i).post([this, i] {
+      FlowThread& home = here(io_threads_.at(i));
+      std::vector<std::shared_ptr<RoutedRequest>> requests;
+      for (const auto& [id, request] : home.live) requests.push_back(request);
+      for (const auto& request : requests) request->abort();
+    });
+  }
+}
+
+}  // namespace dualmesh::node

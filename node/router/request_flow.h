@@ -1,0 +1,116 @@
+// RequestFlow: takes the requests of the OpenAI API from the HTTP server through the scheduler to
+// an instance. Per I/O thread it keeps a pool of upstream connections, a prompt reader and the
+// table of live requests; a request never leaves the thread that accepted it.
+//
+// Reading order: handle() here, then RoutedRequest (routed_request.h) for one request's life, then
+// SharedScheduler for how threads meet.
+//
+// Invariant: stats().live counts the RoutedRequests; zero means that nothing is held anywhere.
+// Threads: handle() on the exchange's thread; receive() on the thread it is for; the rest anywhere.
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "net/http_client.h"
+#include "net/http_server.h"
+#include "net/prompt_reader.h"
+#include "node/router/flow_stats.h"
+#include "node/router/shared_residency.h"
+#include "node/router/shared_scheduler.h"
+
+namespace dualmesh::node {
+
+class RoutedRequest;
+
+struct FlowSettings {
+  std::string node_name;
+  policies::ChainParameters chain;
+  std::uint32_t bytes_per_token = 4;
+  std::uint32_t max_retries = 2;
+  std::chrono::seconds queue_timeout{600};
+  net::ClientTimeouts upstream_timeouts;
+  net::HttpClient::Limits upstream_pool;
+  std::string upstream_api_key;  // replaces the client's
+  bool drop_client_key = false;  // the client's key is ours, not the instances'
+};
+
+// Requests in flight that the scheduler does not know of, per instance.
+class PassThroughLoad {
+ public:
+  void add(policies::Slot slot, int change);
+  std::uint32_t at(policies::Slot slot) const;
+  // The serving instance with the fewest requests, of `model` or of any when empty; healthy ones
+  // first; kNoSlot when all have been tried.
+  policies::Slot least_loaded(const SharedScheduler& scheduler, const policies::FleetView& view,
+                              const std::string& model,
+                              const std::vector<policies::Slot>& tried) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::uint32_t> requests_;  // by slot; guarded
+};
+
+// What all threads of the flow share; outlives them.
+struct FlowShared {
+  FlowSettings settings;
+  SharedScheduler& scheduler;
+  SharedResidency& residency;
+  FlowStats stats;
+  PassThroughLoad pass_through;
+  // An attempt at `slot` failed before its answer began. Any thread.
+  std::function<void(policies::Slot, net::ClientError)> instance_failed;
+  std::function<void()> placements_changed;
+};
+
+// The flow's things on one I/O thread.
+struct FlowThread {
+  FlowThread(FlowShared& shared_things, net::IoThread& io_thread)
+      : shared(shared_things),
+        thread(io_thread),
+        client(io_thread, shared_things.settings.upstream_pool) {}
+
+  FlowShared& shared;
+  net::IoThread& thread;
+  net::HttpClient client;
+  net::PromptReader reader;
+  boost::unordered_flat_map<policies::RequestId, std::shared_ptr<RoutedRequest>> live;
+};
+
+// The scheduler's view of a request, the same for a live one and for `explain`.
+policies::Arrival make_arrival(const FlowSettings& settings, const net::PromptFields& fields,
+                               std::string_view api_key, const SharedResidency& residency);
+
+class RequestFlow {
+ public:
+  RequestFlow(net::IoThreads& threads, SharedScheduler& scheduler, SharedResidency& residency,
+              FlowSettings settings,
+              std::function<void(policies::Slot, net::ClientError)> instance_failed,
+              std::function<void()> placements_changed);
+  ~RequestFlow();
+
+  // Any /v1/ request but the list of models. `api_key` as the client presented it, or empty.
+  void handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key);
+  void abort_all();  // ends every live request, on its thread
+
+  std::uint64_t live_requests() const { return shared_.stats.live.load(); }
+  FlowStats& stats() { return shared_.stats; }
+  const FlowSettings& settings() const { return shared_.settings; }
+
+ private:
+  FlowThread& here(net::IoThread& thread);
+  void receive(std::size_t thread, std::span<const Delivery> deliveries, const ViewPointer& view);
+  void route(FlowThread& home, std::shared_ptr<net::Exchange> exchange, net::Endpoint endpoint,
+             std::string_view api_key);
+  void pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange);
+
+  net::IoThreads& io_threads_;
+  FlowShared shared_;
+  std::vector<std::unique_ptr<FlowThread>> threads_;  // each made and used on its own thread
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,86 @@
+// RoutedRequest: one client request from its arrival to its end, and all it has taken on the way.
+//
+//   start -> waiting -> relaying -> ended
+//              ^           |
+//              +--- retry -+   only while the client has seen nothing
+//
+// Two kinds: scheduled ones (chat, completions, embeddings, responses) are placed by the scheduler;
+// the other /v1/ requests are passed through to the least loaded instance.
+//
+// Invariant: `end` runs exactly once on every path, and is the only place that tells the scheduler
+// of the end, leaves the table of live requests and lets go of the exchange. Events that come later
+// find `ended` and do nothing. Threads: everything on the I/O thread of the exchange. Source:
+// Seastar's gate; "one owner gives everything back".
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/http_server.h"
+#include "net/prompt_reader.h"
+#include "node/router/request_flow.h"
+
+namespace dualmesh::node {
+
+class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
+ public:
+  struct Scheduled {
+    policies::Arrival arrival;
+    bool streamed = false;  // the first token will be seen
+    bool generates = true;  // goes on computing after the prefill
+  };
+  RoutedRequest(FlowThread& home, std::shared_ptr<net::Exchange> exchange, policies::RequestId id,
+                std::string model, std::optional<Scheduled> scheduled);
+  ~RoutedRequest();
+
+  void start();
+  // From the scheduler, through the thread's receiver.
+  void placed(policies::Slot slot);
+  void dispatched(const Delivery& dispatch, const ViewPointer& view);
+  void rejected(policies::Rejected why);
+  void abort();  // the time for draining is up
+
+ private:
+  enum class State : std::uint8_t { waiting, relaying, ended };
+  enum class How : std::uint8_t { finished, failed, cancelled, rejected };
+
+  void pass_through();
+  void limit_wait();
+  void queue_timed_out();
+  void presume_prefill(double prefill_s);
+  void client_gone();
+  void relay_to(const std::string& destination);
+  bool head_arrived(net::HttpResponse& head);
+  void body_arrived(std::string_view piece);
+  void relay_done(const net::RelayResult& result);
+  void attempt_failed(const net::RelayResult& result);
+  void retry();
+  void give_up(const net::RelayResult& result);
+  void end(How how);
+  void end_with(How how, net::HttpResponse answer);
+  void leave_instance();
+  bool may_retry() const;
+
+  FlowThread& home_;
+  std::shared_ptr<net::Exchange> exchange_;
+  const policies::RequestId id_;
+  const std::string model_;  // may be empty when passed through
+  std::optional<Scheduled> scheduled_;
+  std::vector<policies::BlockKey> blocks_;
+  net::HttpRequest upstream_request_;
+  State state_ = State::waiting;
+  policies::Time began_{};
+  policies::Slot slot_ = policies::kNoSlot;
+  bool counted_at_instance_ = false;  // pass-through gauge
+  std::string instance_name_;
+  policies::Reason reason_ = policies::Reason::none;
+  std::uint32_t retries_ = 0;
+  std::vector<policies::Slot> tried_;  // pass-through only; the scheduler remembers its own
+  int status_ = 0;
+  std::optional<net::AnswerWatcher> watcher_;
+  net::IoThread::Timer timer_;  // while waiting: the queue's limit; then: the presumed prefill
+};
+
+}  // namespace dualmesh::node

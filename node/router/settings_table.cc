@@ -1,0 +1,283 @@
+#include "node/router/settings_table.h"
+
+#include <array>
+
+#include "policies/scheduler.h"
+
+namespace dualmesh::node {
+namespace {
+
+#define DUALMESH_PLACE(type, member)            \
+  PlaceOf<type> {                               \
+    [](Config& c) -> type& { return c.member; } \
+  }
+#define FLAG(member) DUALMESH_PLACE(bool, member)
+#define COUNT(member) DUALMESH_PLACE(std::uint32_t, member)
+#define SIZE(member) DUALMESH_PLACE(std::uint64_t, member)
+#define REAL(member) DUALMESH_PLACE(double, member)
+#define TEXT(member) DUALMESH_PLACE(std::string, member)
+#define TEXTS(member) DUALMESH_PLACE(std::vector<std::string>, member)
+#define MILLIS(member) DUALMESH_PLACE(std::chrono::milliseconds, member)
+#define SECONDS(member) DUALMESH_PLACE(std::chrono::seconds, member)
+
+constexpr double kKiB = 1024;
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+constexpr double kDay_s = 86'400;
+constexpr double kDay_ms = kDay_s * 1'000;
+
+Setting address(std::string_view key, SettingPlace place, std::string_view help) {
+  return {key, place, help, 0, 0, TextRule::address};
+}
+Setting optional_address(std::string_view key, SettingPlace place, std::string_view help) {
+  return {key, place, help, 0, 0, TextRule::address_or_empty};
+}
+
+void add_node(std::vector<Setting>& table) {
+  table.insert(
+      table.end(),
+      {{"node.name", TEXT(mesh.node_name),
+        "Name of this node, unique in the mesh and kept over restarts. Empty: the host name."},
+       {"node.io_threads", COUNT(io_threads), "Threads that serve requests. 0: one per core.", 0,
+        255},
+       {"node.log_level",
+        TEXT(log_level),
+        "How much is logged.",
+        0,
+        0,
+        TextRule::one_of,
+        {"trace", "debug", "info", "warn", "error", "critical", "off"}},
+       {"node.log_file", TEXT(log_file), "Log file, appended to. Empty: standard error."},
+       {"node.state_dir", TEXT(mesh.state_dir),
+        "Directory in which the instance registry and the mesh's settings survive a restart of the "
+        "whole mesh. Empty: nowhere."},
+       {"node.drain_timeout_s", COUNT(drain_timeout_s),
+        "How long SIGTERM lets requests in flight finish before they are broken off.", 0, kDay_s}});
+}
+
+void add_http(std::vector<Setting>& table) {
+  table.insert(
+      table.end(),
+      {address("http.listen", TEXT(http_listen), "Where clients connect. Port 0 picks a free one."),
+       optional_address("http.advertise", TEXT(mesh.http_advertise),
+                        "The client address as shown to people and peers. Empty: as listened."),
+       {"http.api_keys",
+        TEXTS(api_keys),
+        "Keys that clients may present as `Authorization: Bearer KEY`. Empty: everybody may.",
+        0,
+        0,
+        TextRule::not_empty,
+        {},
+        true},
+       {"http.upstream_api_key",
+        TEXT(upstream_api_key),
+        "Key presented to the instances in place of the client's. Empty: the client's is passed "
+        "on, "
+        "unless http.api_keys is set.",
+        0,
+        0,
+        TextRule::any,
+        {},
+        true},
+       {"http.max_head_bytes", SIZE(http_limits.head_bytes),
+        "Longest request line and header fields together.", kKiB, 1024 * kKiB},
+       {"http.max_header_fields", SIZE(http_limits.header_fields), "Most header fields.", 10,
+        10'000},
+       {"http.max_body_bytes", SIZE(http_limits.body_bytes), "Largest request body; beyond it 413.",
+        kKiB, 4 * kGiB},
+       {"http.max_held_body_bytes", SIZE(http_limits.held_body_bytes),
+        "All bodies held at one time; beyond it 503 with Retry-After.", kKiB, 1024 * kGiB},
+       {"http.max_held_requests", SIZE(http_limits.held_requests),
+        "All requests held at one time; beyond it 503 with Retry-After.", 1, 10'000'000},
+       {"http.max_connections", SIZE(http_limits.connections), "Client connections at one time.", 1,
+        10'000'000},
+       {"http.head_timeout_ms", MILLIS(http_limits.head_timeout),
+        "From the first byte of a request to the end of its head.", 1, kDay_ms},
+       {"http.body_timeout_ms", MILLIS(http_limits.body_timeout), "Between two reads of a body.", 1,
+        kDay_ms},
+       {"http.idle_timeout_ms", MILLIS(http_limits.idle_timeout),
+        "How long a connection is kept without a request.", 1, kDay_ms},
+       {"http.write_timeout_ms", MILLIS(http_limits.write_timeout),
+        "How long a client may leave its answer unread.", 1, kDay_ms},
+       {"http.max_connection_age_s", SECONDS(http_limits.max_connection_age),
+        "Answers on an older connection end it, so that clients resolve the name again. 0: never.",
+        0, kDay_s},
+       {"http.upstream_connect_timeout_ms", MILLIS(upstream_timeouts.connect),
+        "Connecting to an instance.", 1, kDay_ms},
+       {"http.upstream_first_byte_timeout_ms", MILLIS(upstream_timeouts.first_byte),
+        "From a request sent to an instance to the head of its answer.", 1, kDay_ms},
+       {"http.upstream_idle_timeout_ms", MILLIS(upstream_timeouts.idle),
+        "Between two pieces of an instance's answer.", 1, kDay_ms},
+       {"http.upstream_idle_connections", SIZE(upstream_pool.idle_per_destination),
+        "Kept-alive connections per instance and I/O thread.", 0, 100'000},
+       {"http.upstream_keep_ms", MILLIS(upstream_pool.idle_time),
+        "How long an idle connection to an instance is kept.", 1, kDay_ms}});
+}
+
+void add_mesh(std::vector<Setting>& table) {
+  table.insert(
+      table.end(),
+      {address("mesh.listen", TEXT(mesh.listen), "Where other nodes and dualmeshctl connect."),
+       optional_address("mesh.advertise", TEXT(mesh.advertise),
+                        "The mesh address as other nodes dial it. Empty: as listened."),
+       {"mesh.seeds", TEXTS(mesh.seeds), "Mesh addresses of other nodes; our own is ignored.", 0, 0,
+        TextRule::address},
+       optional_address("mesh.dns", TEXT(mesh_dns),
+                        "NAME:PORT whose A and AAAA records are the nodes; looked up again while "
+                        "running. Empty: not used."),
+       {"mesh.dns_interval_s", COUNT(mesh_dns_interval_s), "Seconds between those look-ups.", 1,
+        kDay_s},
+       {"mesh.cluster", TEXT(mesh.cluster), "Nodes with another cluster name are refused.", 0, 0,
+        TextRule::not_empty},
+       {"mesh.alone", FLAG(mesh.alone), "Serve without having met another node."},
+       {"mesh.insecure", FLAG(mesh.insecure),
+        "Allow a mesh listener beyond loopback without TLS: only in a network you trust."},
+       {"mesh.flush_interval_ms", COUNT(mesh.flush_interval_ms),
+        "Shortest time between pushes under sustained change; a first change goes at once.", 1,
+        10'000},
+       {"mesh.max_push_bytes", COUNT(mesh.max_push_bytes),
+        "A larger delta is cut and goes on with the next push.", kKiB, 16 * 1024 * kKiB},
+       {"mesh.positions_interval_ms", COUNT(mesh.positions_interval_ms),
+        "Time between digest exchanges with each peer.", 10, kDay_ms},
+       {"mesh.redial_min_ms", COUNT(mesh.redial_min_ms), "First pause before dialling again.", 1,
+        kDay_ms},
+       {"mesh.redial_max_ms", COUNT(mesh.redial_max_ms), "Longest pause before dialling again.", 1,
+        kDay_ms},
+       {"mesh.call_timeout_ms", COUNT(mesh.call_timeout_ms),
+        "A push or hello not answered by then drops the link.", 10, kDay_ms},
+       {"mesh.max_message_bytes", COUNT(mesh.max_message_bytes),
+        "Larger messages from a peer drop the link.", 64 * kKiB, kGiB},
+       {"mesh.ping_interval_ms", COUNT(mesh.ping_interval_ms), "Time between pings of each peer.",
+        10, kDay_ms},
+       {"mesh.ping_timeout_ms", COUNT(mesh.ping_timeout_ms),
+        "A ping not answered by then is a miss.", 10, kDay_ms},
+       {"mesh.suspect_after_misses", COUNT(mesh.suspect_after_misses),
+        "Misses in a row that make a peer suspect.", 1, 1'000},
+       {"mesh.suspicion_ms", COUNT(mesh.suspicion_ms),
+        "A suspect that has not answered for this long is dead.", 10, kDay_ms},
+       {"mesh.indirect_probes", COUNT(mesh.indirect_probes),
+        "Peers asked to try a node that we cannot reach.", 0, 32},
+       {"mesh.dead_memory_s", COUNT(mesh.dead_memory_s), "How long a dead node's record is kept.",
+        1, 365 * kDay_s},
+       {"mesh.max_members", COUNT(mesh.max_members), "Most nodes known, the dead included.", 1,
+        100'000},
+       {"mesh.join_timeout_ms", COUNT(mesh.join_timeout_ms),
+        "Not joined by then: keeps trying, and says so in the log.", 10, kDay_ms},
+       {"mesh.max_clock_ahead_ms", COUNT(mesh.max_clock_ahead_ms),
+        "Changes stamped further in our future are refused.", 1, kDay_ms},
+       {"mesh.max_instances", COUNT(mesh.max_instances), "Most instances known.", 1, 60'000},
+       {"mesh.max_placements", COUNT(mesh.max_placements),
+        "Own prefix placements shared; beyond it the oldest expire first.", 1'000, 100'000'000}});
+}
+
+void add_instances(std::vector<Setting>& table) {
+  table.insert(
+      table.end(),
+      {optional_address("instances.dns", TEXT(instances_dns),
+                        "NAME:PORT whose A and AAAA records are instances. Empty: not used."),
+       {"instances.dns_interval_s", COUNT(instances_dns_interval_s),
+        "Seconds between those look-ups.", 1, kDay_s},
+       {"instances.probe_interval_ms", COUNT(probe_interval_ms),
+        "Time between GET /health of each instance.", 10, kDay_ms},
+       {"instances.probe_timeout_ms", COUNT(probe_timeout_ms),
+        "A probe not answered by then is a miss.", 10, kDay_ms},
+       {"instances.unhealthy_after", COUNT(unhealthy_after),
+        "Misses in a row that take an instance out of the candidates.", 1, 1'000},
+       {"instances.healthy_after", COUNT(healthy_after), "Answers in a row that bring it back.", 1,
+        1'000},
+       {"instances.models_interval_s", COUNT(models_interval_s),
+        "Seconds between GET /v1/models of each instance.", 1, kDay_s}});
+}
+
+void add_routing(std::vector<Setting>& table) {
+  table.insert(
+      table.end(),
+      {{"routing.policy", TEXT(mesh.routing.policy),
+        "Policy until the mesh has one of its own (dualmeshctl policy set).", 0, 0,
+        TextRule::one_of, policies::policy_names()},
+       {"routing.slo_ttft_s", REAL(mesh.routing.slo_ttft_s),
+        "Wanted time to first token; half of it is the threshold of the choice.", 0.001, 3'600},
+       {"routing.overload_wait_s", REAL(scheduler.overload_wait_s),
+        "An instance whose queue's head waited this long is overloaded.", 0.001, 3'600},
+       {"routing.prefill_limit", COUNT(scheduler.prefill_limit),
+        "Requests without a first token per instance and node; the rest wait here.", 1, 10'000},
+       {"routing.prefill_us_per_token", REAL(prefill_us_per_token),
+        "Microseconds of prefill per uncached token, until learned.", 0.001, 1'000'000},
+       {"routing.learn", FLAG(scheduler.learn_prefill_cost),
+        "Learn that cost per instance from first tokens."},
+       {"routing.block_bytes", COUNT(mesh.chain.block_bytes),
+        "Bytes of prompt text per block of the prefix key; equal on all nodes of a mesh.", 64,
+        1024 * kKiB},
+       {"routing.bytes_per_token", COUNT(bytes_per_token), "Estimate of prompt bytes per token.", 1,
+        64},
+       {"routing.ring_points", COUNT(mesh.ring.points_per_weight),
+        "Points of an instance of weight 1 on each ring; equal on all nodes of a mesh.", 1, 10'000},
+       {"routing.depth_window", COUNT(scheduler.depth_window),
+        "Prefix keys over which heat is counted.", 1, 1'000'000},
+       {"routing.depth_min_samples", COUNT(scheduler.depth_min_samples),
+        "Keys seen before anything counts as hot.", 1, 1'000'000},
+       {"routing.depth_hot_share", REAL(scheduler.depth_hot_share),
+        "Share of the window from which a key is hashed one block deeper.", 0.0001, 1.0},
+       {"routing.depth_cold_share", REAL(scheduler.depth_cold_share),
+        "Share below which it no longer is.", 0.0, 1.0},
+       {"routing.depth_max_marks", COUNT(scheduler.depth_max_marks),
+        "Own marks per level; the least recently used go first.", 1, 10'000'000},
+       {"routing.depth_bucket_s", COUNT(mesh.depth_bucket_s),
+        "A shared mark lives one to two of these after its last refresh.", 1, kDay_s},
+       {"routing.depth_max_shared_marks", COUNT(mesh.depth_max_marks), "Marks shared by the mesh.",
+        1, 1'000'000},
+       {"routing.rebalance_examine_limit", COUNT(scheduler.rebalance_examine_limit),
+        "Queued requests examined per rebalancing.", 1, 100'000},
+       {"routing.decision_log_size", COUNT(scheduler.decision_log_size),
+        "Decision records kept for dualmeshctl decisions.", 1, 1'000'000},
+       {"routing.max_retries", COUNT(max_retries),
+        "Times a request is tried elsewhere when an instance fails before the first byte.", 0, 16},
+       {"routing.queue_timeout_s", COUNT(queue_timeout_s),
+        "A request not sent to an instance by then is answered 503.", 1, kDay_s}});
+}
+
+void add_residency(std::vector<Setting>& table) {
+  table.insert(
+      table.end(),
+      {{"residency.capacity_blocks", COUNT(residency_capacity_blocks),
+        "Prefix blocks an instance is expected to keep cached.", 1, 10'000'000},
+       {"residency.ttl_s", COUNT(mesh.placement_ttl_s),
+        "A placed block is expected to be cached for this long after its last use.", 1, kDay_s}});
+}
+
+std::vector<Setting> make_table() {
+  std::vector<Setting> table;
+  add_node(table);
+  add_http(table);
+  add_mesh(table);
+  add_instances(table);
+  add_routing(table);
+  add_residency(table);
+  return table;
+}
+
+constexpr std::array<SettingSection, 6> kSections = {{
+    {"node", "This process."},
+    {"http", "Clients on one side, inference instances on the other."},
+    {"mesh", "The other nodes."},
+    {"instances", "How inference instances are found and watched. Fixed ones are [[instance]]."},
+    {"routing", "How a request finds its instance."},
+    {"residency", "What is believed to be in the instances' prefix caches."},
+}};
+
+}  // namespace
+
+std::span<const Setting> all_settings() {
+  static const std::vector<Setting> table = make_table();
+  return table;
+}
+
+std::span<const SettingSection> all_sections() { return kSections; }
+
+const Setting* find_setting(std::string_view key) {
+  for (const Setting& setting : all_settings()) {
+    if (setting.key == key) return &setting;
+  }
+  return nullptr;
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,63 @@
+#include "node/router/shared_residency.h"
+
+#include <algorithm>
+
+namespace dualmesh::node {
+
+void SharedResidency::longest_prefix(std::span<const policies::BlockKey> blocks,
+                                     std::vector<std::uint32_t>& hits) const {
+  const std::lock_guard lock(mutex_);
+  index_.longest_prefix(blocks, hits);
+}
+
+bool SharedResidency::placed_here(policies::Slot slot, std::span<const policies::BlockKey> blocks,
+                                  policies::Time now) {
+  if (blocks.empty()) return false;
+  const std::lock_guard lock(mutex_);
+  index_.touch(slot, blocks, now);
+  untold_.push_back({slot, {blocks.begin(), blocks.end()}});
+  untold_blocks_ += blocks.size();
+  std::size_t dropped = 0;
+  while (untold_blocks_ > max_untold_ && dropped + 1 < untold_.size()) {
+    untold_blocks_ -= untold_[dropped++].blocks.size();
+  }
+  untold_.erase(untold_.begin(), untold_.begin() + static_cast<std::ptrdiff_t>(dropped));
+  return true;
+}
+
+void SharedResidency::placed_elsewhere(policies::Slot slot,
+                                       std::span<const policies::BlockKey> blocks,
+                                       policies::Time now) {
+  const std::lock_guard lock(mutex_);
+  index_.touch(slot, blocks, now);
+}
+
+void SharedResidency::forget(policies::Slot slot) {
+  const std::lock_guard lock(mutex_);
+  index_.forget(slot);
+}
+
+void SharedResidency::expire(policies::Time now, std::size_t at_most) {
+  const std::lock_guard lock(mutex_);
+  index_.expire(now, at_most);
+}
+
+void SharedResidency::take_placements(std::vector<LocalPlacement>& out) {
+  const std::lock_guard lock(mutex_);
+  out.insert(out.end(), std::make_move_iterator(untold_.begin()),
+             std::make_move_iterator(untold_.end()));
+  untold_.clear();
+  untold_blocks_ = 0;
+}
+
+std::size_t SharedResidency::size() const {
+  const std::lock_guard lock(mutex_);
+  return index_.size();
+}
+
+std::size_t SharedResidency::size(policies::Slot slot) const {
+  const std::lock_guard lock(mutex_);
+  return index_.size(slot);
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,89 @@
+#include "node/router/shared_scheduler.h"
+
+#include <chrono>
+
+#include "net/error.h"
+
+namespace dualmesh::node {
+
+policies::Time monotonic_now() {
+  return std::chrono::duration_cast<policies::Time>(
+      std::chrono::steady_clock::now().time_since_epoch());
+}
+
+SharedScheduler::SharedScheduler(policies::SchedulerSettings settings, net::IoThreads& threads,
+                                 Clock clock)
+    : threads_(threads),
+      clock_(std::move(clock)),
+      receivers_(threads.count()),
+      scheduler_(std::move(settings)),
+      view_(std::make_shared<policies::FleetView>()) {}
+
+void SharedScheduler::set_receiver(std::size_t thread, Receiver receiver) {
+  receivers_.at(thread) = std::move(receiver);
+}
+
+policies::RequestId SharedScheduler::next_id(std::size_t thread) {
+  const std::uint64_t sequence = last_sequence_.fetch_add(1, std::memory_order_relaxed) + 1;
+  return sequence * threads_.count() + thread;
+}
+
+void SharedScheduler::set_view(ViewPointer view) {
+  enter([&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
+    view_ = view;
+    scheduler.set_view(std::move(view), now, effects);
+  });
+}
+
+ViewPointer SharedScheduler::view() const {
+  const std::lock_guard lock(mutex_);
+  return view_;
+}
+
+void SharedScheduler::take_load_changes(
+    std::vector<std::pair<policies::Slot, policies::Load>>& loads,
+    std::vector<policies::DepthProposal>& depth) {
+  const std::lock_guard lock(mutex_);
+  scheduler_.take_load_changes(clock_(), loads);
+  scheduler_.take_depth_proposals(depth);
+}
+
+void SharedScheduler::sort_by_thread(const policies::Effects& effects, Batches& batches) const {
+  if (effects.placed.empty() && effects.dispatched.empty() && effects.rejected.empty()) return;
+  batches.resize(threads_.count());
+  const auto batch_of = [&](policies::RequestId id) -> Batch& {
+    return batches[id % threads_.count()];
+  };
+  // Placed first: a request that is dispatched at once has its blocks recorded before it is sent.
+  for (const auto& placed : effects.placed) {
+    batch_of(placed.id).push_back({Delivery::Kind::placed, placed.id, placed.slot});
+  }
+  for (const auto& dispatch : effects.dispatched) {
+    const policies::DecisionRecord* record = scheduler_.decision(dispatch.id);
+    Delivery delivery{Delivery::Kind::dispatched, dispatch.id, dispatch.slot};
+    if (record) delivery.reason = record->reason;
+    delivery.prefill_s = dispatch.prefill_s;
+    batch_of(dispatch.id).push_back(delivery);
+  }
+  for (const auto& rejection : effects.rejected) {
+    batch_of(rejection.id)
+        .push_back({Delivery::Kind::rejected, rejection.id, policies::kNoSlot,
+                    policies::Reason::none, rejection.why});
+  }
+}
+
+void SharedScheduler::deliver(const policies::Effects& effects, Batches& batches,
+                              const ViewPointer& view) {
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    if (batches[i].empty()) continue;
+    net::IoThread& thread = threads_.at(i);
+    if (thread.is_current()) {
+      receivers_[i](batches[i], view);
+    } else {
+      thread.post([this, i, view, batch = std::move(batches[i])] { receivers_[i](batch, view); });
+    }
+  }
+  if (effects.load_changed && load_changed_) load_changed_();
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,99 @@
+// SharedScheduler: the one Scheduler of a node behind its one mutex, and the way its effects get to
+// the I/O threads that own the requests.
+//
+// Any thread enters inline: lock, call the scheduler, unlock, then deliver. What concerns requests
+// of the entering thread is delivered by a plain call, the rest as one post per I/O thread and
+// entry. A request's id tells its thread, so no shared table of requests exists.
+//
+// Invariant: the mutex is never held while a receiver runs, so a receiver may enter again.
+// Deliveries may overtake each other between threads; receivers ignore what concerns a request that
+// has ended. Threads: all calls thread-safe; set_receiver before traffic. Lock order: this mutex is
+// taken alone.
+#pragma once
+
+#include <atomic>
+#include <boost/container/small_vector.hpp>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "net/io_threads.h"
+#include "policies/scheduler.h"
+
+namespace dualmesh::node {
+
+using Clock = std::function<policies::Time()>;
+policies::Time monotonic_now();
+
+using ViewPointer = std::shared_ptr<const policies::FleetView>;
+
+// What the owner of a request must do.
+struct Delivery {
+  enum class Kind : std::uint8_t { placed, dispatched, rejected } kind = Kind::placed;
+  policies::RequestId id = 0;
+  policies::Slot slot = policies::kNoSlot;
+  policies::Reason reason = policies::Reason::none;  // of a dispatch
+  policies::Rejected why = policies::Rejected::no_instance;
+  double prefill_s = 0.0;  // of a dispatch: estimate until the first token
+};
+
+class SharedScheduler {
+ public:
+  using Receiver = std::function<void(std::span<const Delivery>, const ViewPointer&)>;
+
+  SharedScheduler(policies::SchedulerSettings settings, net::IoThreads& threads, Clock clock);
+
+  // Receives deliveries for requests of I/O thread `thread`, on that thread.
+  void set_receiver(std::size_t thread, Receiver receiver);
+  // Called, on any thread, after an entry that changed this node's load.
+  void on_load_changed(std::function<void()> changed) { load_changed_ = std::move(changed); }
+
+  policies::RequestId next_id(std::size_t thread);
+  policies::Time now() const { return clock_(); }
+
+  // `entry(Scheduler&, Time now, Effects&)`
+  template <class Entry>
+  void enter(Entry&& entry) {
+    policies::Effects effects;
+    Batches batches;
+    ViewPointer view;
+    {
+      const std::lock_guard lock(mutex_);
+      entry(scheduler_, clock_(), effects);
+      sort_by_thread(effects, batches);
+      view = view_;
+    }
+    deliver(effects, batches, view);
+  }
+  // `look(const Scheduler&)`, and its answer.
+  template <class Look>
+  auto read(Look&& look) const {
+    const std::lock_guard lock(mutex_);
+    return look(scheduler_);
+  }
+
+  void set_view(ViewPointer view);
+  ViewPointer view() const;
+  void take_load_changes(std::vector<std::pair<policies::Slot, policies::Load>>& loads,
+                         std::vector<policies::DepthProposal>& depth);
+
+ private:
+  using Batch = boost::container::small_vector<Delivery, 4>;
+  using Batches = boost::container::small_vector<Batch, 4>;  // by thread; empty when nothing is due
+
+  void sort_by_thread(const policies::Effects& effects, Batches& batches) const;
+  void deliver(const policies::Effects& effects, Batches& batches, const ViewPointer& view);
+
+  net::IoThreads& threads_;
+  Clock clock_;
+  std::vector<Receiver> receivers_;
+  std::function<void()> load_changed_;
+  std::atomic<std::uint64_t> last_sequence_{0};
+  mutable std::mutex mutex_;
+  policies::Scheduler scheduler_;  // guarded by mutex_, as is view_
+  ViewPointer view_;
+};
+
+}  // namespace dualmesh::node
