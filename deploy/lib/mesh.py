@@ -52,10 +52,11 @@ class Node:
         self._mesh = mesh
         self._argv = [mesh.program("dualmeshd"), "--node.name", name, "--http.listen", self.http,
                       "--mesh.listen", self.mesh_address, *flags]
+        self.wrap = lambda argv: argv  # how to start it, for example with a resolver of its own
         self.process = None
 
     def start(self):
-        self.process = self._mesh.spawn(self.name, self._argv)
+        self.process = self._mesh.spawn(self.name, self.wrap(self._argv))
 
     def ready(self):
         return http_get(f"http://{self.http}/ready")[0] == 200
@@ -107,11 +108,15 @@ class LocalMesh:
         engine.start()
         return engine
 
-    def add_node(self, name, host, flags=()):
+    def plan_node(self, name, host, flags=()):
+        """A node that is not started yet."""
         for port in (HTTP_PORT, MESH_PORT):
             require_free_port(host, port)
-        node = Node(self, name, host, list(flags))
-        self.nodes.append(node)
+        self.nodes.append(Node(self, name, host, list(flags)))
+        return self.nodes[-1]
+
+    def add_node(self, name, host, flags=()):
+        node = self.plan_node(name, host, flags)
         node.start()
         return node
 
