@@ -126,9 +126,8 @@ Applied WindowFeed<Key>::apply(const Delta& delta, OnAdded&& on_added, OnExpired
   if (delta.to <= version_ && delta.floor <= floor_) return Applied::duplicate;
 
   // Entries first: a key touched again above the new floor stays, without leaving in between.
-  const Version skip_through = std::max({version_, floor_, delta.floor});
   for (const Entry& entry : delta.entries) {
-    if (entry.version > skip_through && set(entry.key, entry.version)) on_added(entry.key);
+    if (entry.version > version_ && set(entry.key, entry.version)) on_added(entry.key);
   }
   version_ = std::max(version_, delta.to);
   raise_floor(delta.floor, on_expired);
