@@ -67,13 +67,14 @@ class AnswerWatcher {
   std::uint32_t cached_tokens() const { return cached_tokens_; }
 
  private:
+  void keep(std::string_view piece);
   void line(std::string_view text);
   void usage(std::string_view json);
 
   bool event_stream_;
   bool first_seen_ = false;
-  std::string partial_;  // bounded; an over-long line is skipped
-  bool skipping_ = false;
+  std::string partial_;    // of a line, or of the body; bounded
+  bool skipping_ = false;  // only the end of it has been kept
   std::uint32_t prompt_tokens_ = 0;
   std::uint32_t completion_tokens_ = 0;
   std::uint32_t cached_tokens_ = 0;

@@ -1,0 +1,40 @@
+// The canonical prompt text: equal prompts give equal bytes, and a longer conversation starts with
+// the bytes of the shorter one.
+//
+// Structure is marked by control characters; text that contains them is escaped, so no text can
+// pass for structure. Nothing closes a message: the next one's mark does, which keeps the prefix
+// property.
+//
+// Threads: values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace dualmesh::net {
+
+class PromptText {
+ public:
+  // Chat: tools first, then messages, each with parts in order.
+  void message(std::string_view role);
+  void text(std::string_view content);   // an empty part leaves no trace
+  void media(std::string_view content);  // an image, audio or file: by its hash
+  void attachment(std::string_view name, std::string_view json);  // tools, tool calls, names, ids
+
+  // Completions: one prompt or several, of text or of tokens.
+  void next_text_prompt();  // before each but the first
+  void prompt_text(std::string_view content);
+  void begin_tokens();  // once, before the first token
+  void next_token_prompt();
+  void token(std::uint32_t id);  // below 2^32 - 1; four bytes, so that a ring block is 512 tokens
+
+  std::string take() { return std::move(text_); }
+
+ private:
+  void append_escaped(std::string_view content);
+
+  std::string text_;
+};
+
+}  // namespace dualmesh::net
