@@ -66,7 +66,8 @@ class MultiValue {
   using Siblings = boost::container::small_vector<Sibling, 1>;
   using Seen = boost::container::flat_map<NodeId, std::uint64_t>;
 
-  // Replaces every value visible here. The dot is newer than all its writer has written.
+  // Replaces every value visible here. The dot must be newer than any of its writer that was seen:
+  // pass the times of seen() through HybridClock::observe before joining what a peer sent.
   void assign(Stamp dot, T value);
   bool join(const MultiValue& other);
   const Siblings& siblings() const { return siblings_; }
