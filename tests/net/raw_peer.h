@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -151,6 +152,7 @@ class RawListener {
   ~RawListener() { close(); }
 
   std::uint16_t port() const { return port_; }
+  bool is_open() const { return fd_ >= 0; }
   std::string destination() const { return "127.0.0.1:" + std::to_string(port_); }
   RawPeer accept() {
     pollfd waiting{fd_, POLLIN, 0};

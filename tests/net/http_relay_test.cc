@@ -1,0 +1,238 @@
+// Exchange::relay between raw clients and raw upstream servers.
+#include "net/http_server.h"
+#include "tests/net/raw_peer.h"
+
+using namespace dualmesh::net;
+using namespace dualmesh::net::testing;
+
+namespace {
+
+// A proxy to one upstream; tells how each relay ended. With `second`, what did not start goes
+// there.
+struct Proxy {
+  explicit Proxy(std::string first, std::string second_choice = "")
+      : threads(1),
+        client(std::make_unique<HttpClient>(threads.at(0), HttpClient::Limits{})),
+        destination(std::move(first)),
+        second(std::move(second_choice)),
+        server(threads, {}, [this](std::shared_ptr<Exchange> exchange) {
+          relay(std::move(exchange), destination);
+        }) {
+    port = *server.listen("127.0.0.1", 0);
+  }
+  ~Proxy() {
+    CHECK(becomes_true([&] { return server.stats().held_requests == 0; }));
+    CHECK(server.stats().held_body_bytes == 0);
+  }
+
+  void relay(std::shared_ptr<Exchange> exchange, const std::string& to) {
+    HttpRequest upstream = exchange->request();
+    RelayHandler handler;
+    handler.on_head = [](HttpResponse& head) {
+      head.headers.set("x-node", "n1");
+      return head.status != 503;
+    };
+    handler.on_body = [this](std::string_view piece) { body_bytes += piece.size(); };
+    exchange->on_gone([this] { gone_told = true; });
+    handler.on_done = [this, exchange, to](const RelayResult& result) {
+      if (result.end == RelayResult::End::not_started && to != second && !second.empty()) {
+        return relay(exchange, second);
+      }
+      if (result.end == RelayResult::End::not_started) {
+        HttpResponse bad_gateway;
+        bad_gateway.status = 502;
+        exchange->respond(std::move(bad_gateway));
+      }
+      ended.set(result);
+    };
+    exchange->relay(*client, to, upstream, {}, std::move(handler));
+  }
+
+  IoThreads threads;
+  std::unique_ptr<HttpClient> client;
+  std::string destination, second;
+  std::atomic<std::size_t> body_bytes = 0;
+  std::atomic<bool> gone_told = false;
+  Eventually<RelayResult> ended;
+  HttpServer server;
+  std::uint16_t port = 0;
+};
+
+constexpr std::string_view ask = "POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
+constexpr std::string_view stream_head =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+    "Connection: x-private\r\nx-private: 1\r\n\r\n";
+using End = RelayResult::End;
+
+}  // namespace
+
+TEST_CASE("an event stream passes on event by event") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer server = upstream.accept();
+  CHECK(server.receive_message().ends_with("\r\n\r\nhi"));
+  server.send(stream_head);
+  const std::string head = client.receive_until("\r\n\r\n");
+  CHECK(head.find("x-node: n1\r\n") != std::string::npos);
+  CHECK(head.find("x-private") == std::string::npos);
+  for (int i = 0; i < 5; ++i) {
+    server.send("9\r\ndata: " + std::to_string(i) + "\n\n\r\n");
+    CHECK(client.receive_bytes(14) == "9\r\ndata: " + std::to_string(i) + "\n\n\r\n");
+  }
+  server.send("0\r\n\r\n");
+  CHECK(client.receive_bytes(5) == "0\r\n\r\n");
+  const RelayResult result = proxy.ended.get();
+  CHECK(result.end == End::complete);
+  CHECK(result.status == 200);
+  CHECK(result.body_bytes == 45);
+  CHECK(proxy.body_bytes == 45);
+  // Both connections go on.
+  client.send(ask);
+  server.receive_message();
+  server.send("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone");
+  CHECK(client.receive_message().ends_with("none"));
+  CHECK(proxy.client->stats().connects == 1);
+}
+
+TEST_CASE("a client that leaves cancels upstream at once") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer server = upstream.accept();
+  server.receive_message();
+  SUBCASE("before the head") { client.close(); }
+  SUBCASE("in the middle of the body") {
+    server.send(stream_head);
+    client.receive_until("\r\n\r\n");
+    client.close();
+  }
+  CHECK(server.is_closed_by_peer());
+  CHECK(proxy.ended.get().end == End::client_gone);
+  CHECK_FALSE(proxy.gone_told);  // told once, through the relay
+}
+
+TEST_CASE("an instance that dies in the middle of a stream") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer server = upstream.accept();
+  server.receive_message();
+  server.send(stream_head);
+  client.receive_until("\r\n\r\n");
+  SUBCASE("between events: an error event, and no proper end") {
+    server.send("9\r\ndata: 0\n\n\r\n");
+    CHECK(client.receive_bytes(14) == "9\r\ndata: 0\n\n\r\n");
+    server.reset();
+    const std::string rest = client.receive_to_end();
+    CHECK(rest.find("data: {\"error\":{\"message\":") != std::string::npos);
+    CHECK(rest.ends_with("}}\n\n\r\n"));
+  }
+  SUBCASE("within an event: nothing more") {
+    server.send("7\r\ndata: 0\r\n");
+    CHECK(client.receive_bytes(12) == "7\r\ndata: 0\r\n");
+    server.close();
+    CHECK(client.receive_to_end() == "");
+  }
+  CHECK(proxy.ended.get().end == End::broken);
+  CHECK(proxy.ended.get().error == ClientError::truncated);
+}
+
+TEST_CASE("a whole answer cut short is cut short for the client too") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer server = upstream.accept();
+  server.receive_message();
+  server.send(
+      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{\"a\"");
+  server.close();
+  CHECK(client.receive_to_end().ends_with("\r\n\r\n{\"a\""));
+  CHECK(proxy.ended.get().end == End::broken);
+}
+
+TEST_CASE("what did not start goes elsewhere, unseen by the client") {
+  RawListener first, second;
+  SUBCASE("nobody listens") { first.close(); }
+  SUBCASE("refused by on_head") {}
+  Proxy proxy(first.destination(), second.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer busy;
+  if (first.is_open()) {
+    busy = first.accept();
+    busy.receive_message();
+    busy.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy");
+  }
+  RawPeer server = second.accept();
+  CHECK(server.receive_message().ends_with("hi"));
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine");
+  CHECK(client.receive_message().ends_with("fine"));
+  CHECK(proxy.ended.get().end == End::complete);
+}
+
+TEST_CASE("nothing starts anywhere: the caller answers") {
+  RawListener first;
+  first.close();
+  Proxy proxy(first.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  CHECK(client.receive_message().starts_with("HTTP/1.1 502 "));
+  CHECK(proxy.ended.get().error == ClientError::connect);
+}
+
+TEST_CASE("a slow client slows its instance down; memory stays bounded and no byte is lost") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port, 16 * 1024);
+  client.send(ask);
+  RawPeer server = upstream.accept();
+  server.receive_message();
+  const std::size_t total = 64 * 1024 * 1024;
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(total) + "\r\n\r\n");
+  std::string block(1024 * 1024, 'x');
+  std::size_t sent = 0;
+  CHECK(becomes_true([&] {
+    const std::size_t more = server.send_some(block);
+    sent += more;
+    return more == 0;
+  }));
+  CHECK(sent < total / 2);                    // kernel buffers and ours are full
+  CHECK(proxy.body_bytes < 8 * 1024 * 1024);  // passed on: kernel's send buffer and our quarter MiB
+  std::thread sender([&] {
+    while (sent < total) {
+      const std::size_t size = std::min(block.size(), total - sent);
+      server.send(std::string_view(block).substr(0, size));
+      sent += size;
+    }
+  });
+  client.receive_until("\r\n\r\n");
+  CHECK(client.receive_bytes(total).size() == total);
+  sender.join();
+  CHECK(proxy.ended.get().end == End::complete);
+}
+
+TEST_CASE("HEAD and bodiless answers pass through") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send("HEAD /v1/x HTTP/1.1\r\nHost: a\r\n\r\n");
+  RawPeer server = upstream.accept();
+  server.receive_until("\r\n\r\n");
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n");
+  CHECK(client.receive_until("\r\n\r\n").find("Content-Length: 77\r\n") != std::string::npos);
+  client.send(ask);
+  server.receive_message();
+  server.send("HTTP/1.1 204 No Content\r\n\r\n");
+  CHECK(client.receive_until("\r\n\r\n").find("Transfer-Encoding") == std::string::npos);
+  client.send(ask);
+  server.receive_message();
+  server.send(std::string("HTTP/1.1 200 OK\r\n\r\nto the end"));
+  server.close();
+  client.receive_until("\r\n\r\n");
+  CHECK(client.receive_until("0\r\n\r\n") == "a\r\nto the end\r\n0\r\n\r\n");
+}
