@@ -54,10 +54,12 @@ double Fleet::prefill_s_per_token(Slot slot) const {
                                       : settings_.prefill_s_per_token;
 }
 
-bool Fleet::overloaded(Slot slot, std::uint64_t extra_tokens, Time now) const {
-  const double pending_s =
-      static_cast<double>(pending_tokens(slot) + extra_tokens) * prefill_s_per_token(slot);
-  if (pending_s > threshold_s()) return true;
+bool Fleet::over_threshold(Slot slot, std::uint64_t extra_tokens) const {
+  const auto tokens = static_cast<double>(pending_tokens(slot) + extra_tokens);
+  return tokens * prefill_s_per_token(slot) > threshold_s();
+}
+
+bool Fleet::waited_too_long(Slot slot, Time now) const {
   const double limit_s = settings_.overload_wait_s;
   const RequestQueue& queue = instances_[slot].queue;
   if (!queue.empty() && to_seconds(now - queue.oldest()) >= limit_s) return true;

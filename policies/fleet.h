@@ -74,8 +74,13 @@ class Fleet {
   double prefill_s_per_token(Slot slot) const;
   // Half the SLO: beyond it a wait leaves too little of the target for the prefill itself.
   double threshold_s() const { return view_->settings.slo_ttft_s / 2; }
-  // Its pending time, with `extra_tokens` more, exceeds the threshold, or somebody waited too long.
-  bool overloaded(Slot slot, std::uint64_t extra_tokens, Time now) const;
+  // Its pending time, with `extra_tokens` more, exceeds the threshold.
+  bool over_threshold(Slot slot, std::uint64_t extra_tokens) const;
+  // Somebody, here or at another node, has waited too long for it.
+  bool waited_too_long(Slot slot, Time now) const;
+  bool overloaded(Slot slot, Time now) const {
+    return over_threshold(slot, 0) || waited_too_long(slot, now);
+  }
 
  private:
   void find_panic();

@@ -7,13 +7,13 @@ namespace dualmesh::policies {
 void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint32_t& budget,
                          Moves& moves) {
   const RequestQueue& queue = fleet_.at(source).queue;
-  if (queue.empty() || budget == 0 || !fleet_.overloaded(source, 0, now)) return;
+  if (queue.empty() || budget == 0 || !fleet_.overloaded(source, now)) return;
 
   const double excess_tokens = static_cast<double>(fleet_.pending_tokens(source)) -
                                fleet_.threshold_s() / fleet_.prefill_s_per_token(source);
   boost::container::small_vector<Plan, 64> plans;
   for (std::size_t place = queue.size(); place > 0 && budget > 0; --place, --budget) {
-    const auto plan = examine(*queue[place - 1].request, policy, now);
+    const auto plan = examine(*queue[place - 1].request, policy, now, moves);
     if (plan && plan->benefit_s > 0) plans.push_back(*plan);
   }
 
@@ -27,7 +27,7 @@ void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint3
       // A move only takes from what the others would gain, so the best is known once the largest
       // old figure has proved to be still true.
       if (looks_left-- == 0) return;
-      const auto fresh = examine(*best->request, policy, now);
+      const auto fresh = examine(*best->request, policy, now, moves);
       if (!fresh || fresh->benefit_s <= 0) {
         plans.erase(best);
         continue;
@@ -48,13 +48,13 @@ void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint3
 }
 
 std::optional<Rebalancer::Plan> Rebalancer::examine(LiveRequest& request, const Policy& policy,
-                                                    Time now) const {
+                                                    Time now, const Moves& moves) const {
   const ModelState* model = fleet_.model(request.arrival.model);
   if (model == nullptr) return std::nullopt;
   const PlacementContext context{fleet_, *model, request.failed_at};
   Plan plan;
   plan.request = &request;
-  plan.target = target_for(request, context, now);
+  plan.target = target_for(request, context, now, moves);
   if (plan.target == kNoSlot) return std::nullopt;
   plan.uncached_tokens = uncached_at(request, plan.target);
   plan.rank = policy.rank(request.arrival, request.arrival.input_tokens - plan.uncached_tokens);
@@ -74,11 +74,11 @@ std::optional<Rebalancer::Plan> Rebalancer::examine(LiveRequest& request, const 
 }
 
 Slot Rebalancer::target_for(const LiveRequest& request, const PlacementContext& context,
-                            Time now) const {
+                            Time now, const Moves& moves) const {
   const Slot source = request.slot;
   const auto& candidates = request.record.candidates;
   const Slot other = candidates[0].slot == source ? candidates[1].slot : candidates[0].slot;
-  if (other != source && can_take(other, request, context, now)) return other;
+  if (other != source && can_take(other, request, context, now, moves)) return other;
 
   const std::vector<Slot>& active = context.model.view->active;
   const auto place = std::find(active.begin(), active.end(), source);
@@ -86,14 +86,18 @@ Slot Rebalancer::target_for(const LiveRequest& request, const PlacementContext& 
   for (std::size_t i = 0; i < active.size(); ++i) {
     const Slot slot = active[(first + i) % active.size()];
     if (slot == source || slot == other || !context.usable(slot)) continue;
-    return can_take(slot, request, context, now) ? slot : kNoSlot;
+    return can_take(slot, request, context, now, moves) ? slot : kNoSlot;
   }
   return kNoSlot;
 }
 
 bool Rebalancer::can_take(Slot slot, const LiveRequest& request, const PlacementContext& context,
-                          Time now) const {
-  return context.usable(slot) && !fleet_.overloaded(slot, uncached_at(request, slot), now);
+                          Time now, const Moves& moves) const {
+  if (!context.usable(slot) || fleet_.over_threshold(slot, uncached_at(request, slot))) return false;
+  // Those we have just moved there bring their long wait along; it says nothing against the place.
+  const bool ours = std::any_of(moves.begin(), moves.end(),
+                                [&](const Move& move) { return move.to == slot; });
+  return ours || !fleet_.waited_too_long(slot, now);
 }
 
 std::uint32_t Rebalancer::uncached_at(const LiveRequest& request, Slot slot) const {

@@ -47,10 +47,12 @@ class Rebalancer {
     double benefit_s = 0;
   };
 
-  std::optional<Plan> examine(LiveRequest& request, const Policy& policy, Time now) const;
-  Slot target_for(const LiveRequest& request, const PlacementContext& context, Time now) const;
-  bool can_take(Slot slot, const LiveRequest& request, const PlacementContext& context,
-                Time now) const;
+  std::optional<Plan> examine(LiveRequest& request, const Policy& policy, Time now,
+                              const Moves& moves) const;
+  Slot target_for(const LiveRequest& request, const PlacementContext& context, Time now,
+                  const Moves& moves) const;
+  bool can_take(Slot slot, const LiveRequest& request, const PlacementContext& context, Time now,
+                const Moves& moves) const;
   std::uint32_t uncached_at(const LiveRequest& request, Slot slot) const;
 
   const Fleet& fleet_;

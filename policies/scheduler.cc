@@ -121,7 +121,7 @@ void Scheduler::State::rebalance_arrival(const LiveRequest& request, Time now, E
   const Slot primary = request.record.chosen;
   const Slot backup = request.record.backup;
   if (!policy->rebalances() || backup == kNoSlot || request.stage != Stage::queued) return;
-  if (!fleet.overloaded(primary, 0, now) || !fleet.overloaded(backup, 0, now)) return;
+  if (!fleet.overloaded(primary, now) || !fleet.overloaded(backup, now)) return;
   Rebalancer::Moves moves;
   std::uint32_t budget = settings.rebalance_examine_limit;
   rebalancer.relieve(primary, *policy, now, budget, moves);

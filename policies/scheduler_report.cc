@@ -98,7 +98,7 @@ std::vector<QueueSnapshot> Scheduler::queues() const {
     snapshot.own = instance.own;
     snapshot.own.head_wait_ms = Ledger::oldest_wait_ms(instance.queue, s.latest);
     snapshot.healthy = instance.healthy;
-    snapshot.overloaded = s.fleet.overloaded(slot, 0, s.latest);
+    snapshot.overloaded = s.fleet.overloaded(slot, s.latest);
     snapshot.prefill_s_per_token = s.fleet.prefill_s_per_token(slot);
     snapshot.completed = instance.completed;
     snapshot.failed = instance.failed;

@@ -129,13 +129,45 @@ TEST_CASE("a target that is overloaded, or would become so, is passed over for t
   CHECK(a.slot == 0);
 }
 
+TEST_CASE("no target is filled beyond its threshold, however much there is to move") {
+  Scene scene(4);
+  for (int i = 0; i < 30; ++i) scene.queue(1000, 0, 1, i * 1ms);  // 25,000 tokens too many
+  const Rebalancer::Moves moves = scene.relieve(0);
+  // Five fit at the other candidate, five at the neighbour, and only one neighbour is tried.
+  CHECK(moves.size() == 10);
+  CHECK(scene.fleet.at(1).own.queued_tokens == 5000);
+  CHECK(scene.fleet.at(2).own.queued_tokens == 5000);
+  CHECK(scene.fleet.at(3).own.queued_tokens == 0);
+  // The end of the queue has moved: its requests gained most.
+  CHECK(scene.fleet.at(0).queue[19].key.id == 20);
+}
+
+TEST_CASE("moving stops where it no longer pays") {
+  Scene scene(2);
+  scene.fleet.at(0).own.prefilling_tokens = 5000;
+  for (int i = 0; i < 4; ++i) scene.queue(1000, 0, 1, 10s + i * 1ms);
+  scene.fleet.at(1).own.prefilling_tokens = 1500;
+  // In seconds: 9 here against 2.5 there; then 8 against 2.5 (earlier arrivals stand before the one
+  // moved); 7 against 2.5 would be a fifth second there: 1.5 + 3 = 4.5 is still within 5.
+  CHECK(scene.relieve(0, 11s).size() == 3);
+  // A source that is slow only by waiting: gains shrink from 3 s by 1 s, costs stay.
+  Scene slow(2);
+  for (int i = 0; i < 3; ++i) slow.queue(1000, 0, 1, i * 1ms);
+  slow.fleet.at(1).own.prefilling_tokens = 900;
+  // Third: 3 - 1.9; then the second: 2 - 1.9; the first: 1 - 1.9 does not pay.
+  const Rebalancer::Moves moves = slow.relieve(0, 5s);
+  REQUIRE(moves.size() == 2);
+  CHECK(moves[0].request->arrival.id == 3);
+  CHECK(moves[1].request->arrival.id == 2);
+}
+
 TEST_CASE("a move that does not pay is not made") {
   Scene scene(2);
   // All cached here, nothing there: 100 tokens to compute here against 4,000 there.
   scene.fleet.at(0).own.prefilling_tokens = 3000;
   scene.queue(4000, 0, 1, 1ms, {39, 0});
   for (int i = 0; i < 20; ++i) scene.queue(4000, 0, 1, 2ms, {39, 0});
-  REQUIRE(scene.fleet.overloaded(0, 0, 1s));
+  REQUIRE(scene.fleet.overloaded(0, 1s));
   // The last of 21 waits 3.0 + 2.1 s here and would take 4.0 s there: it pays from 4.0 s on, so for
   // those behind the ninth.
   const Rebalancer::Moves moves = scene.relieve(0);
