@@ -1,0 +1,171 @@
+#include "node/engine/engine_clock.h"
+
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "net/error.h"
+
+namespace dualmesh::node {
+
+using policies::Time;
+
+namespace {
+
+// The buckets of vLLM's own histograms.
+constexpr double kTtftBounds[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                                  1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+constexpr double kE2eBounds[] = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,  15,
+                                 20, 30, 40, 50, 60,  120, 240, 480, 960, 1920};
+
+std::vector<double> lateness_bounds() {
+  std::vector<double> bounds;
+  for (double bound = 10e-6; bound < 2.0; bound *= 1.25) bounds.push_back(bound);
+  return bounds;
+}
+
+double seconds(std::chrono::steady_clock::duration d) {
+  return std::chrono::duration<double>(d).count();
+}
+
+}  // namespace
+
+EngineSnapshot::EngineSnapshot()
+    : ttft_s(kTtftBounds), e2e_s(kE2eBounds), lateness_s(lateness_bounds()) {}
+
+double EngineSnapshot::lateness_ratio_p99() const {
+  if (lateness_s.count() == 0) return 0.0;
+  return lateness_s.quantile_at_most(0.99) /
+         (iteration_s / static_cast<double>(lateness_s.count()));
+}
+
+EngineClock::EngineClock(double speed)
+    : speed_(speed), origin_(Wall::now()), thread_([this] { run(); }) {
+  DUALMESH_CHECK(speed > 0.0, "speed={}", speed);
+}
+
+EngineClock::~EngineClock() {
+  {
+    std::lock_guard lock(mutex_);
+    DUALMESH_CHECK(instances_.empty(), "{} instances left", instances_.size());
+    stopping_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+Time EngineClock::model_time(Wall::time_point wall) const {
+  return Time(std::llround(static_cast<double>((wall - origin_).count()) * speed_));
+}
+
+EngineClock::Wall::time_point EngineClock::wall_time(Time time) const {
+  return origin_ + Wall::duration(std::llround(static_cast<double>(time.count()) / speed_));
+}
+
+void EngineClock::run() {
+  prctl(PR_SET_TIMERSLACK, 1);  // the default of 50 us is lateness we can avoid
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    auto next = Wall::time_point::max();
+    const auto now = Wall::now();
+    for (EngineInstance* instance : instances_) {
+      if (!instance->model_.iterating()) continue;
+      if (instance->due_ <= now) instance->finish(now);
+      if (instance->model_.iterating()) next = std::min(next, instance->due_);
+    }
+    // Work of other instances may have taken us past `next`; wait_until then returns at once.
+    if (next == Wall::time_point::max()) {
+      changed_.wait(lock);
+    } else {
+      changed_.wait_until(lock, next);
+    }
+  }
+}
+
+EngineInstance::EngineInstance(EngineClock& clock, const EngineParameters& parameters)
+    : clock_(clock), model_(parameters) {
+  std::lock_guard lock(clock_.mutex_);
+  clock_.instances_.push_back(this);
+}
+
+EngineInstance::~EngineInstance() {
+  std::lock_guard lock(clock_.mutex_);
+  std::erase(clock_.instances_, this);
+}
+
+RequestId EngineInstance::submit(EngineRequest request, net::IoThread& thread, Deliver deliver) {
+  const auto now = Wall::now();
+  auto shared = std::make_shared<const Deliver>(std::move(deliver));
+  std::unique_lock lock(clock_.mutex_);
+  const RequestId id = request.id = next_id_++;
+  const bool fits = model_.enqueue(std::move(request));
+  DUALMESH_CHECK(fits, "request {} does not fit the instance", id);
+  clients_.emplace(id, Client{&thread, std::move(shared), now});
+  if (!model_.iterating()) {
+    start(clock_.model_time(now));
+    lock.unlock();
+    clock_.changed_.notify_one();
+  }
+  return id;
+}
+
+void EngineInstance::cancel(RequestId id) {
+  std::lock_guard lock(clock_.mutex_);
+  model_.cancel(id);
+  clients_.erase(id);
+}
+
+void EngineInstance::start(Time at) {
+  const auto iteration = model_.start_iteration(at);
+  if (!iteration) return;
+  end_ = iteration->end;
+  due_ = clock_.wall_time(end_);
+  measured_.iteration_s += policies::to_seconds(iteration->end - iteration->start) / clock_.speed_;
+}
+
+void EngineInstance::finish(Wall::time_point now) {
+  measured_.lateness_s.observe(seconds(now - due_));
+  emissions_.clear();
+  model_.finish_iteration(emissions_);
+  start(end_);
+  // One hand-over per I/O thread; requests of one iteration are spread over few threads.
+  using Batch = std::vector<std::pair<std::shared_ptr<const Deliver>, Emission>>;
+  std::vector<std::pair<net::IoThread*, Batch>> batches;
+  for (const Emission& emission : emissions_) {
+    auto at = clients_.find(emission.id);
+    DUALMESH_CHECK(at != clients_.end(), "nobody waits for request {}", emission.id);
+    const Client& client = at->second;
+    if (emission.emitted && emission.token == 0)
+      measured_.ttft_s.observe(seconds(now - client.submitted));
+    auto batch = std::find_if(batches.begin(), batches.end(),
+                              [&](const auto& b) { return b.first == client.thread; });
+    if (batch == batches.end()) batch = batches.insert(batch, {client.thread, {}});
+    batch->second.emplace_back(client.deliver, emission);
+    if (emission.finished) {
+      measured_.e2e_s.observe(seconds(now - client.submitted));
+      ++measured_.succeeded;
+      clients_.erase(at);
+    }
+  }
+  for (auto& [thread, batch] : batches) {
+    thread->post([batch = std::move(batch)] {
+      for (const auto& [deliver, emission] : batch) (*deliver)(emission);
+    });
+  }
+}
+
+EngineSnapshot EngineInstance::snapshot() const {
+  std::lock_guard lock(clock_.mutex_);
+  EngineSnapshot snapshot = measured_;
+  snapshot.counters = model_.counters();
+  snapshot.running = model_.running();
+  snapshot.waiting = model_.waiting();
+  snapshot.blocks_in_use = model_.cache().in_use();
+  snapshot.blocks_cached = model_.cache().evictable();
+  snapshot.blocks_total = model_.cache().capacity();
+  snapshot.evictions = model_.cache().evictions();
+  return snapshot;
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,47 @@
+// EngineServer: one simulated inference instance behind an OpenAI-compatible HTTP port.
+//
+// Serves chat/completions, completions, embeddings, responses, /tokenize, /v1/models, /health,
+// /version and /metrics. The tokenizer is simulated: every 4 bytes of the canonical prompt text are
+// one token. An answer has exactly the number of tokens asked for (default 16 for completions, 64
+// for chat and responses). A client that goes away is taken out of the model at once.
+//
+// Threads: create and destroy on one thread; requests run on the I/O threads. Stop the I/O threads
+// before destroying it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "net/error.h"
+#include "net/http_server.h"
+#include "net/io_threads.h"
+#include "node/engine/engine_clock.h"
+
+namespace dualmesh::node {
+
+struct EngineServerOptions {
+  std::string name = "engine";
+  std::vector<std::string> models{"sim"};  // at least one
+  EngineParameters parameters;
+  std::uint32_t max_model_len = 131'072;  // prompt and output; at most parameters.cache_tokens
+  std::uint32_t stream_interval = 1;      // tokens per event; the first is sent by itself
+};
+
+class EngineServer {
+ public:
+  EngineServer(net::IoThreads& threads, EngineClock& clock, EngineServerOptions options);
+  ~EngineServer();
+
+  net::Result<std::uint16_t> listen(const std::string& address, std::uint16_t port);
+  EngineSnapshot snapshot() const;
+  const EngineServerOptions& options() const;
+
+ private:
+  class Requests;
+  std::unique_ptr<Requests> requests_;
+  net::HttpServer http_;
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,188 @@
+// dualmesh-engine: simulated inference instances to test routers against.
+#include <pthread.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "node/engine/engine_server.h"
+
+namespace {
+
+using namespace dualmesh;
+using nlohmann::json;
+
+constexpr const char* kExamples = R"(
+Every 4 bytes of prompt text count as one token. Time runs --speed times faster than the model's.
+
+Examples:
+  dualmesh-engine --listen 127.0.0.1:9001
+  dualmesh-engine --listen 127.0.0.1:9001 --count 8 --name e --model sim --speed 4
+  dualmesh-engine --listen 127.0.0.1:9001 --model base --model adapter --cache-tokens 200000
+  curl -s 127.0.0.1:9001/v1/chat/completions -H 'content-type: application/json' \
+    -d '{"model":"sim","messages":[{"role":"user","content":"hello"}],"stream":true}'
+
+--config FILE takes the same names in TOML, for example: speed = 4.0)";
+
+struct Settings {
+  std::string listen = "127.0.0.1:9001";
+  std::uint32_t count = 1;
+  node::EngineServerOptions server;
+  double speed = 1.0;
+  double prefill_us_per_token = 160.0;
+  double min_iteration_ms = 25.0;
+  double decode_ms_per_sequence = 0.3;
+  std::uint32_t io_threads = 1;
+  std::string json_stats;
+  std::string host;
+  std::uint16_t port = 0;
+};
+
+void add_options(CLI::App& app, Settings& s) {
+  auto& parameters = s.server.parameters;
+  app.add_option("--listen", s.listen, "HOST:PORT; port 0 picks one")->capture_default_str();
+  app.add_option("--count", s.count, "instances in this process, on consecutive ports")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--name", s.server.name, "instance name; NAME-1 ... NAME-N when --count > 1")
+      ->capture_default_str();
+  app.add_option("--model", s.server.models, "model served; repeatable")
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  app.add_option("--speed", s.speed, "divides all durations")
+      ->check(CLI::Range(0.001, 1000.0))
+      ->capture_default_str();
+  app.add_option("--prefill-us-per-token", s.prefill_us_per_token, "model time")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--min-iteration-ms", s.min_iteration_ms, "model time")
+      ->check(CLI::Range(0.01, 1e5))
+      ->capture_default_str();
+  app.add_option("--decode-ms-per-sequence", s.decode_ms_per_sequence, "model time")
+      ->check(CLI::Range(0.0, 1e4))
+      ->capture_default_str();
+  app.add_option("--token-budget", parameters.token_budget, "tokens of one iteration")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  app.add_option("--max-running", parameters.max_running, "sequences in one iteration")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--cache-tokens", parameters.cache_tokens, "KV memory")
+      ->check(CLI::Range(std::uint64_t{16}, std::uint64_t{1} << 40))
+      ->capture_default_str();
+  app.add_option("--block-tokens", parameters.block_tokens, "tokens of a KV block")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  app.add_option("--max-model-len", s.server.max_model_len, "prompt and output together")
+      ->check(CLI::Range(2, 1 << 28))
+      ->capture_default_str();
+  app.add_option("--stream-interval", s.server.stream_interval, "tokens per streamed event")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--io-threads", s.io_threads, "threads that serve HTTP")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_option("--json-stats", s.json_stats, "written on exit");
+  app.set_config("--config", "", "settings as TOML");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  app.footer(kExamples);
+}
+
+std::string finish_settings(Settings& s) {
+  const std::size_t colon = s.listen.rfind(':');
+  if (colon == std::string::npos) return "--listen must be HOST:PORT, got " + s.listen;
+  s.host = s.listen.substr(0, colon);
+  if (s.host.size() > 2 && s.host.front() == '[') s.host = s.host.substr(1, s.host.size() - 2);
+  const std::string port = s.listen.substr(colon + 1);
+  char* end = nullptr;
+  const unsigned long number = std::strtoul(port.c_str(), &end, 10);
+  if (port.empty() || *end != '\0' || number + s.count - (number > 0 ? 1 : 0) > 65535) {
+    return "--listen must end in a port from 0 to 65535 with room for --count, got " + s.listen;
+  }
+  s.port = static_cast<std::uint16_t>(number);
+  auto& parameters = s.server.parameters;
+  parameters.prefill_per_token = policies::from_seconds(s.prefill_us_per_token * 1e-6);
+  parameters.min_iteration = policies::from_seconds(s.min_iteration_ms * 1e-3);
+  parameters.decode_per_sequence = policies::from_seconds(s.decode_ms_per_sequence * 1e-3);
+  // Whole blocks only: the last partial one holds nothing.
+  const std::uint64_t usable =
+      parameters.cache_tokens / parameters.block_tokens * parameters.block_tokens;
+  if (s.server.max_model_len > usable) {
+    return fmt::format("--max-model-len {} does not fit --cache-tokens {}", s.server.max_model_len,
+                       parameters.cache_tokens);
+  }
+  return {};
+}
+
+json statistics(const node::EngineServer& server) {
+  const node::EngineSnapshot s = server.snapshot();
+  return {{"name", server.options().name},
+          {"iterations", s.counters.iterations},
+          {"finished", s.counters.finished},
+          {"cancelled", s.counters.cancelled},
+          {"prompt_tokens", s.counters.prompt_tokens},
+          {"cached_tokens", s.counters.cached_tokens},
+          {"prefill_tokens_computed", s.counters.prefill_tokens_computed},
+          {"generated_tokens", s.counters.generated_tokens},
+          {"busy_model_s", policies::to_seconds(s.counters.busy)},
+          {"lateness_p50_s", s.lateness_s.quantile_at_most(0.5)},
+          {"lateness_p99_s", s.lateness_s.quantile_at_most(0.99)},
+          {"lateness_ratio_p99", s.lateness_ratio_p99()}};
+}
+
+int serve(const Settings& s) {
+  // Before any thread starts, so that only sigwait below sees them.
+  sigset_t ending;
+  sigemptyset(&ending);
+  sigaddset(&ending, SIGINT);
+  sigaddset(&ending, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+
+  net::IoThreads threads(s.io_threads);
+  node::EngineClock clock(s.speed);
+  std::vector<std::unique_ptr<node::EngineServer>> servers;
+  for (std::uint32_t i = 0; i < s.count; ++i) {
+    node::EngineServerOptions options = s.server;
+    if (s.count > 1) options.name += "-" + std::to_string(i + 1);
+    servers.push_back(std::make_unique<node::EngineServer>(threads, clock, options));
+    const auto wanted = static_cast<std::uint16_t>(s.port == 0 ? 0 : s.port + i);
+    const auto port = servers.back()->listen(s.host, wanted);
+    if (port.has_error()) {
+      std::fprintf(stderr, "dualmesh-engine: %s\n", port.error().message.c_str());
+      threads.stop();
+      return 1;
+    }
+    std::printf("%s listens on %s:%u\n", options.name.c_str(), s.host.c_str(), unsigned{*port});
+  }
+  std::fflush(stdout);
+  int signal = 0;
+  sigwait(&ending, &signal);
+  threads.stop();
+  if (s.json_stats.empty()) return 0;
+  json all = json::array();
+  for (const auto& server : servers) all.push_back(statistics(*server));
+  std::ofstream file(s.json_stats);
+  file << all.dump(2) << '\n';
+  if (!file.flush()) {
+    std::fprintf(stderr, "dualmesh-engine: %s cannot be written\n", s.json_stats.c_str());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("A simulated inference instance: OpenAI API, batching and prefix cache, no model.",
+               "dualmesh-engine");
+  Settings settings;
+  add_options(app, settings);
+  CLI11_PARSE(app, argc, argv);
+  if (const std::string error = finish_settings(settings); !error.empty()) {
+    std::fprintf(stderr, "dualmesh-engine: %s\n", error.c_str());
+    return 2;
+  }
+  return serve(settings);
+}

@@ -1,0 +1,14 @@
+// dualmesh-replay: one subcommand a file.
+#include <CLI/CLI.hpp>
+
+#include "node/replay/live_command.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Replays workloads of LLM requests and reports what users would have seen.",
+               "dualmesh-replay");
+  app.require_subcommand(1);
+  std::function<int()> chosen;
+  dualmesh::node::add_live_command(app, chosen);
+  CLI11_PARSE(app, argc, argv);
+  return chosen();
+}
