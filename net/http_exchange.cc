@@ -131,6 +131,7 @@ void HttpExchange::abort() {
   const auto connection = std::move(connection_);
   connection_.reset();
   if (connection) connection->finish_answer(false);
+  if (const auto relay = relay_) relay->client_gone();  // the instance need not go on
 }
 
 void HttpExchange::relay(HttpClient& client, const std::string& destination,

@@ -64,6 +64,7 @@ void Relay::done(ClientError error) {
   } else if (!started_) {
     finish(RelayResult::End::not_started, error);
   } else {
+    exchange_->relay_ended();  // closing now is the relay's own doing
     tell_broken();
     finish(RelayResult::End::broken, error);
   }

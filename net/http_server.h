@@ -76,7 +76,8 @@ class Exchange {
   virtual const HttpRequest& request() const = 0;
   virtual IoThread& thread() = 0;
   virtual bool answered() const = 0;
-  // Called once if the client goes away before the answer is complete.
+  // Called once if the client goes away before the answer is complete; while a relay runs, the
+  // relay's on_done tells it instead.
   virtual void on_gone(std::function<void()> gone) = 0;
 
   virtual void respond(HttpResponse response) = 0;
@@ -85,7 +86,9 @@ class Exchange {
   virtual void begin(int status, Headers headers) = 0;
   virtual void write(std::string_view piece) = 0;  // buffered; see buffered_bytes
   virtual void end() = 0;
-  virtual void abort() = 0;  // close without completing: the client sees a broken body
+  // Close without completing: the client sees a broken body. A running relay is cancelled and ends
+  // with client_gone.
+  virtual void abort() = 0;
   virtual std::size_t buffered_bytes() const = 0;
 
   // Sends `upstream_request` to `destination` through `client` and passes the answer on piece by

@@ -3,8 +3,8 @@
 // Each IoThread runs one loop; whatever is created on it (connections, timers, exchanges) lives and
 // dies on it. `post` is the only call allowed from other threads.
 //
-// Threads: IoThreads is owned by main; IoThread::post is thread-safe; after() and the classes built on
-// IoThread are called on that thread only.
+// Threads: IoThreads is owned by main; IoThread::post is thread-safe; after() and the classes built
+// on IoThread are called on that thread only.
 // Source: Seastar's and Envoy's worker model: share nothing, pass messages.
 #pragma once
 

@@ -34,6 +34,7 @@ struct Proxy {
     };
     handler.on_body = [this](std::string_view piece) { body_bytes += piece.size(); };
     exchange->on_gone([this] { gone_told = true; });
+    current = exchange;
     handler.on_done = [this, exchange, to](const RelayResult& result) {
       if (result.end == RelayResult::End::not_started && to != second && !second.empty()) {
         return relay(exchange, second);
@@ -48,9 +49,19 @@ struct Proxy {
     exchange->relay(*client, to, upstream, {}, std::move(handler));
   }
 
+  void abort_current() {
+    Eventually<bool> done;
+    threads.at(0).post([&] {
+      if (const auto exchange = current.lock()) exchange->abort();
+      done.set(true);
+    });
+    done.get();
+  }
+
   IoThreads threads;
   std::unique_ptr<HttpClient> client;
   std::string destination, second;
+  std::weak_ptr<Exchange> current;
   std::atomic<std::size_t> body_bytes = 0;
   std::atomic<bool> gone_told = false;
   Eventually<RelayResult> ended;
@@ -112,6 +123,21 @@ TEST_CASE("a client that leaves cancels upstream at once") {
   CHECK(server.is_closed_by_peer());
   CHECK(proxy.ended.get().end == End::client_gone);
   CHECK_FALSE(proxy.gone_told);  // told once, through the relay
+}
+
+TEST_CASE("aborting a relayed answer cancels upstream and closes the client's connection") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer server = upstream.accept();
+  server.receive_message();
+  server.send(stream_head);
+  client.receive_until("\r\n\r\n");
+  proxy.abort_current();
+  CHECK(server.is_closed_by_peer());
+  CHECK(client.receive_to_end() == "");
+  CHECK(proxy.ended.get().end == End::client_gone);
 }
 
 TEST_CASE("an instance that dies in the middle of a stream") {
