@@ -150,6 +150,11 @@ struct Welcome {
   protocolVersion @5 :UInt32;
 }
 
+struct SavedState {          # what a node keeps in its state_dir
+  registry @0 :List(RegistryField);
+  settings @1 :List(Setting);
+}
+
 interface Bootstrap {
   # Offered to whoever connects. Everything else is behind the handshake.
   hello @0 (hello :Hello) -> (welcome :Welcome, peer :Peer);

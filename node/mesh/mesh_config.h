@@ -1,5 +1,5 @@
-// Settings of a node's mesh half. Durations in milliseconds; every bound has its overflow rule beside
-// it. The defaults serve a data centre; tests shorten them.
+// Settings of a node's mesh half. Durations in milliseconds; every bound has its overflow rule
+// beside it. The defaults serve a data centre; tests shorten them.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +25,13 @@ struct MeshConfig {
   std::string node_name;
   std::string cluster = "dualmesh";
   std::string listen = "127.0.0.1:7000";
-  std::string advertise;              // as peers dial us; empty: the listen address
-  std::string http_advertise;         // shown to people and peers
-  std::vector<std::string> seeds;     // host:port of other nodes; our own address is ignored
-  bool alone = false;                 // ready without having met anyone
-  bool insecure = false;              // allow a listener beyond loopback without TLS
-  std::string state_dir;              // registry and settings survive here; empty: nowhere
+  std::string advertise;           // as peers dial us; empty: the listen address
+  std::string http_advertise;      // shown to people and peers
+  std::vector<std::string> seeds;  // host:port of other nodes; our own address is ignored
+  bool alone = false;              // ready without having met anyone
+  bool may_found = true;  // ready when nobody answered for join_timeout_ms: the first of a mesh
+  bool insecure = false;  // allow a listener beyond loopback without TLS
+  std::string state_dir;  // registry and settings survive here; empty: nowhere
   std::string build;
 
   policies::ChainParameters chain;
@@ -39,26 +40,27 @@ struct MeshConfig {
   std::vector<SeedInstance> instances;
 
   // Replication
-  std::uint32_t flush_interval_ms = 25;      // under sustained change; the first change goes at once
-  std::uint32_t max_push_bytes = 256 * 1024;  // a larger delta is cut and continues with the next push
+  std::uint32_t flush_interval_ms = 25;  // under sustained change; the first change goes at once
+  std::uint32_t max_push_bytes =
+      256 * 1024;  // a larger delta is cut and continues with the next push
   std::uint32_t positions_interval_ms = 1'000;
   std::uint32_t redial_min_ms = 100;
   std::uint32_t redial_max_ms = 2'000;
-  std::uint32_t call_timeout_ms = 3'000;     // a push or hello not answered by then drops the link
+  std::uint32_t call_timeout_ms = 3'000;  // a push or hello not answered by then drops the link
   std::uint32_t max_message_bytes = 8 * 1024 * 1024;
 
   // Membership
   std::uint32_t ping_interval_ms = 250;
   std::uint32_t ping_timeout_ms = 500;
   std::uint32_t suspect_after_misses = 3;
-  std::uint32_t suspicion_ms = 1'500;        // suspect -> dead unless refuted
+  std::uint32_t suspicion_ms = 1'500;  // suspect -> dead unless refuted
   std::uint32_t indirect_probes = 3;
-  std::uint32_t dead_memory_s = 86'400;      // how long a dead node's record is kept
+  std::uint32_t dead_memory_s = 86'400;  // how long a dead node's record is kept
   std::uint32_t max_members = 1'024;
-  std::uint32_t join_timeout_ms = 5'000;     // not joined by then: keep trying, say so in the log
+  std::uint32_t join_timeout_ms = 5'000;  // not joined by then: keep trying, say so in the log
 
   // Shared state
-  std::uint32_t depth_bucket_s = 60;         // a mark lives one to two buckets after its last refresh
+  std::uint32_t depth_bucket_s = 60;  // a mark lives one to two buckets after its last refresh
   std::uint32_t depth_max_marks = 4'096;
   std::uint32_t placement_ttl_s = 600;
   std::uint32_t max_placements = 1'000'000;  // own; the oldest expire first

@@ -1,7 +1,8 @@
 // MeshThread: runs a node's mesh half on a thread of its own, and is the only door to it.
 //
-// Behind it one kj event loop carries all Cap'n Proto, all shared state and membership. Nothing on the
-// request path waits for it: calls in are posts to a mailbox, calls out are MeshHost and AdminHost.
+// Behind it one kj event loop carries all Cap'n Proto, all shared state and membership. Nothing on
+// the request path waits for it: calls in are posts to a mailbox, calls out are MeshHost and
+// AdminHost.
 //
 // Threads: construct and destroy on main; every other call from any thread.
 #pragma once
@@ -29,7 +30,8 @@ class MeshThread {
 
   // Discovery. Addresses are host:port. Nobody is removed because a look-up came back empty.
   void peers_found(std::vector<std::string> addresses);
-  void instances_found(std::vector<SeedInstance> instances);  // from DNS; an admin's removal outranks it
+  void instances_found(
+      std::vector<SeedInstance> instances);  // from DNS; an admin's removal outranks it
   void models_found(std::string instance, std::vector<std::string> models);  // from /v1/models
 
   // Tells the others that we leave, waits until they have it or `timeout_ms` passed, then `done`
@@ -38,8 +40,8 @@ class MeshThread {
   // Draining: still a member, no longer ready.
   void set_draining();
 
-  std::string metrics() const;      // Prometheus text of the mesh half
-  std::string dump_state() const;   // for the state-dump signal; waits up to 1 s for the mesh thread
+  std::string metrics() const;     // Prometheus text of the mesh half
+  std::string dump_state() const;  // for the state-dump signal; waits up to 1 s for the mesh thread
   std::uint16_t port() const;
 
  private:

@@ -1,0 +1,257 @@
+// What this node knows of itself and the mesh, as the messages of net/admin.capnp.
+#include <spdlog/fmt/fmt.h>
+
+#include "net/mesh_codec.h"
+#include "node/mesh/admin_server.h"
+#include "node/mesh/mesh_node.h"
+
+namespace dualmesh::node {
+namespace {
+
+using net::StreamKind;
+
+const char* status_name(crdt::MemberStatus status) {
+  static constexpr const char* kNames[] = {"alive", "suspect", "dead", "left"};
+  return kNames[static_cast<std::size_t>(status)];
+}
+
+template <class List>
+void set_all(List out, const std::vector<std::string>& texts) {
+  for (unsigned i = 0; i < out.size(); ++i) out.set(i, texts[i]);
+}
+
+void write_percentiles(const LatencyHistogram& histogram, wire::Percentiles::Builder out) {
+  out.setCount(histogram.count());
+  out.setP50(histogram.percentile(0.50));
+  out.setP99(histogram.percentile(0.99));
+  out.setMax(histogram.max_ms());
+}
+
+void write_load(const policies::Load& load, wire::LoadInfo::Builder out) {
+  out.setQueuedRequests(load.queued_requests);
+  out.setPrefillingRequests(load.prefilling_requests);
+  out.setDecodingRequests(load.decoding_requests);
+  out.setPendingTokens(load.pending_tokens());
+  out.setDecodingTokens(load.decoding_tokens);
+}
+
+std::uint64_t registry_digest(const MeshNode& node) {
+  const auto digest = node.state().registry().digest();
+  return digest.sum + digest.count;
+}
+
+std::vector<std::string> setting_conflicts(const MeshNode& node) {
+  std::vector<std::string> conflicts;
+  node.state().settings().for_each([&](const net::SettingKey& key, const auto& value) {
+    if (value.siblings().size() < 2) return;
+    std::string text = key.name + ":";
+    for (const auto& sibling : value.siblings()) text += " " + sibling.value;
+    conflicts.push_back(text + " (acting on " + *value.chosen() + ")");
+  });
+  return conflicts;
+}
+
+void write_counts(MeshNode& node, wire::Status::Builder out) {
+  std::uint32_t alive = 0;
+  std::uint32_t known = 0;
+  node.state().members().for_each([&](crdt::NodeId, const crdt::Member& member) {
+    ++known;
+    if (member.reachable()) ++alive;
+  });
+  out.setMembersAlive(alive);
+  out.setMembersKnown(known);
+  std::uint32_t active = 0;
+  std::uint32_t healthy = 0;
+  for (const auto& instance : node.view()->instances) {
+    if (instance.lifecycle != policies::Lifecycle::active) continue;
+    ++active;
+    if (node.admin_host().facts(instance.slot).healthy) ++healthy;
+  }
+  out.setInstancesActive(active);
+  out.setInstancesHealthy(healthy);
+  const policies::SchedulerTotals totals = node.admin_host().totals();
+  std::uint64_t live = 0;
+  for (const auto& queue : node.admin_host().queues()) live += queue.own.requests();
+  out.setRequestsLive(live);
+  out.setRequestsTotal(totals.submitted);
+  out.setRequestsFailed(totals.failed);
+  out.setRequestsRejected(totals.rejected);
+  out.setMigrations(totals.migrations);
+}
+
+void write_peer(const MeshNode& node, const MeshPeer& peer, wire::PeerInfo::Builder out) {
+  const crdt::Member* member = node.state().members().find(peer.node);
+  const ReplicatorStats& stats = peer.replicator->stats();
+  out.setName(member == nullptr ? "" : member->name);
+  out.setNode(hex(peer.node.value));
+  out.setLinked(peer.link != nullptr);
+  out.setPushes(stats.pushes);
+  out.setBytesSent(stats.bytes_sent);
+  out.setBytesReceived(peer.bytes_received);
+  write_percentiles(stats.ack, out.initAckMs());
+  out.setResets(stats.resets);
+  out.setRefusedDeltas(stats.refused_deltas);
+  out.setReconnects(peer.links_up > 0 ? peer.links_up - 1 : 0);
+  out.setPendingMs(peer.replicator->pending_ms());
+}
+
+}  // namespace
+
+std::string hex(std::uint64_t value) { return fmt::format("{:016x}", value); }
+
+void write_status(MeshNode& node, wire::Status::Builder out) {
+  const crdt::Member& self = node.state().self_member();
+  const HostStatus host = node.admin_host().status();
+  const policies::FleetView& view = *node.view();
+  out.setNode(hex(node.state().self().node.value));
+  out.setName(self.name);
+  out.setCluster(node.config().cluster);
+  out.setBuild(self.build);
+  out.setEpoch(self.epoch.value);
+  out.setUptimeS(policies::to_seconds(node.uptime()));
+  out.setReady(node.ready());
+  out.setNotReadyReason(node.why_not_ready());
+  out.setDraining(node.draining() || host.draining);
+  out.setPolicy(view.settings.policy);
+  write_counts(node, out);
+  set_all(out.initPanic(static_cast<unsigned>(host.panicking_models.size())),
+          host.panicking_models);
+  out.setRingDigest(hex(view.ring_digest));
+  out.setRegistryDigest(hex(registry_digest(node)));
+  out.setDepthDigest(hex(view.depth ? view.depth->digest : 0));
+  out.setHttpAddress(self.http_address);
+  out.setMeshAddress(self.mesh_address);
+  const auto& refusals = node.peers().refusals();
+  set_all(out.initRefusals(static_cast<unsigned>(refusals.size())),
+          {refusals.begin(), refusals.end()});
+  const auto conflicts = setting_conflicts(node);
+  set_all(out.initSettingConflicts(static_cast<unsigned>(conflicts.size())), conflicts);
+  out.setHeldBodyBytes(host.held_body_bytes);
+  out.setOpenConnections(host.open_connections);
+}
+
+void write_members(const MeshNode& node, wire::Admin::MembersResults::Builder out) {
+  auto list = out.initMembers(static_cast<unsigned>(node.state().members().size()));
+  unsigned i = 0;
+  const policies::Time now = node.now();
+  node.state().members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
+    auto info = list[i++];
+    info.setNode(hex(id.value));
+    info.setName(member.name);
+    info.setStatus(status_name(member.status));
+    info.setEpoch(member.epoch.value);
+    info.setRefutations(member.refutations);
+    info.setMeshAddress(member.mesh_address);
+    info.setHttpAddress(member.http_address);
+    info.setBuild(member.build);
+    info.setIsSelf(id == node.state().self().node);
+    const MeshPeer* peer = node.peers().find(id);
+    if (peer == nullptr) return;
+    info.setLinked(peer->link != nullptr);
+    info.setRttMs(peer->rtt_ms);
+    info.setClockOffsetMs(peer->clock_offset_ms);
+    const policies::Time heard = node.peers().detector().last_heard(id);
+    info.setLastHeardMs(heard.count() == 0 ? -1.0 : to_ms(now - heard));
+  });
+}
+
+void write_instances(MeshNode& node, wire::Admin::InstancesResults::Builder out) {
+  const auto records = node.registry().records();
+  const auto queues = node.admin_host().queues();
+  const auto& view = *node.view();
+  auto list = out.initInstances(static_cast<unsigned>(records.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    const InstanceRecord& record = records[i];
+    auto info = list[i];
+    const policies::InstanceId id = policies::instance_id_of(record.name);
+    info.setName(record.name);
+    info.setId(hex(id));
+    info.setAddress(record.address);
+    set_all(info.initModels(static_cast<unsigned>(record.models.size())), record.models);
+    info.setWeight(record.weight);
+    info.setLifecycle(to_string(record.lifecycle));
+    info.setSource(record.source);
+    for (const auto& instance : view.instances) {
+      if (instance.id != id) continue;
+      const InstanceFacts facts = node.admin_host().facts(instance.slot);
+      info.setHealthy(facts.healthy);
+      info.setUnhealthyReason(facts.unhealthy_reason);
+      info.setResidentBlocks(facts.resident_blocks);
+      write_load(instance.others, info.initOthers());
+      for (const auto& queue : queues) {
+        if (queue.slot != instance.slot) continue;
+        info.setOverloaded(queue.overloaded);
+        write_load(queue.own, info.initOwn());
+        info.setPrefillUsPerToken(queue.prefill_s_per_token * 1e6);
+        info.setCompleted(queue.completed);
+        info.setFailed(queue.failed);
+      }
+    }
+  }
+}
+
+void write_rings(MeshNode& node, wire::Rings::Builder out) {
+  const policies::FleetView& view = *node.view();
+  const std::uint64_t own_depth = view.depth ? view.depth->digest : 0;
+  out.setDigest(hex(view.ring_digest));
+  auto models = out.initModels(static_cast<unsigned>(view.models.size()));
+  unsigned m = 0;
+  for (const auto& [name, model] : view.models) {
+    models[m].setModel(name);
+    models[m].setDigest(hex(model.ring_digest));
+    std::vector<std::string> members;
+    for (const policies::Slot slot : model.active) members.push_back(view.instances[slot].name);
+    set_all(models[m++].initMembers(static_cast<unsigned>(members.size())), members);
+  }
+  out.setDepthDigest(hex(own_depth));
+  out.setDepthMarks(view.depth ? view.depth->deeper.size() : 0);
+  out.setAgree(view.rings_agree);
+
+  std::vector<std::tuple<std::string, std::uint64_t, std::uint64_t>> nodes;
+  node.state().members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
+    if (!member.reachable()) return;
+    if (id == node.state().self().node) {
+      nodes.emplace_back(member.name, view.ring_digest, own_depth);
+    } else if (const auto* column = node.state().statuses().find(id)) {
+      const auto number = [&](StatusKey key) {
+        const auto* held = column->feed.find(static_cast<std::uint8_t>(key));
+        return held == nullptr ? 0 : held->value;
+      };
+      nodes.emplace_back(member.name, number(StatusKey::ring_digest),
+                         number(StatusKey::depth_digest));
+    }
+  });
+  auto list = out.initNodes(static_cast<unsigned>(nodes.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    const auto& [name, ring, depth] = nodes[i];
+    list[i].setName(name);
+    list[i].setRingDigest(hex(ring));
+    list[i].setDepthDigest(hex(depth));
+    list[i].setAgrees(ring == view.ring_digest);
+  }
+  const policies::SchedulerTotals totals = node.admin_host().totals();
+  out.setDecisions(totals.submitted);
+  out.setDecisionsUnderDisagreement(totals.decisions_under_disagreement);
+  write_percentiles(node.agreement(), out.initAgreementMs());
+  const auto& changes = node.ring_changes();
+  auto changed = out.initChanges(static_cast<unsigned>(changes.size()));
+  for (unsigned i = 0; i < changed.size(); ++i) {
+    changed[i].setDigest(hex(changes[i].digest));
+    changed[i].setAtNs(changes[i].at_ns);
+  }
+}
+
+void write_replication(const MeshNode& node, wire::Replication::Builder out) {
+  out.setName(node.config().node_name);
+  out.setNode(hex(node.state().self().node.value));
+  const auto positions = node.state().positions();
+  auto streams = out.initStreams(static_cast<unsigned>(positions.size()));
+  for (unsigned i = 0; i < streams.size(); ++i) net::write_position(positions[i], streams[i]);
+  const auto& peers = node.peers().all();
+  auto list = out.initPeers(static_cast<unsigned>(peers.size()));
+  unsigned i = 0;
+  for (const auto& [id, peer] : peers) write_peer(node, *peer, list[i++]);
+  out.setRoot(hex(node.state().root()));
+}
+
+}  // namespace dualmesh::node

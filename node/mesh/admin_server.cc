@@ -1,0 +1,230 @@
+#include "node/mesh/admin_server.h"
+
+#include <xxhash.h>
+
+#include "node/mesh/mesh_metrics.h"
+#include "node/mesh/mesh_node.h"
+
+namespace dualmesh::node {
+namespace {
+
+std::string text_of(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
+
+// A refusal for people: the exception's description is what dualmeshctl prints.
+void require(const net::Result<void>& result) {
+  if (!result) {
+    kj::throwRecoverableException(kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__,
+                                                kj::str(result.error().message.c_str())));
+  }
+}
+
+class DecisionWriter {
+ public:
+  explicit DecisionWriter(MeshNode& node)
+      : instances_(node.view()->instances), now_(node.admin_host().now()) {}
+
+  void write(const policies::DecisionRecord& record, wire::Decision::Builder out) const {
+    out.setId(record.id);
+    out.setAgoMs(to_ms(now_ - record.at));
+    out.setModel(record.model);
+    out.setPolicy(record.policy);
+    out.setInputTokens(record.input_tokens);
+    out.setDepth(record.depth);
+    out.setRingKey(hex(record.ring_key));
+    out.setRingDigest(hex(record.ring_digest));
+    out.setDepthDigest(hex(record.depth_digest));
+    out.setRingsAgreed(record.rings_agreed);
+    auto candidates = out.initCandidates(2);
+    write_candidate(record.candidates[0], "A", candidates[0]);
+    write_candidate(record.candidates[1], "B", candidates[1]);
+    out.setChosen(name(record.chosen));
+    out.setBackup(name(record.backup));
+    out.setReason(policies::to_string(record.reason));
+    out.setMigrations(record.migrations);
+    out.setRetries(record.retries);
+    out.setOutcome(policies::to_string(record.outcome));
+    out.setQueuedMs(record.queued_s * 1e3);
+    out.setTtftMs(record.ttft_s * 1e3);
+    out.setCachedTokens(record.cached_tokens);
+  }
+
+  std::string name(policies::Slot slot) const {
+    return slot < instances_.size() ? instances_[slot].name : "";
+  }
+
+ private:
+  void write_candidate(const policies::CandidateEstimate& candidate, const char* ring,
+                       wire::Estimate::Builder out) const {
+    out.setInstance(name(candidate.slot));
+    out.setRing(ring);
+    out.setHitTokens(candidate.hit_tokens);
+    out.setPendingTokens(candidate.pending_tokens);
+    out.setTtftMs(candidate.ttft_s * 1e3);
+  }
+
+  const std::vector<policies::InstanceView>& instances_;
+  policies::Time now_;
+};
+
+class AdminServer final : public wire::Admin::Server {
+ public:
+  explicit AdminServer(MeshNode& node) : node_(node) {}
+
+  kj::Promise<void> status(StatusContext context) override {
+    write_status(node_, context.getResults().initStatus());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> members(MembersContext context) override {
+    write_members(node_, context.getResults());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> instances(InstancesContext context) override {
+    write_instances(node_, context.getResults());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> changeInstance(ChangeInstanceContext context) override {
+    auto params = context.getParams();
+    const std::string name = text_of(params.getName());
+    switch (params.getAction()) {
+      case wire::InstanceAction::ADD: {
+        SeedInstance instance{name, text_of(params.getAddress()), {}, params.getWeight()};
+        if (instance.weight == 0.0) instance.weight = 1.0;
+        for (auto model : params.getModels()) instance.models.push_back(text_of(model));
+        require(node_.change(instance));
+        break;
+      }
+      case wire::InstanceAction::DRAIN:
+        require(node_.change(name, policies::Lifecycle::draining));
+        break;
+      case wire::InstanceAction::RESUME:
+        require(node_.change(name, policies::Lifecycle::active));
+        break;
+      case wire::InstanceAction::REMOVE:
+        require(node_.change(name, policies::Lifecycle::removed));
+        break;
+      default:
+        require(net::Error{"unknown action"});
+    }
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> policy(PolicyContext context) override {
+    auto out = context.getResults();
+    out.setPolicy(node_.view()->settings.policy);
+    const auto names = policies::policy_names();
+    auto available = out.initAvailable(static_cast<unsigned>(names.size()));
+    for (unsigned i = 0; i < names.size(); ++i) available.set(i, names[i]);
+    write_policies_per_node(names, out);
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> setPolicy(SetPolicyContext context) override {
+    require(node_.set_policy(text_of(context.getParams().getPolicy())));
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> rings(RingsContext context) override {
+    write_rings(node_, context.getResults().initRings());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> replication(ReplicationContext context) override {
+    write_replication(node_, context.getResults().initReplication());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> rows(RowsContext context) override {
+    write_rows(node_, context.getParams().getKind(), context.getParams().getOrigin(),
+               context.getResults());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> explain(ExplainContext context) override {
+    auto params = context.getParams();
+    const auto body = params.getBody();
+    auto explanation = node_.admin_host().explain(
+        text_of(params.getPath()),
+        std::string_view(reinterpret_cast<const char*>(body.begin()), body.size()));
+    if (!explanation) require(explanation.error());
+    const DecisionWriter writer(node_);
+    auto out = context.getResults();
+    writer.write(explanation->decision, out.initDecision());
+    auto hits = out.initHits(static_cast<unsigned>(explanation->hit_tokens.size()));
+    for (unsigned i = 0; i < hits.size(); ++i) {
+      hits[i].setInstance(writer.name(explanation->hit_tokens[i].first));
+      hits[i].setHitTokens(explanation->hit_tokens[i].second);
+    }
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> decisions(DecisionsContext context) override {
+    const auto records = node_.admin_host().decisions(context.getParams().getLast());
+    const DecisionWriter writer(node_);
+    auto out = context.getResults().initDecisions(static_cast<unsigned>(records.size()));
+    for (unsigned i = 0; i < out.size(); ++i) writer.write(records[i], out[i]);
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> setBeacon(SetBeaconContext context) override {
+    context.getResults().setAtNs(node_.set_beacon(context.getParams().getValue()));
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> beacons(BeaconsContext context) override {
+    const auto& seen = node_.beacons();
+    auto out = context.getResults().initSeen(static_cast<unsigned>(seen.size()));
+    for (unsigned i = 0; i < out.size(); ++i) {
+      const crdt::Member* member = node_.state().members().find(seen[i].node);
+      out[i].setNode(member == nullptr ? hex(seen[i].node.value) : member->name);
+      out[i].setValue(seen[i].value);
+      out[i].setAtNs(seen[i].at_ns);
+    }
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> metrics(MetricsContext context) override {
+    context.getResults().setText(node_.admin_host().metrics() + mesh_metrics(node_));
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> drain(DrainContext) override {
+    node_.admin_host().drain();
+    return kj::READY_NOW;
+  }
+
+ private:
+  void write_policies_per_node(const std::vector<std::string>& names,
+                               wire::Admin::PolicyResults::Builder out) const {
+    std::vector<std::pair<std::string, std::string>> per_node;
+    const auto policy_of = [&](std::uint64_t hash) -> std::string {
+      for (const std::string& name : names) {
+        if (XXH3_64bits(name.data(), name.size()) == hash) return name;
+      }
+      return "unknown";
+    };
+    node_.state().members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
+      if (id == node_.state().self().node) {
+        per_node.emplace_back(member.name, node_.view()->settings.policy);
+      } else if (const auto* column = node_.state().statuses().find(id)) {
+        const auto* said = column->feed.find(static_cast<std::uint8_t>(StatusKey::policy));
+        if (said != nullptr) per_node.emplace_back(member.name, policy_of(said->value));
+      }
+    });
+    auto list = out.initPerNode(static_cast<unsigned>(per_node.size()));
+    for (unsigned i = 0; i < list.size(); ++i) {
+      list[i].setName(per_node[i].first);
+      list[i].setPolicy(per_node[i].second);
+    }
+  }
+
+  MeshNode& node_;
+};
+
+}  // namespace
+
+wire::Admin::Client make_admin_service(MeshNode& node) { return kj::heap<AdminServer>(node); }
+
+}  // namespace dualmesh::node

@@ -1,0 +1,29 @@
+// AdminServer: net/admin.capnp for administrators, over the mesh's own listener.
+//
+// What only the request path knows it asks AdminHost; everything else it reads from the MeshNode.
+//
+// Threads: kj; the mesh thread's. Every answer is made in one turn, so it is consistent.
+#pragma once
+
+#include <string>
+
+#include "net/admin.capnp.h"
+
+namespace dualmesh::node {
+
+class MeshNode;
+
+wire::Admin::Client make_admin_service(MeshNode& node);
+
+// The parts of the answers; one function per message, in admin_answers.cc and admin_rows.cc.
+void write_status(MeshNode& node, wire::Status::Builder out);
+void write_instances(MeshNode& node, wire::Admin::InstancesResults::Builder out);
+void write_members(const MeshNode& node, wire::Admin::MembersResults::Builder out);
+void write_rings(MeshNode& node, wire::Rings::Builder out);
+void write_replication(const MeshNode& node, wire::Replication::Builder out);
+void write_rows(const MeshNode& node, wire::StreamKind kind, wire::Origin::Reader origin,
+                wire::Admin::RowsResults::Builder out);
+
+std::string hex(std::uint64_t value);
+
+}  // namespace dualmesh::node

@@ -1,0 +1,168 @@
+#include "node/mesh/fleet_view_builder.h"
+
+#include <algorithm>
+
+namespace dualmesh::node {
+
+using policies::InstanceView;
+using policies::Lifecycle;
+using policies::Slot;
+
+namespace {
+
+policies::Load to_load(const net::LoadGauges& gauges) {
+  return {gauges.queued_requests, gauges.prefilling_requests, gauges.decoding_requests,
+          gauges.queued_tokens,   gauges.prefilling_tokens,   gauges.decoding_tokens,
+          gauges.head_wait_ms};
+}
+
+bool same_members(const std::vector<policies::RingMember>& a,
+                  const std::vector<policies::RingMember>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.id == y.id && x.slot == y.slot && x.weight == y.weight;
+  });
+}
+
+}  // namespace
+
+Slot FleetViewBuilder::slot_of(policies::InstanceId id) const {
+  auto slot = slots_.find(id);
+  return slot == slots_.end() ? policies::kNoSlot : slot->second;
+}
+
+std::vector<policies::InstanceId> FleetViewBuilder::read_registry(const Registry& registry) {
+  std::vector<policies::InstanceId> first_seen;
+  auto records = registry.records();
+  for (InstanceRecord& record : records) {
+    const policies::InstanceId id = policies::instance_id_of(record.name);
+    auto [entry, added] = slots_.try_emplace(id, static_cast<Slot>(instances_.size()));
+    if (added) {
+      if (instances_.size() >= policies::kNoSlot) {
+        slots_.erase(entry);
+        continue;  // max_instances is far below; slots of removed names are not given again
+      }
+      instances_.emplace_back();
+      first_seen.push_back(id);
+    }
+    InstanceView& view = instances_[entry->second];
+    view.id = id;
+    view.slot = entry->second;
+    view.name = std::move(record.name);
+    view.address = std::move(record.address);
+    view.weight = record.weight;
+    view.lifecycle = record.lifecycle;
+    view.models = std::move(record.models);
+  }
+  rebuild_models();
+  return first_seen;
+}
+
+void FleetViewBuilder::rebuild_models() {
+  std::map<std::string, RingMembers> fresh;
+  std::vector<const InstanceView*> by_name;
+  for (const InstanceView& instance : instances_) by_name.push_back(&instance);
+  std::sort(by_name.begin(), by_name.end(),
+            [](const auto* a, const auto* b) { return a->name < b->name; });
+  for (const InstanceView* instance : by_name) {
+    if (instance->lifecycle == Lifecycle::removed) continue;
+    for (const std::string& model : instance->models) {
+      RingMembers& ring = fresh[model];
+      ring.view.serving.push_back(instance->slot);
+      if (instance->lifecycle != Lifecycle::active) continue;
+      ring.view.active.push_back(instance->slot);
+      ring.members.push_back({instance->id, instance->slot, instance->weight});
+    }
+  }
+
+  crdt::EntryHasher all;
+  for (auto& [model, ring] : fresh) {
+    ring.view.name = model;
+    auto before = models_.find(model);
+    if (before != models_.end() && same_members(before->second.members, ring.members)) {
+      ring.view.ring_a = std::move(before->second.view.ring_a);
+      ring.view.ring_b = std::move(before->second.view.ring_b);
+    } else {
+      ring.view.ring_a =
+          policies::Ring(ring.members, config_.ring.seed_a, config_.ring.points_per_weight);
+      ring.view.ring_b =
+          policies::Ring(ring.members, config_.ring.seed_b, config_.ring.points_per_weight);
+    }
+    crdt::EntryHasher one;
+    one.add(std::span<const char>(model));
+    one.add(ring.view.ring_a.digest()).add(ring.view.ring_b.digest());
+    ring.view.ring_digest = one.finish();
+    all.add(ring.view.ring_digest);
+  }
+  models_ = std::move(fresh);
+  ring_digest_ = models_.empty() ? 0 : all.finish();
+}
+
+std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedState& state,
+                                                                   std::uint64_t depth_bucket) {
+  auto view = std::make_shared<policies::FleetView>();
+  view->generation = ++generation_;
+  view->instances = instances_;
+  for (const auto& [name, ring] : models_)
+    view->models.emplace_hint(view->models.end(), name, ring.view);
+  view->settings = config_.routing;
+  if (const auto* policy = state.settings().find({kPolicySetting})) {
+    if (const std::string* chosen = policy->chosen()) view->settings.policy = *chosen;
+  }
+  view->ring_digest = ring_digest_;
+  add_others(state, *view);
+  read_agreement(state, *view);
+  if (view->live_nodes > 1) view->depth = read_depth(state, depth_bucket);
+  return view;
+}
+
+void FleetViewBuilder::add_others(const SharedState& state, policies::FleetView& view) const {
+  // Columns exist for reachable nodes only, and our own load is not among them.
+  for (const auto& [node, column] : state.loads().all()) {
+    column.feed.for_each([&](std::uint64_t id, const net::LoadGauges& gauges) {
+      const Slot slot = slot_of(id);
+      if (slot == policies::kNoSlot) return;
+      InstanceView& instance = view.instances[slot];
+      instance.others += to_load(gauges);
+      if (gauges.queued_requests > 0) ++instance.others_queueing;
+    });
+  }
+}
+
+void FleetViewBuilder::read_agreement(const SharedState& state, policies::FleetView& view) const {
+  view.live_nodes = 1;
+  state.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
+    if (node == state.self().node || !member.reachable()) return;
+    ++view.live_nodes;
+    const auto* column = state.statuses().find(node);
+    if (column == nullptr) return;  // it has not spoken yet, so it routes nothing yet
+    const auto number = [&](StatusKey key) {
+      const auto* held = column->feed.find(static_cast<std::uint8_t>(key));
+      return held == nullptr ? 0 : held->value;
+    };
+    if (number(StatusKey::ready) == 0) return;
+    if (number(StatusKey::ring_digest) != view.ring_digest) view.rings_agree = false;
+  });
+}
+
+std::shared_ptr<const policies::DepthMarks> FleetViewBuilder::read_depth(const SharedState& state,
+                                                                         std::uint64_t bucket) {
+  if (depth_ && depth_source_ == state.depth().digest() && depth_bucket_ == bucket) return depth_;
+  auto marks = std::make_shared<policies::DepthMarks>();
+  state.depth().for_each([&](const net::DepthKey& key, const crdt::Max<std::uint32_t>& deeper) {
+    if (key.bucket + 1 < bucket) return;
+    std::uint32_t& held = marks->deeper[key.prefix];
+    held = std::max(held, deeper.value);
+  });
+  crdt::StateDigest digest;
+  for (const auto& [prefix, deeper] : marks->deeper) {
+    crdt::EntryHasher hasher;
+    digest.add(hasher.add(prefix).add(deeper).finish());
+  }
+  marks->digest = digest.sum + digest.count;
+  depth_source_ = state.depth().digest();
+  depth_bucket_ = bucket;
+  depth_ = std::move(marks);
+  return depth_;
+}
+
+}  // namespace dualmesh::node

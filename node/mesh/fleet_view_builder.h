@@ -1,0 +1,63 @@
+// FleetViewBuilder: replicated state in, immutable FleetView out.
+//
+// Rings are kept per model and built again only when their members or weights changed; load, depth
+// and settings are read afresh for every view. Slots are given at first sight of an instance and
+// never reused.
+//
+// Invariant: everything but `generation` and the slot numbers is a pure function of the replicated
+// state and of who is alive, so nodes with equal state route by equal views.
+// Threads: none; the mesh thread's. The views it makes may go anywhere.
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "node/mesh/mesh_config.h"
+#include "node/mesh/registry.h"
+#include "node/mesh/shared_state.h"
+#include "policies/fleet_view.h"
+
+namespace dualmesh::node {
+
+inline constexpr const char* kPolicySetting = "policy";
+
+class FleetViewBuilder {
+ public:
+  explicit FleetViewBuilder(const MeshConfig& config) : config_(config) {}
+
+  // The registry moved: reads it before the next view. Returns the instances seen for the first
+  // time.
+  std::vector<policies::InstanceId> read_registry(const Registry& registry);
+  std::shared_ptr<const policies::FleetView> build(const SharedState& state,
+                                                   std::uint64_t depth_bucket);
+
+  policies::Slot slot_of(policies::InstanceId id) const;
+  // Instances by slot, as of the last read_registry; load is not filled in.
+  const std::vector<policies::InstanceView>& instances() const { return instances_; }
+
+ private:
+  struct RingMembers {
+    std::vector<policies::RingMember> members;  // what the model's rings were built from
+    policies::ModelView view;
+  };
+
+  void rebuild_models();
+  void add_others(const SharedState& state, policies::FleetView& view) const;
+  void read_agreement(const SharedState& state, policies::FleetView& view) const;
+  std::shared_ptr<const policies::DepthMarks> read_depth(const SharedState& state,
+                                                         std::uint64_t bucket);
+
+  const MeshConfig& config_;
+  std::uint64_t generation_ = 0;
+  boost::unordered_flat_map<policies::InstanceId, policies::Slot> slots_;
+  std::vector<policies::InstanceView> instances_;
+  std::map<std::string, RingMembers> models_;
+  std::uint64_t ring_digest_ = 0;
+  std::shared_ptr<const policies::DepthMarks> depth_;
+  crdt::StateDigest depth_source_;  // what depth_ was read from
+  std::uint64_t depth_bucket_ = 0;
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,96 @@
+#include "node/mesh/handshake.h"
+
+#include "net/mesh_codec.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr std::uint64_t kMaxEpochAheadMs = 3'600'000;
+
+void write_parameters(const MeshConfig& config, wire::Parameters::Builder out) {
+  out.setCluster(config.cluster);
+  out.setBlockBytes(config.chain.block_bytes);
+  out.setChainSeed(config.chain.seed);
+  out.setRingPointsPerWeight(config.ring.points_per_weight);
+  out.setRingSeedA(config.ring.seed_a);
+  out.setRingSeedB(config.ring.seed_b);
+}
+
+std::string differing_parameter(wire::Parameters::Reader theirs, const MeshConfig& ours) {
+  if (std::string_view(theirs.getCluster().begin(), theirs.getCluster().size()) != ours.cluster) {
+    return fmt::format("cluster is '{}' there and '{}' here", theirs.getCluster().cStr(),
+                       ours.cluster);
+  }
+  auto differ = [](const char* what, auto there, auto here) {
+    return there == here ? std::string()
+                         : fmt::format("{} is {} there and {} here", what, there, here);
+  };
+  std::string why = differ("ring block bytes", theirs.getBlockBytes(), ours.chain.block_bytes);
+  if (why.empty()) why = differ("prompt hash seed", theirs.getChainSeed(), ours.chain.seed);
+  if (why.empty()) {
+    why = differ("ring points", theirs.getRingPointsPerWeight(), ours.ring.points_per_weight);
+  }
+  if (why.empty()) why = differ("ring seed A", theirs.getRingSeedA(), ours.ring.seed_a);
+  if (why.empty()) why = differ("ring seed B", theirs.getRingSeedB(), ours.ring.seed_b);
+  return why;
+}
+
+}  // namespace
+
+void write_hello(const SharedState& state, const MeshConfig& config, std::uint64_t wall_ms,
+                 wire::Hello::Builder out) {
+  out.setProtocolVersion(kProtocolVersion);
+  write_parameters(config, out.initParameters());
+  net::write_member(state.self().node, state.self_member(), out.initFrom());
+  out.setWallMs(wall_ms);
+}
+
+HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
+                         const MeshConfig& config, std::uint64_t wall_ms,
+                         const std::function<bool(crdt::NodeId)>& heard_lately) {
+  HelloVerdict verdict;
+  auto refuse = [&](std::string why) {
+    verdict.refusal = std::move(why);
+    return verdict;
+  };
+  auto from = net::read_member(hello.getFrom());
+  if (!from) return refuse(from.error().message);
+  verdict.node = from->key;
+  verdict.from = from->value;
+
+  if (from->key == state.self().node) {
+    verdict.known_epoch = state.self().epoch;
+    verdict.is_self = from->value.epoch == state.self().epoch;
+    return refuse(verdict.is_self
+                      ? "this is the node that is calling"
+                      : fmt::format("the node name '{}' is in use at {}", config.node_name,
+                                    state.self_member().mesh_address));
+  }
+  if (hello.getProtocolVersion() != kProtocolVersion) {
+    return refuse(fmt::format("protocol version is {} there and {} here",
+                              hello.getProtocolVersion(), kProtocolVersion));
+  }
+  if (std::string why = differing_parameter(hello.getParameters(), config); !why.empty()) {
+    return refuse(std::move(why));
+  }
+  if (from->value.epoch.value > wall_ms + kMaxEpochAheadMs) {
+    return refuse(fmt::format("its epoch is {} s ahead of the clock here",
+                              (from->value.epoch.value - wall_ms) / 1000));
+  }
+  const crdt::Member* known = state.members().find(from->key);
+  if (known != nullptr) {
+    verdict.known_epoch = known->epoch;
+    const bool lives_elsewhere = known->epoch != from->value.epoch && known->reachable() &&
+                                 known->mesh_address != from->value.mesh_address &&
+                                 heard_lately(from->key);
+    if (lives_elsewhere) {
+      return refuse(
+          fmt::format("the node name '{}' is in use at {}", known->name, known->mesh_address));
+    }
+    if (from->value.epoch < known->epoch) return refuse("a later life of this node is known");
+  }
+  verdict.accepted = true;
+  return verdict;
+}
+
+}  // namespace dualmesh::node

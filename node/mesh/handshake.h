@@ -1,0 +1,37 @@
+// The handshake: what a node says when it dials, and whether the dialled one takes it in.
+//
+// Parameters that decide where a request goes (ring block, seeds, ring points) must be equal on all
+// nodes of a mesh, or their rings would silently differ; so must the cluster name and the protocol
+// version. A name belongs to one living node.
+//
+// Threads: pure functions.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "net/mesh.capnp.h"
+#include "net/mesh_rows.h"
+#include "node/mesh/mesh_config.h"
+#include "node/mesh/shared_state.h"
+
+namespace dualmesh::node {
+
+void write_hello(const SharedState& state, const MeshConfig& config, std::uint64_t wall_ms,
+                 wire::Hello::Builder out);
+
+struct HelloVerdict {
+  bool accepted = false;
+  bool is_self = false;  // the caller is this very process
+  std::string refusal;   // empty when accepted
+  crdt::NodeId node;
+  crdt::Member from;        // when it could be read
+  crdt::Epoch known_epoch;  // the highest we know for the caller
+};
+
+// `heard_lately(node)`: we have heard from that node within the last second.
+HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
+                         const MeshConfig& config, std::uint64_t wall_ms,
+                         const std::function<bool(crdt::NodeId)>& heard_lately);
+
+}  // namespace dualmesh::node

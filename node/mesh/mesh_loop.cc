@@ -1,0 +1,209 @@
+#include "node/mesh/mesh_loop.h"
+
+#include <kj/async-io.h>
+#include <kj/async-unix.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <chrono>
+#include <random>
+
+#include "node/mesh/mesh_metrics.h"
+#include "node/mesh/mesh_node.h"
+#include "node/mesh/registry.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr auto kSaveDelay = std::chrono::seconds(1);
+
+// What kj would print on stderr belongs in our log.
+class KjLog final : public kj::ExceptionCallback {
+ public:
+  void logMessage(kj::LogSeverity severity, const char* file, int line, int,
+                  kj::String&& text) override {
+    const auto level = severity >= kj::LogSeverity::ERROR     ? spdlog::level::err
+                       : severity == kj::LogSeverity::WARNING ? spdlog::level::warn
+                                                              : spdlog::level::info;
+    spdlog::log(level, "kj: {}:{}: {}", file, line, text.cStr());
+  }
+};
+
+// A peer that vanished without a word must not hold a socket for hours.
+void tend_socket(kj::AsyncIoStream& stream) {
+  const int on = 1;
+  const int patience_ms = 30'000;
+  stream.setsockopt(SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+  stream.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
+}
+
+class SocketDialer final : public net::Dialer {
+ public:
+  explicit SocketDialer(kj::Network& network) : network_(network) {}
+
+  kj::Promise<kj::Own<kj::AsyncIoStream>> dial(const std::string& address) override {
+    return network_.parseAddress(address.c_str())
+        .then([](kj::Own<kj::NetworkAddress>&& parsed) {
+          auto connected = parsed->connect();
+          return connected.attach(kj::mv(parsed));
+        })
+        .then([](kj::Own<kj::AsyncIoStream>&& stream) {
+          tend_socket(*stream);
+          return kj::mv(stream);
+        });
+  }
+
+ private:
+  kj::Network& network_;
+};
+
+std::uint64_t wall_ms() {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                        std::chrono::system_clock::now().time_since_epoch())
+                                        .count());
+}
+
+std::uint64_t monotonic_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+// The parts of a running loop, in the order of their dependence.
+class Running final : private kj::TaskSet::ErrorHandler {
+ public:
+  Running(MeshLoop& loop, kj::AsyncIoContext& io, kj::Own<kj::ConnectionReceiver> listener)
+      : loop_(loop),
+        timer_(io.provider->getTimer()),
+        dialer_(io.provider->getNetwork()),
+        listener_(kj::mv(listener)),
+        observer_(io.unixEventPort, loop.mailbox.fd(), kj::UnixEventPort::FdObserver::OBSERVE_READ),
+        node_(loop.config,
+              MeshEnvironment{timer_, dialer_, wall_ms, monotonic_ns, std::random_device{}()},
+              loop.host, loop.admin),
+        tasks_(*this) {
+    auto paf = kj::newPromiseAndFulfiller<void>();
+    stopped_ = kj::mv(paf.fulfiller);
+    end_ = kj::mv(paf.promise);
+    node_.restore(loop.saved.registry, loop.saved.settings);
+    if (loop.store) node_.on_saveable_change([this]() { save_soon(); });
+    tasks_.add(accept());
+    tasks_.add(watch_mailbox());
+    tasks_.add(refresh_metrics());
+    node_.start();
+  }
+
+  void run(kj::WaitScope& scope) {
+    end_.wait(scope);
+    if (save_waiting_) loop_.store->save(node_.state().registry(), node_.state().settings());
+  }
+
+ private:
+  kj::Promise<void> accept() {
+    return listener_->accept().then([this](kj::Own<kj::AsyncIoStream>&& stream) {
+      tend_socket(*stream);
+      node_.accept(kj::mv(stream));
+      return accept();
+    });
+  }
+
+  kj::Promise<void> watch_mailbox() {
+    for (auto& message : loop_.mailbox.take()) message(node_);
+    if (loop_.stopping) stopped_->fulfill();
+    if (loop_.mailbox.take_wake()) node_.local_changes();
+    return observer_.whenBecomesReadable().then([this]() { return watch_mailbox(); });
+  }
+
+  kj::Promise<void> refresh_metrics() {
+    std::string text = node_.view() ? mesh_metrics(node_) : "";
+    {
+      std::lock_guard lock(loop_.metrics_mutex);
+      loop_.metrics_text = std::move(text);
+    }
+    return timer_.afterDelay(1 * kj::SECONDS).then([this]() { return refresh_metrics(); });
+  }
+
+  void save_soon() {
+    if (save_waiting_) return;
+    save_waiting_ = true;
+    tasks_.add(timer_.afterDelay(std::chrono::milliseconds(kSaveDelay).count() * kj::MILLISECONDS)
+                   .then([this]() {
+                     save_waiting_ = false;
+                     loop_.store->save(node_.state().registry(), node_.state().settings());
+                   }));
+  }
+
+  void taskFailed(kj::Exception&& exception) override {
+    spdlog::error("mesh: {}", exception.getDescription().cStr());
+    // Accepting may fail for want of file descriptors; going on is better than going deaf.
+    tasks_.add(timer_.afterDelay(1 * kj::SECONDS).then([this]() { return accept(); }));
+  }
+
+  MeshLoop& loop_;
+  kj::Timer& timer_;
+  SocketDialer dialer_;
+  kj::Own<kj::ConnectionReceiver> listener_;
+  kj::UnixEventPort::FdObserver observer_;
+  MeshNode node_;
+  bool save_waiting_ = false;
+  kj::Own<kj::PromiseFulfiller<void>> stopped_;
+  kj::Promise<void> end_ = nullptr;
+  kj::TaskSet tasks_;
+};
+
+}  // namespace
+
+net::Result<void> check_listen(const MeshConfig& config) {
+  if (!is_host_port(config.listen) && !config.listen.ends_with(":0")) {
+    return net::Error{fmt::format("mesh.listen must be HOST:PORT, not '{}'", config.listen)};
+  }
+  const std::string host = host_of(config.listen);
+  const bool loopback = host.starts_with("127.") || host == "localhost" || host == "[::1]";
+  if (!loopback && !config.insecure) {
+    return net::Error{fmt::format(
+        "mesh.listen {} can be reached from other machines, and the mesh speaks without TLS: set "
+        "mesh.insecure = true if everyone on that network may administer this mesh, or listen on "
+        "a loopback address",
+        config.listen)};
+  }
+  const bool everywhere = host == "0.0.0.0" || host == "[::]" || host == "*";
+  if (everywhere && config.advertise.empty()) {
+    return net::Error{fmt::format(
+        "mesh.listen {} is every address of this machine: set mesh.advertise to the HOST:PORT that "
+        "other nodes dial",
+        config.listen)};
+  }
+  return {};
+}
+
+void MeshLoop::run(const std::function<void(net::Result<std::uint16_t>)>& started) {
+  KjLog log;
+  auto io = kj::setupAsyncIo();
+  kj::Own<kj::ConnectionReceiver> listener;
+  try {
+    listener =
+        io.provider->getNetwork().parseAddress(config.listen.c_str()).wait(io.waitScope)->listen();
+  } catch (const kj::Exception& exception) {
+    return started(net::Error{
+        fmt::format("mesh.listen {}: {}", config.listen, exception.getDescription().cStr())});
+  }
+  const auto port = static_cast<std::uint16_t>(listener->getPort());
+  if (config.advertise.empty())
+    config.advertise = fmt::format("{}:{}", host_of(config.listen), port);
+  try {
+    Running running(*this, io, kj::mv(listener));
+    started(port);
+    running.run(io.waitScope);
+  } catch (const kj::Exception& exception) {
+    net::check_failed("the mesh loop ends only when told", __FILE__, __LINE__,
+                      kj::str(exception).cStr());
+  }
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,292 @@
+#include "node/mesh/mesh_node.h"
+
+#include <spdlog/spdlog.h>
+
+#include "net/mesh_codec.h"
+#include "node/mesh/peer_service.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr auto kViewInterval = std::chrono::milliseconds(5);
+constexpr std::size_t kMaxConnections = 1'024;
+constexpr std::uint64_t kMaxEpochRaises = 8;
+
+crdt::Member describe_self(const MeshConfig& config, crdt::Epoch epoch) {
+  crdt::Member member;
+  member.epoch = epoch;
+  member.name = config.node_name;
+  member.mesh_address = config.advertise;
+  member.http_address = config.http_advertise;
+  member.build = config.build;
+  return member;
+}
+
+}  // namespace
+
+MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& host, AdminHost& admin)
+    : config_(std::move(config)),
+      host_(host),
+      admin_(admin),
+      context_{config_,
+               environment.timer,
+               environment.dialer,
+               environment.wall_ms,
+               environment.monotonic_ns,
+               std::mt19937_64(environment.seed)},
+      state_({crdt::node_id_of(config_.node_name), crdt::Epoch{environment.wall_ms()}}, config_,
+             *this),
+      registry_(state_),
+      peers_(context_, state_, *this),
+      builder_(config_),
+      view_pacer_(std::chrono::milliseconds(1), kViewInterval),
+      local_pacer_(std::chrono::milliseconds(1), kViewInterval),
+      tasks_(*this),
+      acceptor_([this]() { return make_bootstrap_service(*this); }, kMaxConnections) {
+  DUALMESH_CHECK(!config_.advertise.empty(), "node={}", config_.node_name);
+  state_.join_member(state_.self().node, describe_self(config_, state_.self().epoch));
+}
+
+MeshNode::~MeshNode() noexcept {}
+
+void MeshNode::restore(const net::RegistryTable::Delta& registry,
+                       const net::SettingsTable::Delta& settings) {
+  const crdt::Origin disk{crdt::NodeId{0}, crdt::Epoch{1}};
+  const std::uint64_t wall_ms = context_.wall_ms();
+  const auto whole = [](auto delta) {
+    delta.from_excluded = {};
+    delta.to = crdt::Version{1};
+    return delta;
+  };
+  state_.apply({disk, whole(registry)}, disk, wall_ms);
+  state_.apply({disk, whole(settings)}, disk, wall_ms);
+}
+
+void MeshNode::start() {
+  started_ = context_.now();
+  registry_.configured(config_.instances);
+  running_ = true;
+  peers_.start();
+  publish_view();
+  judge_ready();
+  tasks_.add(housekeeping_loop());
+}
+
+void MeshNode::accept(kj::Own<kj::AsyncIoStream> stream) { acceptor_.accept(kj::mv(stream)); }
+
+void MeshNode::peers_found(std::vector<std::string> addresses) {
+  peers_.found(std::move(addresses));
+}
+
+void MeshNode::instances_found(const std::vector<SeedInstance>& instances) {
+  registry_.discovered(instances);
+}
+
+void MeshNode::models_found(const std::string& instance, const std::vector<std::string>& models) {
+  registry_.models_found(instance, models, context_.wall_ms());
+}
+
+net::Result<void> MeshNode::change(const SeedInstance& instance) {
+  return registry_.add(instance, context_.wall_ms());
+}
+
+net::Result<void> MeshNode::change(const std::string& instance, policies::Lifecycle lifecycle) {
+  return registry_.set_lifecycle(instance, lifecycle, context_.wall_ms());
+}
+
+net::Result<void> MeshNode::set_policy(const std::string& policy) {
+  if (!policies::is_policy(policy)) {
+    return net::Error{fmt::format("there is no policy called '{}'", policy)};
+  }
+  const net::SettingKey key{kPolicySetting};
+  crdt::MultiValue<std::string> value;
+  if (const auto* held = state_.settings().find(key)) value = *held;
+  value.assign(state_.stamp(context_.wall_ms()), policy);
+  state_.join_setting(key, value);
+  return {};
+}
+
+std::uint64_t MeshNode::set_beacon(std::uint64_t value) {
+  const std::uint64_t at_ns = context_.monotonic_ns();
+  net::LoadGauges row;
+  row.queued_tokens = value;
+  state_.set_load(kBeaconInstance, row);
+  return at_ns;
+}
+
+// --- what changed, and what follows from it ---
+
+void MeshNode::member_grew(crdt::NodeId node, const crdt::Member& member) {
+  if (node == state_.self().node) {
+    refute(member);
+  } else {
+    peers_.member_changed(node, member);
+    view_stale();
+  }
+  replicate();
+}
+
+void MeshNode::refute(const crdt::Member& accused) {
+  if (accused.epoch > state_.self().epoch) return epoch_known(accused.epoch);
+  if (accused.status == crdt::MemberStatus::alive || leaving_) return;
+  spdlog::warn("mesh: {}: others took this node for {}; refuting", config_.node_name,
+               accused.status == crdt::MemberStatus::suspect ? "silent" : "dead");
+  crdt::Member alive = describe_self(config_, state_.self().epoch);
+  alive.refutations = accused.refutations + 1;
+  state_.join_member(state_.self().node, alive);
+}
+
+void MeshNode::epoch_known(crdt::Epoch epoch) {
+  if (epoch < state_.self().epoch) return;
+  if (++epoch_raises_ > kMaxEpochRaises) {
+    if (epoch_raises_ == kMaxEpochRaises + 1) {
+      spdlog::error("mesh: {}: another node keeps using this name; give it a name of its own",
+                    config_.node_name);
+    }
+    return;
+  }
+  const std::uint64_t fresh = std::max(context_.wall_ms(), epoch.value + 1);
+  spdlog::info("mesh: {}: an earlier life is known by epoch {}; continuing as {}",
+               config_.node_name, epoch.value, fresh);
+  state_.raise_epoch(crdt::Epoch{fresh});
+  peers_.drop_links("starting again under a higher epoch");
+}
+
+void MeshNode::field_grew(const net::FieldKey&) {
+  registry_stale_ = true;
+  if (saveable_) saveable_();
+  view_stale();
+  replicate();
+}
+
+void MeshNode::setting_grew(const net::SettingKey&) {
+  if (saveable_) saveable_();
+  view_stale();
+  replicate();
+}
+
+void MeshNode::depth_grew() {
+  view_stale();
+  replicate();
+}
+
+void MeshNode::load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta) {
+  for (const auto& row : delta.entries) {
+    if (row.key == kBeaconInstance && row.value) {
+      beacons_pending_[writer] = row.value->queued_tokens;
+    }
+  }
+  view_stale();
+}
+
+void MeshNode::status_grew(crdt::NodeId) { view_stale(); }
+
+void MeshNode::own_feed_grew() { replicate(); }
+
+void MeshNode::peers_changed() { judge_ready(); }
+
+// Once per turn of the event loop, so that a batch of changes makes one push.
+void MeshNode::replicate() {
+  if (replicate_waiting_ || !running_) return;
+  replicate_waiting_ = true;
+  tasks_.add(kj::evalLater([this]() {
+    replicate_waiting_ = false;
+    peers_.state_changed();
+  }));
+}
+
+void MeshNode::local_changes() {
+  if (local_waiting_) return;
+  const policies::Time now = context_.now();
+  if (local_pacer_.next() <= now) return take_local_changes();
+  local_waiting_ = true;
+  tasks_.add(context_.after(local_pacer_.next() - now).then([this]() {
+    local_waiting_ = false;
+    take_local_changes();
+  }));
+}
+
+void MeshNode::set_draining() {
+  draining_ = true;
+  judge_ready();
+}
+
+void MeshNode::leave(std::uint32_t timeout_ms, std::function<void()> done) {
+  leaving_ = draining_ = true;
+  crdt::Member member = state_.self_member();
+  member.status = crdt::MemberStatus::left;
+  state_.join_member(state_.self().node, member);
+  judge_ready();
+  const policies::Time deadline = context_.now() + std::chrono::milliseconds(timeout_ms);
+  struct Wait {
+    MeshNode& node;
+    policies::Time deadline;
+    kj::Promise<void> run() {
+      return node.context_.after(std::chrono::milliseconds(5)).then([this]() -> kj::Promise<void> {
+        bool told = true;
+        for (const auto& [id, peer] : node.peers_.all()) {
+          told = told && (peer->link == nullptr || peer->replicator->in_step());
+        }
+        if (told || node.context_.now() >= deadline) return kj::READY_NOW;
+        return run();
+      });
+    }
+  };
+  auto wait = kj::heap<Wait>(Wait{*this, deadline});
+  auto waited = wait->run();
+  tasks_.add(waited.attach(kj::mv(wait)).then([done = std::move(done)]() { done(); }));
+}
+
+// --- readiness and housekeeping ---
+
+void MeshNode::judge_ready() {
+  if (!running_) return;
+  ReadinessFacts facts;
+  facts.running = uptime();
+  facts.draining = draining_;
+  facts.was_ready = ready_;
+  facts.met_anyone = peers_.met_anyone();
+  facts.refused = peers_.refused() || epoch_raises_ > kMaxEpochRaises;
+  facts.refusal = peers_.last_refusal();
+  facts.linked = peers_.linked();
+  state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
+    if (node == state_.self().node || member.status != crdt::MemberStatus::alive) return;
+    const MeshPeer* peer = peers_.find(node);
+    if (peer == nullptr || !peer->synchronised) facts.waiting_for.push_back(member.name);
+  });
+  const ReadinessVerdict verdict = judge_readiness(config_, facts);
+  if (verdict.ready && !ready_) {
+    if (verdict.founder) {
+      spdlog::warn("mesh: {}: no other node answered within {} ms; starting as the first of a mesh",
+                   config_.node_name, config_.join_timeout_ms);
+    }
+    for (const std::string& name : verdict.unfinished) {
+      spdlog::warn("mesh: {}: ready without the state of {}", config_.node_name, name);
+    }
+  }
+  if (told_ready_ && verdict.ready == ready_ && verdict.why_not == why_not_) return;
+  told_ready_ = true;
+  ready_ = verdict.ready;
+  why_not_ = verdict.why_not;
+  state_.set_status(StatusKey::ready, ready_ ? 1 : 0);
+  host_.readiness_changed(ready_, why_not_);
+}
+
+kj::Promise<void> MeshNode::housekeeping_loop() {
+  return context_.after(std::chrono::milliseconds(500)).then([this]() {
+    housekeep();
+    return housekeeping_loop();
+  });
+}
+
+void MeshNode::housekeep() {
+  state_.expire(context_.now(), context_.wall_ms());
+  state_.collect_tombstones(peers_.lowest_acknowledged());
+  judge_ready();
+}
+
+void MeshNode::taskFailed(kj::Exception&& exception) {
+  spdlog::error("mesh: {}: {}", config_.node_name, exception.getDescription().cStr());
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,169 @@
+// MeshNode: one node's whole mesh half, without threads or sockets: what MeshThread runs in
+// production and what the simulation runs by the dozen in virtual time.
+//
+//   local changes -> SharedState (own feeds) -> Replicator per peer -> push
+//   pushes of others -> SharedState -> FleetView -> MeshHost
+//
+// Every change that routing can see leads to a new view: at once for the first, then at most one
+// each 5 ms. Whatever takes long is cut: pushes by bytes, placements by batches.
+//
+// Threads: kj; every call on the thread of its event loop. Timer, network, clocks and seed are
+// parameters.
+#pragma once
+
+#include <kj/async-io.h>
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "net/mesh_acceptor.h"
+#include "node/mesh/fleet_view_builder.h"
+#include "node/mesh/latency_histogram.h"
+#include "node/mesh/mesh_context.h"
+#include "node/mesh/mesh_host.h"
+#include "node/mesh/mesh_peers.h"
+#include "node/mesh/pacer.h"
+#include "node/mesh/readiness.h"
+#include "node/mesh/registry.h"
+#include "node/mesh/shared_state.h"
+
+namespace dualmesh::node {
+
+struct MeshEnvironment {
+  kj::Timer& timer;
+  net::Dialer& dialer;
+  std::function<std::uint64_t()> wall_ms;
+  std::function<std::uint64_t()> monotonic_ns;
+  std::uint64_t seed = 1;
+};
+
+struct RingChangeSeen {
+  std::uint64_t digest = 0;
+  std::uint64_t at_ns = 0;
+};
+
+struct BeaconRecord {
+  crdt::NodeId node;
+  std::uint64_t value = 0;
+  std::uint64_t at_ns = 0;
+};
+
+class MeshNode final : private StateObserver,
+                       private PeersObserver,
+                       private kj::TaskSet::ErrorHandler {
+ public:
+  // `config.advertise` must be set: the address peers dial.
+  MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& host, AdminHost& admin);
+  ~MeshNode() noexcept override;
+
+  // Before start: what the node's disk had.
+  void restore(const net::RegistryTable::Delta& registry,
+               const net::SettingsTable::Delta& settings);
+  void on_saveable_change(std::function<void()> saveable) { saveable_ = std::move(saveable); }
+  void start();
+
+  void accept(kj::Own<kj::AsyncIoStream> stream);
+  void local_changes();  // MeshHost has some
+  void peers_found(std::vector<std::string> addresses);
+  void instances_found(const std::vector<SeedInstance>& instances);
+  void models_found(const std::string& instance, const std::vector<std::string>& models);
+  void set_draining();
+  void leave(std::uint32_t timeout_ms, std::function<void()> done);
+
+  // Administration, on the mesh thread.
+  net::Result<void> change(const SeedInstance& instance);
+  net::Result<void> change(const std::string& instance, policies::Lifecycle lifecycle);
+  net::Result<void> set_policy(const std::string& policy);
+  std::uint64_t set_beacon(std::uint64_t value);  // CLOCK_MONOTONIC ns of the write
+
+  // Looking in.
+  const MeshConfig& config() const { return config_; }
+  MeshContext& context() { return context_; }
+  SharedState& state() { return state_; }
+  const SharedState& state() const { return state_; }
+  const Registry& registry() const { return registry_; }
+  MeshPeers& peers() { return peers_; }
+  const MeshPeers& peers() const { return peers_; }
+  AdminHost& admin_host() { return admin_; }
+  const std::shared_ptr<const policies::FleetView>& view() const { return view_; }
+  bool ready() const { return ready_; }
+  const std::string& why_not_ready() const { return why_not_; }
+  bool draining() const { return draining_; }
+  policies::Time now() const { return context_.now(); }
+  policies::Duration uptime() const { return context_.now() - started_; }
+  const std::deque<RingChangeSeen>& ring_changes() const { return ring_changes_; }
+  const std::deque<BeaconRecord>& beacons() const { return beacons_; }
+  const LatencyHistogram& agreement() const { return agreement_; }
+  std::uint64_t views_published() const { return views_published_; }
+  std::uint64_t epoch_raises() const { return epoch_raises_; }
+  const net::MeshAcceptor& acceptor() const { return acceptor_; }
+
+ private:
+  void member_grew(crdt::NodeId node, const crdt::Member& member) override;
+  void field_grew(const net::FieldKey& key) override;
+  void setting_grew(const net::SettingKey& key) override;
+  void depth_grew() override;
+  void load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta) override;
+  void status_grew(crdt::NodeId writer) override;
+  void placements_grew(const net::ResidencyFeed::Delta& delta) override;
+  void own_feed_grew() override;
+  void peers_changed() override;
+  void epoch_known(crdt::Epoch epoch) override;
+  void taskFailed(kj::Exception&& exception) override;
+
+  void refute(const crdt::Member& accused);
+  void take_local_changes();
+  void view_stale();
+  void publish_view();
+  void note_view(const policies::FleetView& view);
+  void seen_first(const std::vector<policies::InstanceId>& instances);
+  void replicate();
+  void judge_ready();
+  void housekeep();
+  kj::Promise<void> housekeeping_loop();
+
+  MeshConfig config_;
+  MeshHost& host_;
+  AdminHost& admin_;
+  MeshContext context_;
+  SharedState state_;
+  Registry registry_;
+  MeshPeers peers_;
+  FleetViewBuilder builder_;
+  std::function<void()> saveable_;
+
+  std::shared_ptr<const policies::FleetView> view_;
+  Pacer view_pacer_;
+  Pacer local_pacer_;
+  bool view_waiting_ = false;
+  bool local_waiting_ = false;
+  bool replicate_waiting_ = false;
+  bool registry_stale_ = true;
+  std::set<policies::InstanceId> without_slot_;  // placements seen before the instance was
+  std::map<crdt::NodeId, std::uint64_t> beacons_pending_;
+
+  policies::Time started_{0};
+  bool running_ = false;
+  bool ready_ = false;
+  bool told_ready_ = false;
+  std::string why_not_;
+  bool draining_ = false;
+  bool leaving_ = false;
+
+  std::deque<RingChangeSeen> ring_changes_;
+  std::deque<BeaconRecord> beacons_;
+  std::optional<policies::Time> disagreeing_since_;
+  LatencyHistogram agreement_;
+  std::uint64_t views_published_ = 0;
+  std::uint64_t epoch_raises_ = 0;
+
+  kj::TaskSet tasks_;
+  net::MeshAcceptor acceptor_;  // last: its connections call into all of the above
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,138 @@
+// The half of MeshNode that faces the request path: local changes in, views and placements out.
+#include <spdlog/spdlog.h>
+#include <xxhash.h>
+
+#include "node/mesh/mesh_node.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr std::size_t kPlacementBatch = 1'024;
+constexpr std::size_t kRingChangesKept = 1'024;
+constexpr std::size_t kBeaconsKept = 4'096;
+
+net::LoadGauges to_gauges(const policies::Load& load) {
+  return {load.queued_requests, load.prefilling_requests, load.decoding_requests,
+          load.queued_tokens,   load.prefilling_tokens,   load.decoding_tokens,
+          load.head_wait_ms};
+}
+
+}  // namespace
+
+void MeshNode::take_local_changes() {
+  LocalChanges changes;
+  host_.take_local_changes(changes);
+  local_pacer_.acted(context_.now());
+  const auto& instances = builder_.instances();
+  const auto id_of = [&](policies::Slot slot) {
+    return slot < instances.size() ? instances[slot].id : kBeaconInstance;
+  };
+  for (const auto& [slot, load] : changes.loads) {
+    if (const auto id = id_of(slot); id != kBeaconInstance) state_.set_load(id, to_gauges(load));
+  }
+  for (const auto& [slot, healthy] : changes.health) {
+    if (const auto id = id_of(slot); id != kBeaconInstance) state_.set_health(id, healthy);
+  }
+  for (const LocalPlacement& placement : changes.placements) {
+    const auto id = id_of(placement.slot);
+    if (id != kBeaconInstance) state_.place(id, placement.blocks, context_.now());
+  }
+  if (view_ != nullptr && view_->live_nodes > 1) {
+    const std::uint64_t bucket = state_.depth_bucket(context_.wall_ms());
+    for (const auto& mark : changes.depth) state_.mark_depth(bucket, mark.key, mark.deeper);
+  }
+}
+
+void MeshNode::view_stale() {
+  if (view_waiting_ || !running_) return;
+  view_waiting_ = true;
+  // Not in this turn even when due: what arrives in one push makes one view.
+  const policies::Duration wait = view_pacer_.next() - context_.now();
+  auto due = wait.count() > 0 ? context_.after(wait) : kj::Promise<void>(kj::READY_NOW);
+  tasks_.add(due.then([this]() {
+    view_waiting_ = false;
+    publish_view();
+  }));
+}
+
+void MeshNode::publish_view() {
+  view_pacer_.acted(context_.now());
+  std::vector<policies::InstanceId> first_seen;
+  if (registry_stale_) {
+    registry_stale_ = false;
+    first_seen = builder_.read_registry(registry_);
+  }
+  const auto before = view_;
+  view_ = builder_.build(state_, state_.depth_bucket(context_.wall_ms()));
+  ++views_published_;
+  std::map<crdt::NodeId, std::uint64_t> beacons;
+  beacons.swap(beacons_pending_);
+  host_.view_changed(view_);
+
+  const std::uint64_t at_ns = context_.monotonic_ns();
+  for (const auto& [node, value] : beacons) beacons_.push_back({node, value, at_ns});
+  while (beacons_.size() > kBeaconsKept) beacons_.pop_front();
+  if (before == nullptr || before->ring_digest != view_->ring_digest) {
+    ring_changes_.push_back({view_->ring_digest, at_ns});
+    if (ring_changes_.size() > kRingChangesKept) ring_changes_.pop_front();
+    disagreeing_since_ = context_.now();
+  }
+  note_view(*view_);
+  seen_first(first_seen);
+}
+
+// Says in our status what we route by now, and measures how long the mesh took to agree.
+void MeshNode::note_view(const policies::FleetView& view) {
+  if (disagreeing_since_ && view.rings_agree) {
+    if (view.live_nodes > 1) agreement_.record(to_ms(context_.now() - *disagreeing_since_));
+    disagreeing_since_.reset();
+  } else if (!disagreeing_since_ && !view.rings_agree) {
+    disagreeing_since_ = context_.now();
+  }
+  const auto registry = state_.registry().digest();
+  state_.set_status(StatusKey::ring_digest, view.ring_digest);
+  state_.set_status(StatusKey::depth_digest, view.depth ? view.depth->digest : 0);
+  state_.set_status(StatusKey::registry_digest, registry.sum + registry.count);
+  state_.set_status(StatusKey::policy,
+                    XXH3_64bits(view.settings.policy.data(), view.settings.policy.size()));
+}
+
+void MeshNode::placements_grew(const net::ResidencyFeed::Delta& delta) {
+  std::map<std::uint64_t, std::vector<policies::BlockKey>> by_instance;
+  for (const auto& row : delta.entries) by_instance[row.key.instance].push_back(row.key.block);
+  for (auto& [instance, blocks] : by_instance) {
+    const policies::Slot slot = builder_.slot_of(instance);
+    if (slot == policies::kNoSlot) {
+      if (without_slot_.size() < config_.max_instances) without_slot_.insert(instance);
+      continue;
+    }
+    const std::span<const policies::BlockKey> all(blocks);
+    for (std::size_t at = 0; at < all.size(); at += kPlacementBatch) {
+      host_.placements_learned(slot, all.subspan(at, std::min(kPlacementBatch, all.size() - at)));
+    }
+  }
+}
+
+// Placements that arrived before their instance was known, one column per turn.
+void MeshNode::seen_first(const std::vector<policies::InstanceId>& instances) {
+  for (const policies::InstanceId instance : instances) {
+    if (without_slot_.erase(instance) == 0) continue;
+    for (const auto& [node, column] : state_.residencies().all()) {
+      tasks_.add(kj::evalLater([this, instance, node = node]() {
+        const auto* held = state_.residencies().find(node);
+        if (held == nullptr) return;
+        std::vector<policies::BlockKey> blocks;
+        const policies::Slot slot = builder_.slot_of(instance);
+        held->feed.for_each([&](const net::PlacementKey& key, crdt::Version) {
+          if (key.instance == instance) blocks.push_back(key.block);
+          if (blocks.size() < kPlacementBatch) return;
+          host_.placements_learned(slot, blocks);
+          blocks.clear();
+        });
+        if (!blocks.empty()) host_.placements_learned(slot, blocks);
+      }));
+    }
+  }
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,275 @@
+#include "node/mesh/mesh_peers.h"
+
+#include <spdlog/spdlog.h>
+
+#include "net/mesh_codec.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr std::size_t kMaxRefusals = 64;
+
+}  // namespace
+
+MeshPeers::MeshPeers(MeshContext& context, SharedState& state, PeersObserver& observer)
+    : context_(context),
+      state_(state),
+      observer_(observer),
+      detector_(context.config),
+      tasks_(*this) {}
+
+void MeshPeers::start() {
+  for (const std::string& seed : context_.config.seeds) dial(seed);
+  tasks_.add(ping_loop());
+  tasks_.add(positions_loop());
+}
+
+void MeshPeers::found(std::vector<std::string> addresses) {
+  if (addresses.empty()) return;
+  found_ = {addresses.begin(), addresses.end()};
+  for (const std::string& address : found_) dial(address);
+}
+
+void MeshPeers::dial(const std::string& address) {
+  if (address.empty() || address == state_.self_member().mesh_address) return;
+  if (targets_.contains(address) || targets_.size() >= 2 * context_.config.max_members) return;
+  const net::MeshLinkSettings settings{context_.config.redial_min_ms, context_.config.redial_max_ms,
+                                       context_.config.call_timeout_ms};
+  targets_[address].link =
+      std::make_unique<net::MeshLink>(address, context_.dialer, context_.timer, context_.random,
+                                      settings, static_cast<net::MeshLinkOwner&>(*this));
+}
+
+void MeshPeers::member_changed(crdt::NodeId node, const crdt::Member& member) {
+  if (node == state_.self().node) return;
+  detector_.status(node, member.status, context_.now());
+  if (member.status != crdt::MemberStatus::left) dial(member.mesh_address);
+}
+
+bool MeshPeers::wanted(const std::string& address) const {
+  const auto& seeds = context_.config.seeds;
+  if (std::find(seeds.begin(), seeds.end(), address) != seeds.end()) return true;
+  if (found_.contains(address)) return true;
+  bool is_member = false;
+  state_.members().for_each([&](crdt::NodeId, const crdt::Member& member) {
+    is_member =
+        is_member || (member.mesh_address == address && member.status != crdt::MemberStatus::left);
+  });
+  return is_member;
+}
+
+// Once a second: forgets addresses nobody has any more, and dials again what was closed because
+// another link reached the same node, when that link is gone.
+void MeshPeers::tend_targets() {
+  for (auto target = targets_.begin(); target != targets_.end();) {
+    const bool closed = target->second.link->closed();
+    const MeshPeer* known = find(target->second.node);
+    const bool covered = target->second.is_self || (known != nullptr && known->link != nullptr);
+    const bool idle = closed ? !covered : !target->second.link->up();
+    if (!idle || (wanted(target->first) && !closed)) {
+      ++target;
+      continue;
+    }
+    refusing_.erase(target->first);
+    target = targets_.erase(target);
+  }
+  for (const std::string& seed : context_.config.seeds) dial(seed);
+  for (const std::string& address : found_) dial(address);
+  state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
+    if (node != state_.self().node && member.status != crdt::MemberStatus::left) {
+      dial(member.mesh_address);
+    }
+  });
+}
+
+MeshPeer& MeshPeers::peer(crdt::NodeId node) {
+  auto& slot = peers_[node];
+  if (slot) return *slot;
+  slot = std::make_unique<MeshPeer>();
+  slot->node = node;
+  slot->replicator = std::make_unique<Replicator>(
+      context_, state_, [this, node] { heard(node); },
+      [this, node](const std::string& reason) {
+        if (auto* link = peer(node).link) link->drop("push failed: " + reason);
+      });
+  return *slot;
+}
+
+const MeshPeer* MeshPeers::find(crdt::NodeId node) const {
+  auto slot = peers_.find(node);
+  return slot == peers_.end() ? nullptr : slot->second.get();
+}
+
+std::size_t MeshPeers::linked() const {
+  return static_cast<std::size_t>(std::count_if(
+      peers_.begin(), peers_.end(), [](const auto& slot) { return slot.second->link != nullptr; }));
+}
+
+void MeshPeers::state_changed() {
+  for (auto& [node, peer] : peers_) peer->replicator->state_changed();
+}
+
+void MeshPeers::drop_links(const std::string& reason) {
+  for (auto& [node, peer] : peers_) {
+    peer->replicator->start_over();
+    if (peer->link != nullptr) peer->link->drop(reason);
+  }
+}
+
+Acknowledged MeshPeers::lowest_acknowledged() const {
+  Acknowledged lowest;
+  lowest.versions.fill(crdt::Version{~std::uint64_t{0}});
+  state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
+    if (node == state_.self().node || !member.reachable()) return;
+    const MeshPeer* known = find(node);
+    for (std::size_t i = 0; i < lowest.versions.size(); ++i) {
+      const crdt::Version at =
+          known == nullptr ? crdt::Version{} : known->replicator->acknowledged().versions[i];
+      lowest.versions[i] = std::min(lowest.versions[i], at);
+    }
+  });
+  return lowest;
+}
+
+void MeshPeers::write_hello(wire::Hello::Builder hello) {
+  node::write_hello(state_, context_.config, context_.wall_ms(), hello);
+}
+
+net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader welcome) {
+  const std::string why(welcome.getRefusal().begin(), welcome.getRefusal().size());
+  auto from = net::read_member(welcome.getFrom());
+  if (!from) {
+    refusal(link.address(), from.error().message);
+    return net::LinkVerdict::retry;
+  }
+  Target& target = targets_.at(link.address());
+  target.node = from->key;
+  if (from->key == state_.self().node && from->value.epoch == state_.self().epoch) {
+    target.is_self = true;
+    return net::LinkVerdict::close;
+  }
+  met_anyone_ = true;
+  const crdt::Epoch known_epoch{welcome.getKnownEpoch()};
+  if (known_epoch > state_.self().epoch && from->key != state_.self().node) {
+    observer_.epoch_known(known_epoch);
+    return net::LinkVerdict::again;
+  }
+  if (!welcome.getAccepted()) {
+    refusal(link.address(), why);
+    return net::LinkVerdict::retry;
+  }
+  if (welcome.getProtocolVersion() != kProtocolVersion) {
+    refusal(link.address(), fmt::format("it answers with protocol version {}, this node speaks {}",
+                                        welcome.getProtocolVersion(), kProtocolVersion));
+    return net::LinkVerdict::retry;
+  }
+  MeshPeer& known = peer(from->key);
+  if (known.link != nullptr && known.link != &link) return net::LinkVerdict::close;
+  note_clock(known, welcome.getWallMs(), context_.wall_ms());
+  state_.join_member(from->key, from->value);
+  if (known.epoch != from->value.epoch) {
+    known.epoch = from->value.epoch;
+    known.replicator->start_over();
+  }
+  return net::LinkVerdict::keep;
+}
+
+void MeshPeers::link_up(net::MeshLink& link) {
+  MeshPeer& known = peer(targets_.at(link.address()).node);
+  if (known.link != nullptr) return link.drop("another link reaches the same node");
+  known.link = &link;
+  ++known.links_up;
+  known.has_target = known.synchronised = false;
+  refusing_.erase(link.address());
+  spdlog::info("mesh: {}: linked to {} at {}", context_.config.node_name,
+               state_.members().find(known.node)->name, link.address());
+  heard(known.node);
+  known.replicator->attach(link.peer());
+  ask_positions(known);
+  observer_.peers_changed();
+}
+
+void MeshPeers::link_down(net::MeshLink& link, bool was_up, const std::string& reason) {
+  if (!was_up) {
+    ++counters_.dials_failed;
+    spdlog::debug("mesh: {}: no link to {}: {}", context_.config.node_name, link.address(), reason);
+    return;
+  }
+  ++counters_.links_lost;
+  spdlog::info("mesh: {}: lost the link to {}: {}", context_.config.node_name, link.address(),
+               reason);
+  for (auto& [node, known] : peers_) {
+    if (known->link != &link) continue;
+    known->link = nullptr;
+    known->replicator->detach();
+  }
+  observer_.peers_changed();
+}
+
+void MeshPeers::refusal(const std::string& address, const std::string& why) {
+  refusing_.insert(address);
+  const std::string text = address + ": " + why;
+  last_refusal_ = text;
+  if (std::find(refusals_.begin(), refusals_.end(), text) == refusals_.end()) {
+    spdlog::error("mesh: {}: refused: {}", context_.config.node_name, text);
+    refusals_.push_back(text);
+    if (refusals_.size() > kMaxRefusals) refusals_.pop_front();
+  }
+  observer_.peers_changed();
+}
+
+HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello) {
+  HelloVerdict verdict =
+      judge_hello(hello, state_, context_.config, context_.wall_ms(), [this](crdt::NodeId node) {
+        return context_.now() - detector_.last_heard(node) < std::chrono::seconds(1);
+      });
+  if (verdict.is_self) return verdict;
+  if (!verdict.accepted) {
+    const std::string text = fmt::format("we refused {} ({}): {}", verdict.from.name,
+                                         verdict.from.mesh_address, verdict.refusal);
+    if (std::find(refusals_.begin(), refusals_.end(), text) == refusals_.end()) {
+      spdlog::error("mesh: {}: {}", context_.config.node_name, text);
+      refusals_.push_back(text);
+      if (refusals_.size() > kMaxRefusals) refusals_.pop_front();
+    }
+    return verdict;
+  }
+  met_anyone_ = true;
+  state_.join_member(verdict.node, verdict.from);
+  note_clock(peer(verdict.node), hello.getWallMs(), context_.wall_ms());
+  heard(verdict.node);
+  auto target = targets_.find(verdict.from.mesh_address);
+  if (target == targets_.end()) {
+    dial(verdict.from.mesh_address);
+  } else {
+    target->second.link->redial_soon();
+  }
+  return verdict;
+}
+
+void MeshPeers::note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uint64_t our_wall_ms) {
+  const double before = peer.clock_offset_ms;
+  peer.clock_offset_ms = static_cast<double>(their_wall_ms) - static_cast<double>(our_wall_ms);
+  const double limit = context_.config.max_clock_ahead_ms;
+  if (std::abs(peer.clock_offset_ms) <= limit || std::abs(before) > limit) return;
+  const crdt::Member* member = state_.members().find(peer.node);
+  const std::string text = fmt::format(
+      "the clock of {} is {:.0f} ms {} ours: its changes to instances and settings are "
+      "refused until the clocks agree",
+      member == nullptr ? "a peer" : member->name, std::abs(peer.clock_offset_ms),
+      peer.clock_offset_ms > 0 ? "ahead of" : "behind");
+  spdlog::error("mesh: {}: {}", context_.config.node_name, text);
+  refusals_.push_back(text);
+  if (refusals_.size() > kMaxRefusals) refusals_.pop_front();
+}
+
+void MeshPeers::heard(crdt::NodeId node, std::size_t bytes) {
+  detector_.heard(node, context_.now());
+  if (bytes > 0) peer(node).bytes_received += bytes;
+}
+
+void MeshPeers::taskFailed(kj::Exception&& exception) {
+  spdlog::error("mesh: {}: {}", context_.config.node_name, exception.getDescription().cStr());
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,132 @@
+// MeshPeers: the links to all other nodes, and what is known of each.
+//
+// Dials the seeds, every address a look-up found and every member that gossip names, one link per
+// node; dead members too, at the slowest pace, so that a healed partition joins by itself. Over
+// each link run the replicator, a ping every ping_interval_ms and digest exchanges; the failure
+// detector turns silence into accusations, which are ordinary membership gossip.
+//
+// Threads: kj; the mesh thread's.
+#pragma once
+
+#include <kj/async.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "net/mesh_link.h"
+#include "node/mesh/failure_detector.h"
+#include "node/mesh/handshake.h"
+#include "node/mesh/mesh_context.h"
+#include "node/mesh/replicator.h"
+#include "node/mesh/shared_state.h"
+
+namespace dualmesh::node {
+
+struct MeshPeer {
+  crdt::NodeId node;
+  crdt::Epoch epoch;              // of the life the link reached last
+  net::MeshLink* link = nullptr;  // up, or null
+  std::unique_ptr<Replicator> replicator;
+  double rtt_ms = 0.0;
+  double clock_offset_ms = 0.0;  // its wall clock minus ours
+  std::uint64_t links_up = 0;
+  std::uint64_t bytes_received = 0;
+  std::vector<net::StreamPosition> join_target;  // where it was when we met it
+  bool has_target = false;
+  bool synchronised = false;  // we have applied at least that
+};
+
+struct PeersCounters {
+  std::uint64_t dials_failed = 0;
+  std::uint64_t links_lost = 0;
+  std::uint64_t pings_failed = 0;
+  std::uint64_t suspicions = 0;
+  std::uint64_t deaths = 0;
+};
+
+class PeersObserver {
+ public:
+  virtual ~PeersObserver() = default;
+  // A link went up or down, or a peer became synchronised.
+  virtual void peers_changed() = 0;
+  // Somebody knows us by a higher epoch: ours must rise above it.
+  virtual void epoch_known(crdt::Epoch epoch) = 0;
+};
+
+class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHandler {
+ public:
+  MeshPeers(MeshContext& context, SharedState& state, PeersObserver& observer);
+
+  void start();
+  void found(std::vector<std::string> addresses);  // by a look-up; replaces what the last one found
+  void state_changed();                            // something may have to be pushed
+  void member_changed(crdt::NodeId node, const crdt::Member& member);
+  void drop_links(const std::string& reason);  // all; they dial again
+
+  // Called by the serving side.
+  HelloVerdict greeted(wire::Hello::Reader hello);
+  void heard(crdt::NodeId node, std::size_t bytes = 0);
+  void applied(crdt::NodeId node);  // a push of that node was applied
+  kj::Promise<bool> reach(crdt::NodeId node);
+
+  const std::map<crdt::NodeId, std::unique_ptr<MeshPeer>>& all() const { return peers_; }
+  const MeshPeer* find(crdt::NodeId node) const;
+  std::size_t linked() const;
+  bool met_anyone() const { return met_anyone_; }  // some other node answered, even if it refused
+  bool refused() const { return !refusing_.empty() && linked() == 0; }
+  const std::string& last_refusal() const { return last_refusal_; }
+  const std::deque<std::string>& refusals() const { return refusals_; }
+  const FailureDetector& detector() const { return detector_; }
+  const PeersCounters& counters() const { return counters_; }
+  Acknowledged lowest_acknowledged() const;
+
+ private:
+  struct Target {
+    std::unique_ptr<net::MeshLink> link;
+    bool is_self = false;
+    crdt::NodeId node;  // 0 until somebody answered
+  };
+
+  void write_hello(wire::Hello::Builder hello) override;
+  net::LinkVerdict welcomed(net::MeshLink& link, wire::Welcome::Reader welcome) override;
+  void link_up(net::MeshLink& link) override;
+  void link_down(net::MeshLink& link, bool was_up, const std::string& reason) override;
+  void taskFailed(kj::Exception&& exception) override;
+
+  void dial(const std::string& address);
+  void tend_targets();
+  bool wanted(const std::string& address) const;
+  MeshPeer& peer(crdt::NodeId node);
+  void refusal(const std::string& address, const std::string& why);
+  void note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uint64_t sent_wall_ms);
+
+  kj::Promise<void> ping_loop();
+  kj::Promise<void> positions_loop();
+  void ping(MeshPeer& peer);
+  void detect();
+  void probe(crdt::NodeId node);
+  void accuse(crdt::NodeId node, crdt::MemberStatus status);
+  void ask_positions(MeshPeer& peer);
+  void positions_told(MeshPeer& peer, const std::vector<net::StreamPosition>& positions);
+  void check_synchronised(MeshPeer& peer);
+
+  MeshContext& context_;
+  SharedState& state_;
+  PeersObserver& observer_;
+  FailureDetector detector_;
+  std::map<std::string, Target> targets_;  // by address
+  std::map<crdt::NodeId, std::unique_ptr<MeshPeer>> peers_;
+  std::set<std::string> found_;
+  std::set<std::string> refusing_;  // addresses whose last answer was a refusal
+  std::string last_refusal_;
+  std::deque<std::string> refusals_;
+  bool met_anyone_ = false;
+  PeersCounters counters_;
+  kj::TaskSet tasks_;
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,175 @@
+// The watching half of MeshPeers: pings, accusations and digest exchanges.
+#include <spdlog/spdlog.h>
+
+#include "net/mesh_codec.h"
+#include "node/mesh/mesh_peers.h"
+
+namespace dualmesh::node {
+
+kj::Promise<void> MeshPeers::ping_loop() {
+  return context_.after(std::chrono::milliseconds(context_.config.ping_interval_ms)).then([this]() {
+    for (auto& [node, known] : peers_) ping(*known);
+    detect();
+    return ping_loop();
+  });
+}
+
+kj::Promise<void> MeshPeers::positions_loop() {
+  return context_.after(std::chrono::milliseconds(context_.config.positions_interval_ms))
+      .then([this]() {
+        std::vector<MeshPeer*> linked;
+        for (auto& [node, known] : peers_) {
+          if (known->link == nullptr) continue;
+          if (!known->has_target) {
+            ask_positions(*known);  // the answer to the first question was lost
+          } else {
+            linked.push_back(known.get());
+          }
+        }
+        if (!linked.empty()) {
+          const std::size_t chosen =
+              std::uniform_int_distribution<std::size_t>(0, linked.size() - 1)(context_.random);
+          ask_positions(*linked[chosen]);
+        }
+        tend_targets();
+        return positions_loop();
+      });
+}
+
+void MeshPeers::ping(MeshPeer& known) {
+  if (known.link == nullptr) return;
+  const crdt::NodeId node = known.node;
+  const std::uint64_t sent_ns = context_.monotonic_ns();
+  const std::uint64_t sent_wall_ms = context_.wall_ms();
+  auto request = known.link->peer().pingRequest();
+  request.initOrigin().setNode(state_.self().node.value);
+  request.getOrigin().setEpoch(state_.self().epoch.value);
+  request.setSentMs(sent_wall_ms);
+  tasks_.add(
+      context_.timer
+          .timeoutAfter(context_.config.ping_timeout_ms * kj::MILLISECONDS,
+                        request.send().then([](auto&& response) { return kj::mv(response); }))
+          .then(
+              [this, node, sent_ns, sent_wall_ms](auto&& response) {
+                if (response.getOrigin().getNode() != node.value) return;
+                MeshPeer& known = peer(node);
+                known.rtt_ms = static_cast<double>(context_.monotonic_ns() - sent_ns) / 1e6;
+                note_clock(known, response.getWallMs(), (sent_wall_ms + context_.wall_ms()) / 2);
+                heard(node);
+              },
+              [this](kj::Exception&&) { ++counters_.pings_failed; }));
+}
+
+void MeshPeers::detect() {
+  const FailureDetector::Actions actions = detector_.tick(context_.now());
+  for (const crdt::NodeId node : actions.probe) probe(node);
+  for (const crdt::NodeId node : actions.dead) accuse(node, crdt::MemberStatus::dead);
+}
+
+void MeshPeers::accuse(crdt::NodeId node, crdt::MemberStatus status) {
+  crdt::Member member = *state_.members().find(node);
+  if (member.status >= status) return;
+  member.status = status;
+  ++(status == crdt::MemberStatus::suspect ? counters_.suspicions : counters_.deaths);
+  spdlog::warn("mesh: {}: {} is {}", context_.config.node_name, member.name,
+               status == crdt::MemberStatus::suspect ? "silent, suspected" : "declared dead");
+  state_.join_member(node, member);
+}
+
+// Asks up to indirect_probes other nodes; the first that reaches it ends the suspicion.
+void MeshPeers::probe(crdt::NodeId node) {
+  std::vector<MeshPeer*> helpers;
+  for (auto& [id, known] : peers_) {
+    if (id != node && known->link != nullptr) helpers.push_back(known.get());
+  }
+  std::shuffle(helpers.begin(), helpers.end(), context_.random);
+  if (helpers.size() > context_.config.indirect_probes) {
+    helpers.resize(context_.config.indirect_probes);
+  }
+  struct Round {
+    std::size_t open;
+    bool reached = false;
+  };
+  auto round = std::make_shared<Round>(Round{helpers.size()});
+  auto conclude = [this, node](bool reached) {
+    if (detector_.probe_answered(node, reached, context_.now())) {
+      accuse(node, crdt::MemberStatus::suspect);
+    }
+  };
+  if (helpers.empty()) return conclude(false);
+  const auto patience = (context_.config.ping_timeout_ms + 50) * kj::MILLISECONDS;
+  for (MeshPeer* helper : helpers) {
+    auto request = helper->link->peer().pingForRequest();
+    request.setTarget(node.value);
+    tasks_.add(
+        context_.timer
+            .timeoutAfter(patience, request.send().then([](auto&& r) { return r.getReached(); }))
+            .catch_([](kj::Exception&&) { return false; })
+            .then([round, conclude](bool reached) {
+              --round->open;
+              if (round->reached) return;
+              round->reached = reached;
+              if (reached || round->open == 0) conclude(reached);
+            }));
+  }
+}
+
+kj::Promise<bool> MeshPeers::reach(crdt::NodeId node) {
+  MeshPeer* known = peers_.contains(node) ? peers_.at(node).get() : nullptr;
+  if (known == nullptr || known->link == nullptr) return false;
+  auto request = known->link->peer().pingRequest();
+  request.initOrigin().setNode(state_.self().node.value);
+  request.getOrigin().setEpoch(state_.self().epoch.value);
+  return context_.timer
+      .timeoutAfter(context_.config.ping_timeout_ms * kj::MILLISECONDS,
+                    request.send().then([](auto&&) { return true; }))
+      .catch_([](kj::Exception&&) { return false; });
+}
+
+void MeshPeers::ask_positions(MeshPeer& known) {
+  const crdt::NodeId node = known.node;
+  net::MeshLink* link = known.link;
+  tasks_.add(context_.timer
+                 .timeoutAfter(context_.config.call_timeout_ms * kj::MILLISECONDS,
+                               link->peer().positionsRequest().send().then(
+                                   [](auto&& response) { return kj::mv(response); }))
+                 .then(
+                     [this, node](auto&& response) {
+                       auto positions = net::read_positions(response.getPositions());
+                       if (positions) positions_told(peer(node), *positions);
+                     },
+                     [this, node, link](kj::Exception&& exception) {
+                       // The same link still: it is not answering, so it is of no use.
+                       if (peer(node).link == link) link->drop(exception.getDescription().cStr());
+                     }));
+}
+
+void MeshPeers::positions_told(MeshPeer& known, const std::vector<net::StreamPosition>& positions) {
+  heard(known.node);
+  const crdt::Origin origin{known.node, known.epoch};
+  if (!known.has_target) known.join_target.clear();
+  for (const net::StreamPosition& at : positions) {
+    if (at.origin == state_.self()) known.replicator->peer_is_at(at);
+    if (at.origin != origin) continue;
+    if (!known.has_target) known.join_target.push_back(at);
+    state_.check_digest(at);
+  }
+  known.has_target = true;
+  check_synchronised(known);
+}
+
+void MeshPeers::check_synchronised(MeshPeer& known) {
+  if (known.synchronised || !known.has_target) return;
+  for (const net::StreamPosition& target : known.join_target) {
+    if (state_.position(target.kind, target.origin).version < target.version) return;
+  }
+  known.synchronised = true;
+  observer_.peers_changed();
+}
+
+void MeshPeers::applied(crdt::NodeId node) {
+  auto known = peers_.find(node);
+  if (known != peers_.end()) check_synchronised(*known->second);
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,101 @@
+#include "node/mesh/peer_service.h"
+
+#include <spdlog/spdlog.h>
+
+#include "net/mesh_codec.h"
+#include "node/mesh/admin_server.h"
+#include "node/mesh/mesh_node.h"
+
+namespace dualmesh::node {
+namespace {
+
+class PeerService final : public wire::Peer::Server {
+ public:
+  PeerService(MeshNode& node, crdt::Origin caller) : node_(node), caller_(caller) {}
+
+  kj::Promise<void> push(PushContext context) override {
+    auto deltas = context.getParams().getDeltas();
+    KJ_REQUIRE(deltas.size() <= net::CodecLimits::kDeltas, "too many deltas in a push");
+    const std::size_t bytes = context.getParams().totalSize().wordCount * sizeof(capnp::word);
+    std::vector<net::StreamPosition> reached;
+    for (auto in : deltas) {
+      auto delta = net::read_delta(in);
+      if (!delta) {
+        // Not acknowledged, so the sender sees that it was not taken.
+        spdlog::warn("mesh: {}: bad push: {}", node_.config().node_name, delta.error().message);
+        node_.state().count_malformed();
+        continue;
+      }
+      reached.push_back(node_.state().apply(*delta, caller_, node_.context().wall_ms()));
+    }
+    node_.peers().heard(caller_.node, bytes);
+    node_.peers().applied(caller_.node);
+    auto positions = context.getResults().initPositions(static_cast<unsigned>(reached.size()));
+    for (unsigned i = 0; i < positions.size(); ++i) net::write_position(reached[i], positions[i]);
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> ping(PingContext context) override {
+    node_.peers().heard(caller_.node);
+    auto results = context.getResults();
+    results.initOrigin().setNode(node_.state().self().node.value);
+    results.getOrigin().setEpoch(node_.state().self().epoch.value);
+    results.setWallMs(node_.context().wall_ms());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> pingFor(PingForContext context) override {
+    return node_.peers()
+        .reach(crdt::NodeId{context.getParams().getTarget()})
+        .then([context](bool reached) mutable { context.getResults().setReached(reached); });
+  }
+
+  kj::Promise<void> positions(PositionsContext context) override {
+    const auto all = node_.state().positions();
+    auto out = context.getResults().initPositions(static_cast<unsigned>(all.size()));
+    for (unsigned i = 0; i < out.size(); ++i) net::write_position(all[i], out[i]);
+    context.getResults().setRoot(node_.state().root());
+    return kj::READY_NOW;
+  }
+
+ private:
+  MeshNode& node_;
+  crdt::Origin caller_;
+};
+
+class BootstrapService final : public wire::Bootstrap::Server {
+ public:
+  explicit BootstrapService(MeshNode& node) : node_(node) {}
+
+  kj::Promise<void> hello(HelloContext context) override {
+    const HelloVerdict verdict = node_.peers().greeted(context.getParams().getHello());
+    auto results = context.getResults();
+    auto welcome = results.initWelcome();
+    welcome.setAccepted(verdict.accepted);
+    welcome.setRefusal(verdict.refusal);
+    welcome.setKnownEpoch(verdict.known_epoch.value);
+    welcome.setWallMs(node_.context().wall_ms());
+    welcome.setProtocolVersion(kProtocolVersion);
+    net::write_member(node_.state().self().node, node_.state().self_member(), welcome.initFrom());
+    if (verdict.accepted) {
+      results.setPeer(kj::heap<PeerService>(node_, crdt::Origin{verdict.node, verdict.from.epoch}));
+    }
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> admin(AdminContext context) override {
+    context.getResults().getAdmin().setAs<wire::Admin>(make_admin_service(node_));
+    return kj::READY_NOW;
+  }
+
+ private:
+  MeshNode& node_;
+};
+
+}  // namespace
+
+wire::Bootstrap::Client make_bootstrap_service(MeshNode& node) {
+  return kj::heap<BootstrapService>(node);
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,78 @@
+// Registry: the inference instances of the mesh, typed, over the table of last-writer-wins fields.
+//
+// Who may say what:
+//  config   writes its fields with the smallest stamp, the same on every node: equal configurations
+//           converge, and whatever an administrator said outranks them, also across restarts.
+//  DNS      likewise, and only for addresses that no instance has, removed ones included: a removal
+//           outranks discovery, and a look-up that no longer lists an instance removes nobody.
+//  admin    stamps of the hybrid clock: the last command that could see the others wins. `remove`
+//  is a
+//           value; adding the name again revives it.
+//  /v1/models  fills `learned_models`, which counts where nobody configured models.
+//
+// Invariant: records() is a pure function of the table.
+// Threads: none; the mesh thread's.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/error.h"
+#include "node/mesh/mesh_config.h"
+#include "node/mesh/shared_state.h"
+
+namespace dualmesh::node {
+
+// Numbers are wire format: only ever added to.
+enum class InstanceField : std::uint8_t {
+  address,
+  models,  // one per line
+  weight,
+  lifecycle,
+  source,
+  labels,
+  learned_models,
+};
+
+struct InstanceRecord {
+  std::string name;
+  std::string address;
+  std::vector<std::string> models;  // configured, else learned
+  double weight = 1.0;
+  policies::Lifecycle lifecycle = policies::Lifecycle::removed;
+  std::string source;
+};
+
+const char* to_string(policies::Lifecycle lifecycle);
+// host:port with a host and a port of 1 to 65535.
+bool is_host_port(std::string_view address);
+
+class Registry {
+ public:
+  explicit Registry(SharedState& state) : state_(state) {}
+
+  void configured(std::span<const SeedInstance> instances);
+  void discovered(std::span<const SeedInstance> instances);
+  void models_found(const std::string& name, const std::vector<std::string>& models,
+                    std::uint64_t wall_ms);
+
+  // Administrator. The messages are for people.
+  net::Result<void> add(const SeedInstance& instance, std::uint64_t wall_ms);
+  net::Result<void> set_lifecycle(const std::string& name, policies::Lifecycle lifecycle,
+                                  std::uint64_t wall_ms);
+
+  std::vector<InstanceRecord> records() const;  // by name; those with an address
+  std::optional<InstanceRecord> find(const std::string& name) const;
+
+ private:
+  void seed(const SeedInstance& instance, const char* source, std::uint64_t seed_ms);
+  void write(const std::string& name, InstanceField field, crdt::Stamp stamp, std::string value);
+  const std::string* value(const std::string& name, InstanceField field) const;
+
+  SharedState& state_;
+};
+
+}  // namespace dualmesh::node

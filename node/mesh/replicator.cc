@@ -1,0 +1,158 @@
+#include "node/mesh/replicator.h"
+
+#include <spdlog/spdlog.h>
+
+#include "net/mesh_codec.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr auto kMinInterval = std::chrono::milliseconds(2);
+// After a push of which nothing was applied: the peer cannot take it now, so do not storm it.
+constexpr auto kRefusedPause = std::chrono::milliseconds(250);
+
+std::size_t index_of(net::StreamKind kind) { return static_cast<std::size_t>(kind); }
+
+crdt::Version end_of(const net::StreamDelta& delta) {
+  return std::visit([](const auto& body) { return body.to; }, delta.body);
+}
+
+}  // namespace
+
+Replicator::Replicator(MeshContext& context, const SharedState& state, OnAnswer on_answer,
+                       OnFailure on_failure)
+    : context_(context),
+      state_(state),
+      on_answer_(std::move(on_answer)),
+      on_failure_(std::move(on_failure)),
+      pacer_(kMinInterval, std::chrono::milliseconds(context.config.flush_interval_ms)),
+      tasks_(*this) {}
+
+void Replicator::attach(wire::Peer::Client peer) {
+  ++attachment_;
+  peer_ = kj::mv(peer);
+  in_flight_since_.reset();
+  not_before_ = policies::Time{0};
+  if (!in_step() && !dirty_since_) dirty_since_ = context_.now();
+  schedule();
+}
+
+void Replicator::detach() {
+  ++attachment_;
+  peer_ = nullptr;
+  if (in_flight_since_) dirty_since_ = in_flight_since_;
+  in_flight_since_.reset();
+}
+
+void Replicator::start_over() {
+  acknowledged_ = Acknowledged{};
+  ++stats_.resets;
+  state_changed();
+}
+
+void Replicator::state_changed() {
+  if (!dirty_since_) dirty_since_ = context_.now();
+  schedule();
+}
+
+void Replicator::peer_is_at(const net::StreamPosition& position) {
+  crdt::Version& known = acknowledged_.versions[index_of(position.kind)];
+  if (position.origin != state_.self() || position.version >= known || in_flight_since_) return;
+  known = position.version;
+  if (position.kind == net::StreamKind::residency) acknowledged_.residency_floor = {};
+  ++stats_.resets;
+  state_changed();
+}
+
+double Replicator::pending_ms() const {
+  if (in_step()) return 0.0;
+  const auto& oldest = in_flight_since_ ? in_flight_since_ : dirty_since_;
+  return oldest ? to_ms(context_.now() - *oldest) : 0.0;
+}
+
+void Replicator::schedule() {
+  if (peer_ == nullptr || in_flight_since_ || waiting_ || !dirty_since_) return;
+  const policies::Time now = context_.now();
+  const policies::Time at = std::max(pacer_.next(), not_before_);
+  if (at <= now) return push();
+  waiting_ = true;
+  tasks_.add(context_.after(at - now).then([this]() {
+    waiting_ = false;
+    schedule();
+  }));
+}
+
+void Replicator::push() {
+  Sent sent{state_.collect(acknowledged_, context_.config.max_push_bytes),
+            state_.own_residency().floor(), *dirty_since_};
+  dirty_since_.reset();
+  if (sent.batch.deltas.empty()) return;
+  in_flight_since_ = sent.first_change;
+  pacer_.acted(context_.now());
+
+  auto request = KJ_ASSERT_NONNULL(peer_).pushRequest();
+  auto deltas = request.initDeltas(static_cast<unsigned>(sent.batch.deltas.size()));
+  for (unsigned i = 0; i < deltas.size(); ++i) net::write_delta(sent.batch.deltas[i], deltas[i]);
+  ++stats_.pushes;
+  stats_.bytes_sent += request.totalSize().wordCount * sizeof(capnp::word);
+
+  const std::uint64_t attachment = attachment_;
+  auto answer = context_.timer.timeoutAfter(
+      context_.config.call_timeout_ms * kj::MILLISECONDS,
+      request.send().then([](auto&& response) { return kj::mv(response); }));
+  tasks_.add(answer.then(
+      [this, attachment, sent = std::move(sent)](auto&& response) {
+        if (attachment != attachment_) return;
+        auto positions = net::read_positions(response.getPositions());
+        if (!positions) return failed(positions.error().message);
+        answered(sent, *positions);
+      },
+      [this, attachment](kj::Exception&& exception) {
+        if (attachment == attachment_) failed(exception.getDescription().cStr());
+      }));
+}
+
+void Replicator::answered(const Sent& sent, const std::vector<net::StreamPosition>& positions) {
+  in_flight_since_.reset();
+  bool moved = false;
+  bool behind = false;
+  for (const net::StreamPosition& position : positions) {
+    if (position.origin != state_.self()) continue;
+    crdt::Version& known = acknowledged_.versions[index_of(position.kind)];
+    if (position.version < known) ++stats_.resets;
+    if (position.version != known) moved = true;
+    known = position.version;
+  }
+  for (const net::StreamDelta& delta : sent.batch.deltas) {
+    if (acknowledged_.versions[index_of(delta.kind())] < end_of(delta)) {
+      behind = true;
+      ++stats_.refused_deltas;
+    } else if (delta.kind() == net::StreamKind::residency) {
+      moved = moved || acknowledged_.residency_floor < sent.residency_floor;
+      acknowledged_.residency_floor = sent.residency_floor;
+    }
+  }
+  if (behind || !sent.batch.complete) {
+    if (!dirty_since_ || *dirty_since_ > sent.first_change) dirty_since_ = sent.first_change;
+    if (!moved) not_before_ = context_.now() + kRefusedPause;
+  } else {
+    stats_.ack.record(to_ms(context_.now() - sent.first_change));
+  }
+  on_answer_();
+  schedule();
+}
+
+void Replicator::failed(const std::string& reason) {
+  ++stats_.failures;
+  dirty_since_ = in_flight_since_;
+  in_flight_since_.reset();
+  on_failure_(reason);
+}
+
+void Replicator::taskFailed(kj::Exception&& exception) {
+  // Everything that can fail is handled where it was started; what is left is worth a line.
+  spdlog::error("mesh: push: {}", exception.getDescription().cStr());
+  on_failure_(exception.getDescription().cStr());
+}
+
+}  // namespace dualmesh::node

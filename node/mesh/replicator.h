@@ -1,0 +1,87 @@
+// Replicator: pushes what one peer has not acknowledged, at most one push at a time.
+//
+// What waits for a slow peer is the difference between our versions and its acknowledged ones: a
+// set of changed keys, never a queue. The first change goes at once, a sustained stream of them at
+// an interval growing to flush_interval_ms (Pacer); a push is cut at max_push_bytes and the next
+// one continues it without waiting. The answer's positions are the acknowledgement: higher ones
+// advance, lower ones (the peer lost our column, or we began a new epoch) make the next push start
+// there.
+//
+// Lag is measured by the writer alone: from the first change of a push to its acknowledgement.
+//
+// Threads: kj; the mesh thread's.
+// Source: mosh's state synchronisation (diffs against the acknowledged state, conflation).
+#pragma once
+
+#include <kj/async.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "net/mesh.capnp.h"
+#include "node/mesh/latency_histogram.h"
+#include "node/mesh/mesh_context.h"
+#include "node/mesh/pacer.h"
+#include "node/mesh/shared_state.h"
+
+namespace dualmesh::node {
+
+struct ReplicatorStats {
+  std::uint64_t pushes = 0;
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t resets = 0;          // the peer was behind what it had acknowledged, or new
+  std::uint64_t refused_deltas = 0;  // sent, but not applied
+  std::uint64_t failures = 0;        // pushes that ended in an error or a timeout
+  LatencyHistogram ack;
+};
+
+class Replicator final : private kj::TaskSet::ErrorHandler {
+ public:
+  using OnAnswer = std::function<void()>;
+  using OnFailure = std::function<void(const std::string&)>;
+  Replicator(MeshContext& context, const SharedState& state, OnAnswer on_answer,
+             OnFailure on_failure);
+
+  void attach(wire::Peer::Client peer);  // the link is up; continues from what was acknowledged
+  void detach();
+  void state_changed();
+  // A position of one of our own streams, as the peer told it outside of a push.
+  void peer_is_at(const net::StreamPosition& position);
+  void start_over();  // acknowledged nothing: a new life of the peer or of ours
+
+  const Acknowledged& acknowledged() const { return acknowledged_; }
+  const ReplicatorStats& stats() const { return stats_; }
+  double pending_ms() const;  // age of the oldest change not acknowledged; 0 = in step
+  bool in_step() const { return !state_.has_news(acknowledged_); }
+
+ private:
+  struct Sent {
+    SharedState::Batch batch;
+    crdt::Version residency_floor;
+    policies::Time first_change{0};
+  };
+
+  void schedule();
+  void push();
+  void answered(const Sent& sent, const std::vector<net::StreamPosition>& positions);
+  void failed(const std::string& reason);
+  void taskFailed(kj::Exception&& exception) override;
+
+  MeshContext& context_;
+  const SharedState& state_;
+  OnAnswer on_answer_;
+  OnFailure on_failure_;
+  kj::Maybe<wire::Peer::Client> peer_;
+  Acknowledged acknowledged_;
+  Pacer pacer_;
+  ReplicatorStats stats_;
+  std::optional<policies::Time> dirty_since_;      // of changes in no push yet
+  std::optional<policies::Time> in_flight_since_;  // of those in the push under way
+  policies::Time not_before_{0};                   // after a push that moved nothing
+  std::uint64_t attachment_ = 0;                   // answers of an earlier link are ignored
+  bool waiting_ = false;                           // a timer is set
+  kj::TaskSet tasks_;
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,131 @@
+#include "node/mesh/shared_state.h"
+
+#include "net/error.h"
+
+namespace dualmesh::node {
+
+SharedState::SharedState(crdt::Origin self, const MeshConfig& config, StateObserver& observer)
+    : self_(self), config_(config), observer_(observer), clock_(self.node) {}
+
+void SharedState::raise_epoch(crdt::Epoch epoch) {
+  DUALMESH_CHECK(epoch > self_.epoch, "epoch={} was={}", epoch.value, self_.epoch.value);
+  crdt::Member member = self_member();
+  self_.epoch = epoch;
+  member.epoch = epoch;
+  member.refutations = 0;
+
+  auto again = [](auto& feed) {
+    std::remove_reference_t<decltype(feed)> fresh;
+    feed.for_each([&](const auto& key, const auto& value) { fresh.put(key, value); });
+    feed = std::move(fresh);
+  };
+  again(own_load_);
+  again(own_health_);
+  again(own_status_);
+  net::ResidencyFeed residency;
+  std::deque<std::pair<policies::Time, crdt::Version>> placed;
+  auto issued = placed_.begin();
+  own_residency_.for_each([&](const net::PlacementKey& key, crdt::Version version) {
+    while (issued->second < version) ++issued;
+    const crdt::Version fresh = residency.touch(key);
+    if (placed.empty() || placed.back().first != issued->first)
+      placed.emplace_back(issued->first, fresh);
+    placed.back().second = fresh;
+  });
+  own_residency_ = std::move(residency);
+  placed_ = std::move(placed);
+  join_member(self_.node, member);
+}
+
+bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member) {
+  if (!members_.join(node, member)) return false;
+  const crdt::Member grown = *members_.find(node);
+  if (!grown.reachable()) drop_columns(node);
+  observer_.member_grew(node, grown);
+  return true;
+}
+
+bool SharedState::join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value) {
+  if (!registry_.join(key, value)) return false;
+  instance_names_.insert(key.instance);
+  observer_.field_grew(key);
+  return true;
+}
+
+bool SharedState::join_setting(const net::SettingKey& key,
+                               const crdt::MultiValue<std::string>& value) {
+  if (!settings_.join(key, value)) return false;
+  observer_.setting_grew(key);
+  return true;
+}
+
+void SharedState::mark_depth(std::uint64_t bucket, std::uint64_t prefix, std::uint32_t deeper) {
+  const net::DepthKey key{bucket, prefix};
+  if (depth_.size() >= config_.depth_max_marks && depth_.find(key) == nullptr) {
+    ++counters_.over_bounds;
+    return;
+  }
+  if (depth_.join(key, crdt::Max<std::uint32_t>{deeper})) observer_.depth_grew();
+}
+
+void SharedState::set_load(std::uint64_t instance, const net::LoadGauges& gauges) {
+  const bool changed =
+      gauges == net::LoadGauges{} ? own_load_.erase(instance) : own_load_.put(instance, gauges);
+  if (changed) observer_.own_feed_grew();
+}
+
+void SharedState::set_health(std::uint64_t instance, bool healthy) {
+  if (own_health_.put(instance, net::ProbedHealth{healthy})) observer_.own_feed_grew();
+}
+
+void SharedState::set_status(StatusKey key, std::uint64_t value) {
+  const bool changed = own_status_.put(static_cast<std::uint8_t>(key), net::StatusNumber{value});
+  if (changed) observer_.own_feed_grew();
+}
+
+void SharedState::place(std::uint64_t instance, std::span<const std::uint64_t> blocks,
+                        policies::Time now) {
+  if (blocks.empty()) return;
+  crdt::Version last;
+  for (const std::uint64_t block : blocks) {
+    last = own_residency_.touch(net::PlacementKey{instance, block});
+  }
+  placed_.emplace_back(now, last);
+  while (own_residency_.size() > config_.max_placements) {
+    own_residency_.expire(placed_.front().second);
+    placed_.pop_front();
+  }
+  observer_.own_feed_grew();
+}
+
+void SharedState::expire(policies::Time now, std::uint64_t wall_ms) {
+  const policies::Time oldest = now - std::chrono::seconds(config_.placement_ttl_s);
+  crdt::Version through;
+  while (!placed_.empty() && placed_.front().first < oldest) {
+    through = placed_.front().second;
+    placed_.pop_front();
+  }
+  if (through != crdt::Version{}) {
+    own_residency_.expire(through);
+    observer_.own_feed_grew();
+  }
+
+  const std::uint64_t bucket = depth_bucket(wall_ms);
+  const std::size_t dropped = depth_.forget_if(
+      [&](const net::DepthKey& key, const auto&) { return key.bucket + 1 < bucket; });
+  if (dropped > 0) observer_.depth_grew();
+}
+
+void SharedState::collect_tombstones(const Acknowledged& lowest) {
+  own_load_.collect(lowest.versions[static_cast<std::size_t>(net::StreamKind::load)]);
+  own_health_.collect(lowest.versions[static_cast<std::size_t>(net::StreamKind::health)]);
+}
+
+void SharedState::drop_columns(crdt::NodeId node) {
+  loads_.drop(node);
+  healths_.drop(node);
+  statuses_.drop(node);
+  residencies_.drop(node);
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,180 @@
+// SharedState: every replicated value of one node together, and the rules for applying what others
+// say.
+//
+// Tables (membership, registry, settings, depth) are multi-writer and hold everyone's knowledge;
+// feeds (load, health, status, residency) are this node's own, with one column per other node
+// beside them. All eight are sent by one mechanism: `collect` gives what a peer has not
+// acknowledged, `apply` takes what a peer sent and answers with the position reached.
+//
+// Invariant: a delta that is malformed, too far ahead of our clock or beyond a bound changes
+// nothing (rows of a table one by one) and is counted; a dead or left node has no columns. Threads:
+// none; the mesh thread's. Time is an argument. Source: Cassandra's gossip for the columns,
+// delta-state CRDTs for the tables; see node/README.md.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "crdt/columns.h"
+#include "crdt/hybrid_clock.h"
+#include "net/mesh_rows.h"
+#include "node/mesh/mesh_config.h"
+#include "policies/time.h"
+
+namespace dualmesh::node {
+
+// What a node says of itself in its status feed.
+enum class StatusKey : std::uint8_t { ready, ring_digest, depth_digest, registry_digest, policy };
+
+// The row of the load feed that carries no load but a number to measure propagation with.
+inline constexpr std::uint64_t kBeaconInstance = 0;
+
+// Told of every growth, own writes included.
+class StateObserver {
+ public:
+  virtual ~StateObserver() = default;
+  virtual void member_grew(crdt::NodeId node, const crdt::Member& member) = 0;
+  virtual void field_grew(const net::FieldKey& key) = 0;
+  virtual void setting_grew(const net::SettingKey& key) = 0;
+  virtual void depth_grew() = 0;
+  virtual void load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta) = 0;
+  virtual void status_grew(crdt::NodeId writer) = 0;
+  virtual void placements_grew(const net::ResidencyFeed::Delta& delta) = 0;
+  virtual void own_feed_grew() = 0;
+};
+
+struct StateCounters {
+  std::uint64_t applied = 0;
+  std::uint64_t duplicates = 0;
+  std::uint64_t gaps = 0;
+  std::uint64_t below_horizon = 0;
+  std::uint64_t malformed = 0;
+  std::uint64_t stale_writer = 0;       // of a dead node or an earlier life
+  std::uint64_t far_future = 0;         // stamps, epochs and buckets too far ahead of our clock
+  std::uint64_t over_bounds = 0;        // rows beyond max_members, max_instances, depth_max_marks
+  std::uint64_t digest_mismatches = 0;  // same version, different digest: never normal
+};
+
+// How far a peer has acknowledged our streams.
+struct Acknowledged {
+  std::array<crdt::Version, net::kStreamKinds> versions{};
+  crdt::Version residency_floor;
+};
+
+class SharedState {
+ public:
+  SharedState(crdt::Origin self, const MeshConfig& config, StateObserver& observer);
+
+  crdt::Origin self() const { return self_; }
+  const crdt::Member& self_member() const { return *members_.find(self_.node); }
+  // Starts our feeds again under a higher epoch, with their present contents.
+  void raise_epoch(crdt::Epoch epoch);
+
+  // Writing.
+  crdt::Stamp stamp(std::uint64_t wall_ms) { return clock_.now(wall_ms); }
+  bool join_member(crdt::NodeId node, const crdt::Member& member);
+  bool join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value);
+  bool join_setting(const net::SettingKey& key, const crdt::MultiValue<std::string>& value);
+  void mark_depth(std::uint64_t bucket, std::uint64_t prefix, std::uint32_t deeper);
+  void set_load(std::uint64_t instance, const net::LoadGauges& gauges);  // all zero: erased
+  void set_health(std::uint64_t instance, bool healthy);
+  void set_status(StatusKey key, std::uint64_t value);
+  void place(std::uint64_t instance, std::span<const std::uint64_t> blocks, policies::Time now);
+
+  // Replication.
+  struct Batch {
+    std::vector<net::StreamDelta> deltas;
+    bool complete = true;  // false: cut at the size limit, more follows
+  };
+  Batch collect(const Acknowledged& acknowledged, std::size_t max_bytes) const;
+  bool has_news(const Acknowledged& acknowledged) const;
+  // `sender` is the node of the link; feeds are taken from their writer only.
+  net::StreamPosition apply(const net::StreamDelta& delta, crdt::Origin sender,
+                            std::uint64_t wall_ms);
+  // Where we are in a stream; version 0 when we hold nothing of it.
+  net::StreamPosition position(net::StreamKind kind, crdt::Origin origin) const;
+  std::vector<net::StreamPosition> positions() const;
+  std::uint64_t root() const;  // equal on all nodes exactly when all their states are equal
+  // `theirs` is a writer's own position in its feed. When we are at the same version with another
+  // digest, our column is dropped, and the next push finds a gap and sends everything again.
+  void check_digest(const net::StreamPosition& theirs);
+
+  // Housekeeping. Each call's work is bounded by what expires.
+  void expire(policies::Time now, std::uint64_t wall_ms);
+  void collect_tombstones(const Acknowledged& lowest);
+  void drop_columns(crdt::NodeId node);
+
+  // Reading.
+  const net::MembershipTable& members() const { return members_; }
+  const net::RegistryTable& registry() const { return registry_; }
+  const net::SettingsTable& settings() const { return settings_; }
+  const net::DepthTable& depth() const { return depth_; }
+  const crdt::Columns<net::LoadFeed>& loads() const { return loads_; }
+  const crdt::Columns<net::HealthFeed>& healths() const { return healths_; }
+  const crdt::Columns<net::StatusFeed>& statuses() const { return statuses_; }
+  const crdt::Columns<net::ResidencyFeed>& residencies() const { return residencies_; }
+  const net::LoadFeed& own_load() const { return own_load_; }
+  const net::HealthFeed& own_health() const { return own_health_; }
+  const net::StatusFeed& own_status() const { return own_status_; }
+  const net::ResidencyFeed& own_residency() const { return own_residency_; }
+  std::uint64_t depth_bucket(std::uint64_t wall_ms) const {
+    return wall_ms / 1000 / config_.depth_bucket_s;
+  }
+  const StateCounters& counters() const { return counters_; }
+  void count_malformed() { ++counters_.malformed; }  // a delta that could not even be read
+
+ private:
+  struct Received {  // how far we have applied a sender's tables
+    crdt::Epoch epoch;
+    std::array<crdt::Version, 4> versions{};
+  };
+
+  template <class Delta>
+  void apply_table(net::StreamKind kind, const Delta& delta, crdt::Origin sender,
+                   std::uint64_t wall_ms);
+  template <class Delta>
+  void apply_feed(const Delta& delta, crdt::Origin writer);
+  void grow(const net::MembershipTable::Entry& row) { join_member(row.key, row.value); }
+  void grow(const net::RegistryTable::Entry& row) { join_field(row.key, row.value); }
+  void grow(const net::SettingsTable::Entry& row) { join_setting(row.key, row.value); }
+  void grow(const net::DepthTable::Entry& row);
+  bool admit(const net::MembershipTable::Entry& row, std::uint64_t wall_ms);
+  bool admit(const net::RegistryTable::Entry& row, std::uint64_t wall_ms);
+  bool admit(const net::SettingsTable::Entry& row, std::uint64_t wall_ms);
+  bool admit(const net::DepthTable::Entry& row, std::uint64_t wall_ms);
+  bool accepts_feeds_of(crdt::Origin writer) const;
+  void count(crdt::Applied applied);
+  crdt::Version version_of(net::StreamKind kind) const;
+  net::StreamDelta delta_of(net::StreamKind kind, crdt::Version from, std::size_t rows) const;
+
+  crdt::Origin self_;
+  const MeshConfig& config_;
+  StateObserver& observer_;
+
+  net::MembershipTable members_;
+  net::RegistryTable registry_;
+  net::SettingsTable settings_;
+  net::DepthTable depth_;
+  net::LoadFeed own_load_;
+  net::HealthFeed own_health_;
+  net::StatusFeed own_status_;
+  net::ResidencyFeed own_residency_;
+  std::deque<std::pair<policies::Time, crdt::Version>> placed_;  // when the versions were issued
+  crdt::Columns<net::LoadFeed> loads_;
+  crdt::Columns<net::HealthFeed> healths_;
+  crdt::Columns<net::StatusFeed> statuses_;
+  crdt::Columns<net::ResidencyFeed> residencies_;
+  std::map<crdt::NodeId, Received> received_;
+  std::set<std::string, std::less<>> instance_names_;  // of the registry
+  crdt::HybridClock clock_;
+  StateCounters counters_;
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,341 @@
+// The replicating half of SharedState: what to send, what to accept, and where we are.
+#include "net/error.h"
+#include "node/mesh/shared_state.h"
+
+namespace dualmesh::node {
+namespace {
+
+using net::StreamKind;
+
+// The order of a push: who is there, what they serve, what to obey; then load, which routing waits
+// for.
+constexpr StreamKind kPushOrder[] = {
+    StreamKind::membership, StreamKind::registry, StreamKind::settings, StreamKind::load,
+    StreamKind::status,     StreamKind::health,   StreamKind::depth,    StreamKind::residency};
+
+// Bytes of one row on the wire, for cutting a push; texts are taken at a usual length.
+std::size_t row_bytes(StreamKind kind) {
+  switch (kind) {
+    case StreamKind::membership:
+      return 200;
+    case StreamKind::registry:
+    case StreamKind::settings:
+      return 128;
+    case StreamKind::load:
+      return 56;
+    case StreamKind::depth:
+    case StreamKind::health:
+    case StreamKind::status:
+    case StreamKind::residency:
+      return 24;
+  }
+  return 200;
+}
+
+std::size_t index_of(StreamKind kind) { return static_cast<std::size_t>(kind); }
+
+std::size_t rows_of(const net::StreamDelta& delta) {
+  return std::visit([](const auto& body) { return body.entries.size(); }, delta.body);
+}
+
+crdt::Version end_of(const net::StreamDelta& delta) {
+  return std::visit([](const auto& body) { return body.to; }, delta.body);
+}
+
+void add_feed_positions(StreamKind kind, const auto& columns,
+                        std::vector<net::StreamPosition>& out) {
+  for (const auto& [node, column] : columns.all()) {
+    out.push_back({kind, {node, column.epoch}, column.feed.version(), column.feed.digest()});
+  }
+}
+
+template <class Feed>
+net::StreamPosition feed_position(StreamKind kind, const crdt::Columns<Feed>& columns,
+                                  crdt::Origin origin) {
+  const auto* column = columns.find(origin.node);
+  if (column == nullptr || column->epoch != origin.epoch) return {kind, origin, {}, {}};
+  return {kind, origin, column->feed.version(), column->feed.digest()};
+}
+
+}  // namespace
+
+crdt::Version SharedState::version_of(StreamKind kind) const {
+  switch (kind) {
+    case StreamKind::membership:
+      return members_.version();
+    case StreamKind::registry:
+      return registry_.version();
+    case StreamKind::settings:
+      return settings_.version();
+    case StreamKind::depth:
+      return depth_.version();
+    case StreamKind::load:
+      return own_load_.version();
+    case StreamKind::health:
+      return own_health_.version();
+    case StreamKind::status:
+      return own_status_.version();
+    case StreamKind::residency:
+      return own_residency_.version();
+  }
+  return {};
+}
+
+net::StreamDelta SharedState::delta_of(StreamKind kind, crdt::Version from,
+                                       std::size_t rows) const {
+  switch (kind) {
+    case StreamKind::membership:
+      return {self_, members_.delta_since(from, rows)};
+    case StreamKind::registry:
+      return {self_, registry_.delta_since(from, rows)};
+    case StreamKind::settings:
+      return {self_, settings_.delta_since(from, rows)};
+    case StreamKind::depth:
+      return {self_, depth_.delta_since(from, rows)};
+    case StreamKind::load:
+      return {self_, own_load_.delta_since(from, rows)};
+    case StreamKind::health:
+      return {self_, own_health_.delta_since(from, rows)};
+    case StreamKind::status:
+      return {self_, own_status_.delta_since(from, rows)};
+    case StreamKind::residency:
+      break;
+  }
+  return {self_, own_residency_.delta_since(from, rows)};
+}
+
+bool SharedState::has_news(const Acknowledged& acknowledged) const {
+  for (const StreamKind kind : kPushOrder) {
+    if (acknowledged.versions[index_of(kind)] < version_of(kind)) return true;
+  }
+  return acknowledged.residency_floor < own_residency_.floor();
+}
+
+SharedState::Batch SharedState::collect(const Acknowledged& acknowledged,
+                                        std::size_t max_bytes) const {
+  Batch batch;
+  std::size_t left = max_bytes;
+  for (const StreamKind kind : kPushOrder) {
+    const crdt::Version from = acknowledged.versions[index_of(kind)];
+    const bool expired =
+        kind == StreamKind::residency && acknowledged.residency_floor < own_residency_.floor();
+    if (from >= version_of(kind) && !expired) continue;
+    const std::size_t rows = left / row_bytes(kind);
+    if (rows == 0) {
+      batch.complete = false;
+      break;
+    }
+    batch.deltas.push_back(delta_of(kind, from, rows));
+    left -= std::min(left, rows_of(batch.deltas.back()) * row_bytes(kind));
+    if (end_of(batch.deltas.back()) < version_of(kind)) batch.complete = false;
+  }
+  return batch;
+}
+
+bool SharedState::admit(const net::MembershipTable::Entry& row, std::uint64_t wall_ms) {
+  if (row.value.epoch.value > wall_ms + 3'600'000) return ++counters_.far_future, false;
+  if (members_.size() >= config_.max_members && members_.find(row.key) == nullptr) {
+    return ++counters_.over_bounds, false;
+  }
+  return true;
+}
+
+bool SharedState::admit(const net::RegistryTable::Entry& row, std::uint64_t wall_ms) {
+  if (!clock_.observe(row.value.stamp, wall_ms)) return ++counters_.far_future, false;
+  if (instance_names_.size() >= config_.max_instances &&
+      !instance_names_.contains(row.key.instance)) {
+    return ++counters_.over_bounds, false;
+  }
+  return true;
+}
+
+bool SharedState::admit(const net::SettingsTable::Entry& row, std::uint64_t wall_ms) {
+  for (const auto& [writer, time] : row.value.seen()) {  // covers the dots of the siblings
+    if (!clock_.observe({time, writer}, wall_ms)) return ++counters_.far_future, false;
+  }
+  return true;
+}
+
+bool SharedState::admit(const net::DepthTable::Entry& row, std::uint64_t wall_ms) {
+  const std::uint64_t bucket = depth_bucket(wall_ms);
+  if (row.key.bucket > bucket + 1) return ++counters_.far_future, false;
+  if (row.key.bucket + 1 < bucket) return false;  // expired on its way
+  if (depth_.size() >= 4 * std::size_t{config_.depth_max_marks}) {
+    return ++counters_.over_bounds, false;
+  }
+  return true;
+}
+
+void SharedState::grow(const net::DepthTable::Entry& row) {
+  if (depth_.join(row.key, row.value)) observer_.depth_grew();
+}
+
+template <class Delta>
+void SharedState::apply_table(StreamKind kind, const Delta& delta, crdt::Origin sender,
+                              std::uint64_t wall_ms) {
+  Received& received = received_[sender.node];
+  if (sender.epoch < received.epoch) return ++counters_.stale_writer, void();
+  if (sender.epoch > received.epoch) received = Received{sender.epoch, {}};
+  crdt::Version& reached = received.versions[index_of(kind)];
+  if (delta.to < delta.from_excluded) return count(crdt::Applied::malformed);
+  if (delta.from_excluded > reached) return count(crdt::Applied::gap);
+  if (delta.to <= reached) return count(crdt::Applied::duplicate);
+  for (const auto& row : delta.entries) {
+    if (admit(row, wall_ms)) grow(row);
+  }
+  reached = delta.to;
+  count(crdt::Applied::changed);
+}
+
+bool SharedState::accepts_feeds_of(crdt::Origin writer) const {
+  const crdt::Member* member = members_.find(writer.node);
+  return writer.node != self_.node && member != nullptr && member->reachable() &&
+         member->epoch == writer.epoch;
+}
+
+template <class Delta>
+void SharedState::apply_feed(const Delta& delta, crdt::Origin writer) {
+  if (!accepts_feeds_of(writer)) return ++counters_.stale_writer, void();
+  auto apply_to = [&](auto& columns, auto&& grew) {
+    auto* feed = columns.open(writer);
+    if (feed == nullptr) return ++counters_.stale_writer, void();
+    const crdt::Applied applied = feed->apply(delta);
+    count(applied);
+    if (applied == crdt::Applied::changed) grew();
+  };
+  if constexpr (std::is_same_v<Delta, net::LoadFeed::Delta>) {
+    apply_to(loads_, [&] { observer_.load_grew(writer.node, delta); });
+  } else if constexpr (std::is_same_v<Delta, net::HealthFeed::Delta>) {
+    apply_to(healths_, [] {});
+  } else if constexpr (std::is_same_v<Delta, net::StatusFeed::Delta>) {
+    apply_to(statuses_, [&] { observer_.status_grew(writer.node); });
+  } else {
+    auto* feed = residencies_.open(writer);
+    if (feed == nullptr) return ++counters_.stale_writer, void();
+    const auto ignore = [](const net::PlacementKey&) {};
+    const crdt::Applied applied = feed->apply(delta, ignore, ignore);
+    count(applied);
+    // The rows, not only what was new: a block placed again is news to whoever ages placements.
+    if (applied == crdt::Applied::changed) observer_.placements_grew(delta);
+  }
+}
+
+net::StreamPosition SharedState::apply(const net::StreamDelta& delta, crdt::Origin sender,
+                                       std::uint64_t wall_ms) {
+  if (delta.origin != sender) {
+    ++counters_.malformed;
+    return {delta.kind(), delta.origin, {}, {}};
+  }
+  std::visit(
+      [&](const auto& body) {
+        if constexpr (requires { body.entries.front().version; }) {
+          apply_feed(body, sender);
+        } else {
+          apply_table(delta.kind(), body, sender, wall_ms);
+        }
+      },
+      delta.body);
+  return position(delta.kind(), sender);
+}
+
+void SharedState::count(crdt::Applied applied) {
+  switch (applied) {
+    case crdt::Applied::changed:
+      ++counters_.applied;
+      return;
+    case crdt::Applied::duplicate:
+      ++counters_.duplicates;
+      return;
+    case crdt::Applied::gap:
+      ++counters_.gaps;
+      return;
+    case crdt::Applied::below_horizon:
+      ++counters_.below_horizon;
+      return;
+    case crdt::Applied::malformed:
+      ++counters_.malformed;
+      return;
+  }
+}
+
+net::StreamPosition SharedState::position(StreamKind kind, crdt::Origin origin) const {
+  if (origin.node == self_.node) {
+    for (const auto& own : positions()) {
+      if (own.kind == kind && own.origin == origin) return own;
+    }
+    return {kind, origin, {}, {}};
+  }
+  switch (kind) {
+    case StreamKind::load:
+      return feed_position(kind, loads_, origin);
+    case StreamKind::health:
+      return feed_position(kind, healths_, origin);
+    case StreamKind::status:
+      return feed_position(kind, statuses_, origin);
+    case StreamKind::residency:
+      return feed_position(kind, residencies_, origin);
+    default:
+      break;
+  }
+  auto received = received_.find(origin.node);
+  if (received == received_.end() || received->second.epoch != origin.epoch) {
+    return {kind, origin, {}, {}};
+  }
+  return {kind, origin, received->second.versions[index_of(kind)], {}};
+}
+
+std::vector<net::StreamPosition> SharedState::positions() const {
+  std::vector<net::StreamPosition> out;
+  auto own = [&](StreamKind kind, crdt::StateDigest digest) {
+    out.push_back({kind, self_, version_of(kind), digest});
+  };
+  own(StreamKind::membership, members_.digest());
+  own(StreamKind::registry, registry_.digest());
+  own(StreamKind::settings, settings_.digest());
+  own(StreamKind::depth, depth_.digest());
+  own(StreamKind::load, own_load_.digest());
+  own(StreamKind::health, own_health_.digest());
+  own(StreamKind::status, own_status_.digest());
+  own(StreamKind::residency, own_residency_.digest());
+  add_feed_positions(StreamKind::load, loads_, out);
+  add_feed_positions(StreamKind::health, healths_, out);
+  add_feed_positions(StreamKind::status, statuses_, out);
+  add_feed_positions(StreamKind::residency, residencies_, out);
+  return out;
+}
+
+std::uint64_t SharedState::root() const {
+  std::uint64_t sum = 0;
+  for (const net::StreamPosition& at : positions()) {
+    crdt::EntryHasher hasher;
+    hasher.add(at.kind).add(at.digest.count).add(at.digest.sum);
+    if (!net::is_table(at.kind)) {
+      if (at.version == crdt::Version{}) continue;  // nothing said yet: as if there were no column
+      hasher.add(at.origin.node.value).add(at.origin.epoch.value).add(at.version.value);
+    }
+    sum += hasher.finish();
+  }
+  return sum;
+}
+
+void SharedState::check_digest(const net::StreamPosition& theirs) {
+  const net::StreamPosition ours = position(theirs.kind, theirs.origin);
+  const bool comparable = !net::is_table(theirs.kind) && theirs.origin.node != self_.node &&
+                          ours.version != crdt::Version{} && ours.version == theirs.version;
+  // Expiry moves the digest of a window without moving its version.
+  if (theirs.kind == StreamKind::residency) return;
+  if (!comparable || ours.digest == theirs.digest) return;
+  ++counters_.digest_mismatches;
+  switch (theirs.kind) {
+    case StreamKind::load:
+      return loads_.drop(theirs.origin.node);
+    case StreamKind::health:
+      return healths_.drop(theirs.origin.node);
+    case StreamKind::status:
+      return statuses_.drop(theirs.origin.node);
+    default:
+      return;
+  }
+}
+
+}  // namespace dualmesh::node

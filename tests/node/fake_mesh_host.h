@@ -1,0 +1,97 @@
+// Stands in for a node's request path: collects what the mesh tells it, says what the test set.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+
+#include "node/mesh/mesh_host.h"
+
+namespace dualmesh::node {
+
+class FakeMeshHost : public MeshHost, public AdminHost {
+ public:
+  // The test's side; from any thread.
+  void say_load(policies::Slot slot, policies::Load load) {
+    std::lock_guard lock(mutex_);
+    changes_.loads.emplace_back(slot, load);
+  }
+  void say_placement(policies::Slot slot, std::vector<policies::BlockKey> blocks) {
+    std::lock_guard lock(mutex_);
+    changes_.placements.push_back({slot, std::move(blocks)});
+  }
+  void say_depth(policies::BlockKey key, std::uint32_t deeper) {
+    std::lock_guard lock(mutex_);
+    changes_.depth.push_back({key, deeper});
+  }
+  std::shared_ptr<const policies::FleetView> view() const {
+    std::lock_guard lock(mutex_);
+    return view_;
+  }
+  bool ready() const {
+    std::lock_guard lock(mutex_);
+    return ready_;
+  }
+  std::string why_not() const {
+    std::lock_guard lock(mutex_);
+    return why_not_;
+  }
+  std::set<policies::BlockKey> learned(policies::Slot slot) const {
+    std::lock_guard lock(mutex_);
+    auto held = learned_.find(slot);
+    return held == learned_.end() ? std::set<policies::BlockKey>{} : held->second;
+  }
+  std::optional<policies::InstanceView> instance(const std::string& name) const {
+    std::lock_guard lock(mutex_);
+    if (!view_) return std::nullopt;
+    for (const auto& instance : view_->instances) {
+      if (instance.name == name) return instance;
+    }
+    return std::nullopt;
+  }
+
+  // MeshHost
+  void take_local_changes(LocalChanges& out) override {
+    std::lock_guard lock(mutex_);
+    out = std::move(changes_);
+    changes_ = LocalChanges{};
+  }
+  void view_changed(std::shared_ptr<const policies::FleetView> view) override {
+    std::lock_guard lock(mutex_);
+    view_ = std::move(view);
+  }
+  void placements_learned(policies::Slot slot,
+                          std::span<const policies::BlockKey> blocks) override {
+    std::lock_guard lock(mutex_);
+    learned_[slot].insert(blocks.begin(), blocks.end());
+  }
+  void readiness_changed(bool ready, const std::string& why_not) override {
+    std::lock_guard lock(mutex_);
+    ready_ = ready;
+    why_not_ = why_not;
+  }
+
+  // AdminHost
+  HostStatus status() override { return {}; }
+  policies::SchedulerTotals totals() override { return {}; }
+  std::vector<policies::QueueSnapshot> queues() override { return {}; }
+  InstanceFacts facts(policies::Slot) override { return {}; }
+  std::vector<policies::DecisionRecord> decisions(std::size_t) override { return {}; }
+  net::Result<Explanation> explain(const std::string&, std::string_view) override {
+    return net::Error{"nothing to explain"};
+  }
+  std::string metrics() override { return ""; }
+  void drain() override {}
+  policies::Time now() override { return policies::Time{0}; }
+
+ private:
+  mutable std::mutex mutex_;
+  LocalChanges changes_;
+  std::shared_ptr<const policies::FleetView> view_;
+  std::map<policies::Slot, std::set<policies::BlockKey>> learned_;
+  bool ready_ = false;
+  std::string why_not_;
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,288 @@
+// Two and three mesh threads in one process, over real sockets on loopback.
+#include "node/mesh/mesh_thread.h"
+
+#include <capnp/rpc-twoparty.h>
+#include <doctest/doctest.h>
+#include <kj/async-io.h>
+
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "net/admin.capnp.h"
+#include "net/mesh.capnp.h"
+#include "net/mesh_connection.h"
+#include "tests/node/fake_mesh_host.h"
+
+namespace dualmesh::node {
+namespace {
+
+MeshConfig config_of(const std::string& name, std::vector<std::string> seeds) {
+  MeshConfig config;
+  config.node_name = name;
+  config.listen = "127.0.0.1:0";
+  config.seeds = std::move(seeds);
+  config.alone = config.seeds.empty();
+  config.instances = {{"e1", "127.0.0.1:9001", {"sim"}, 1.0},
+                      {"e2", "127.0.0.1:9002", {"sim"}, 1.0}};
+  return config;
+}
+
+std::string address_of(const MeshThread& mesh) {
+  return "127.0.0.1:" + std::to_string(mesh.port());
+}
+
+template <class Condition>
+bool eventually(Condition&& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+std::unique_ptr<MeshThread> started(MeshConfig config, FakeMeshHost& host) {
+  auto mesh = MeshThread::start(std::move(config), host, host);
+  REQUIRE_MESSAGE(mesh.has_value(), (mesh ? "" : mesh.error().message));
+  return std::move(*mesh);
+}
+
+// An administrator's connection to one node.
+class AdminClient {
+ public:
+  explicit AdminClient(std::uint16_t port) : io_(kj::setupAsyncIo()) {
+    auto stream = io_.provider->getNetwork()
+                      .parseAddress("127.0.0.1", port)
+                      .wait(io_.waitScope)
+                      ->connect()
+                      .wait(io_.waitScope);
+    connection_ = kj::heap<net::MeshConnection>(kj::mv(stream));
+  }
+  wire::Admin::Client admin() {
+    return connection_->bootstrap()
+        .castAs<wire::Bootstrap>()
+        .adminRequest()
+        .send()
+        .wait(io_.waitScope)
+        .getAdmin()
+        .getAs<wire::Admin>();
+  }
+  kj::WaitScope& scope() { return io_.waitScope; }
+
+ private:
+  kj::AsyncIoContext io_;
+  kj::Own<net::MeshConnection> connection_;
+};
+
+}  // namespace
+
+TEST_CASE("two nodes join and see each other's load, placements and depth marks") {
+  FakeMeshHost a_host, b_host;
+  auto a = started(config_of("a", {}), a_host);
+  auto b = started(config_of("b", {address_of(*a)}), b_host);
+  REQUIRE(eventually([&] { return a_host.ready() && b_host.ready(); }));
+  REQUIRE(eventually([&] { return a_host.view()->live_nodes == 2; }));
+  REQUIRE(eventually([&] { return b_host.view()->rings_agree && a_host.view()->rings_agree; }));
+  CHECK(a_host.view()->ring_digest == b_host.view()->ring_digest);
+  CHECK(a_host.view()->ring_digest != 0);
+
+  const policies::Slot a_e1 = a_host.instance("e1")->slot;
+  const policies::Slot b_e1 = b_host.instance("e1")->slot;
+  policies::Load load;
+  load.queued_requests = 3;
+  load.prefilling_tokens = 700;
+  a_host.say_load(a_e1, load);
+  a_host.say_placement(a_e1, {11, 12, 13});
+  a_host.say_depth(42, 3);
+  a->wake();
+  CHECK(eventually([&] { return b_host.instance("e1")->others == load; }));
+  CHECK(b_host.instance("e1")->others_queueing == 1);
+  CHECK(eventually([&] {
+    return b_host.learned(b_e1) == std::set<policies::BlockKey>{11, 12, 13};
+  }));
+  CHECK(eventually([&] {
+    auto view = b_host.view();
+    return view->depth && view->depth->deeper.contains(42) && view->depth->deeper.at(42) == 3;
+  }));
+  CHECK(a_host.instance("e1")->others == policies::Load{});  // its own is never in its view
+
+  a_host.say_load(a_e1, policies::Load{});
+  a->wake();
+  CHECK(eventually([&] { return b_host.instance("e1")->others == policies::Load{}; }));
+
+  SUBCASE("a node that ends without a word is found dead and its load goes") {
+    a_host.say_load(a_e1, load);
+    a->wake();
+    REQUIRE(eventually([&] { return b_host.instance("e1")->others == load; }));
+    a.reset();
+    CHECK(eventually([&] { return b_host.view()->live_nodes == 1; }));
+    CHECK(b_host.instance("e1")->others == policies::Load{});
+    CHECK(b_host.view()->depth == nullptr);
+  }
+  SUBCASE("a node that leaves is gone at once") {
+    std::atomic<bool> done{false};
+    a->leave(2'000, [&] { done = true; });
+    CHECK(eventually([&] { return done.load(); }));
+    CHECK(eventually([&] { return b_host.view()->live_nodes == 1; }));
+    CHECK_FALSE(a_host.ready());
+  }
+}
+
+TEST_CASE("administration through one node reaches the other") {
+  FakeMeshHost a_host, b_host;
+  auto a = started(config_of("a", {}), a_host);
+  auto b = started(config_of("b", {address_of(*a)}), b_host);
+  REQUIRE(eventually([&] { return b_host.ready(); }));
+  AdminClient client(a->port());
+  auto admin = client.admin();
+
+  auto add = admin.changeInstanceRequest();
+  add.setAction(wire::InstanceAction::ADD);
+  add.setName("e3");
+  add.setAddress("127.0.0.1:9003");
+  add.initModels(1).set(0, "sim");
+  add.send().wait(client.scope());
+  CHECK(eventually([&] {
+    auto e3 = b_host.instance("e3");
+    return e3 && e3->lifecycle == policies::Lifecycle::active &&
+           b_host.view()->models.at("sim").active.size() == 3;
+  }));
+
+  auto drain = admin.changeInstanceRequest();
+  drain.setAction(wire::InstanceAction::DRAIN);
+  drain.setName("e1");
+  drain.send().wait(client.scope());
+  CHECK(eventually(
+      [&] { return b_host.instance("e1")->lifecycle == policies::Lifecycle::draining; }));
+
+  auto unknown = admin.changeInstanceRequest();
+  unknown.setAction(wire::InstanceAction::DRAIN);
+  unknown.setName("nobody");
+  bool refused = false;
+  try {
+    unknown.send().wait(client.scope());
+  } catch (const kj::Exception& exception) {
+    refused =
+        std::string(exception.getDescription().cStr()).find("no instance is called 'nobody'") !=
+        std::string::npos;
+  }
+  CHECK(refused);
+
+  auto policy = admin.setPolicyRequest();
+  policy.setPolicy("round_robin");
+  policy.send().wait(client.scope());
+  CHECK(eventually([&] { return b_host.view()->settings.policy == "round_robin"; }));
+
+  const auto status = admin.statusRequest().send().wait(client.scope());
+  CHECK(status.getStatus().getReady());
+  CHECK(status.getStatus().getMembersAlive() == 2);
+  CHECK(status.getStatus().getInstancesActive() == 2);
+  const auto members = admin.membersRequest().send().wait(client.scope());
+  REQUIRE(members.getMembers().size() == 2);
+  CHECK(admin.instancesRequest().send().wait(client.scope()).getInstances().size() == 3);
+  CHECK(eventually([&] {
+    const auto rings = admin.ringsRequest().send().wait(client.scope());
+    return rings.getRings().getAgree() && rings.getRings().getNodes().size() == 2;
+  }));
+  const auto replication = admin.replicationRequest().send().wait(client.scope());
+  CHECK(replication.getReplication().getPeers().size() == 1);
+  auto rows = admin.rowsRequest();
+  rows.setKind(wire::StreamKind::REGISTRY);
+  CHECK(rows.send().wait(client.scope()).getRows().size() >= 10);
+  const std::string metrics = admin.metricsRequest().send().wait(client.scope()).getText().cStr();
+  CHECK(metrics.find("dualmesh_mesh_ready 1") != std::string::npos);
+  CHECK(a->dump_state().find("member b") != std::string::npos);
+}
+
+TEST_CASE("a beacon written at one node is recorded at the other after it was written") {
+  FakeMeshHost a_host, b_host;
+  auto a = started(config_of("a", {}), a_host);
+  auto b = started(config_of("b", {address_of(*a)}), b_host);
+  REQUIRE(eventually([&] { return a_host.ready() && b_host.ready(); }));
+  std::uint64_t written_ns = 0;
+  {
+    AdminClient client(a->port());
+    auto request = client.admin().setBeaconRequest();
+    request.setValue(77);
+    written_ns = request.send().wait(client.scope()).getAtNs();
+  }
+  AdminClient client(b->port());
+  auto admin = client.admin();
+  std::uint64_t seen_ns = 0;
+  CHECK(eventually([&] {
+    const auto beacons = admin.beaconsRequest().send().wait(client.scope());
+    for (auto seen : beacons.getSeen()) {
+      if (seen.getValue() == 77 && std::string(seen.getNode().cStr()) == "a")
+        seen_ns = seen.getAtNs();
+    }
+    return seen_ns != 0;
+  }));
+  CHECK(seen_ns > written_ns);
+  MESSAGE("propagation " << static_cast<double>(seen_ns - written_ns) / 1e6 << " ms");
+}
+
+TEST_CASE("a mesh listener that others can reach needs consent, and bad addresses say so") {
+  FakeMeshHost host;
+  MeshConfig config = config_of("a", {});
+  config.listen = "0.0.0.0:0";
+  auto open = MeshThread::start(config, host, host);
+  REQUIRE_FALSE(open.has_value());
+  CHECK(open.error().message.find("mesh.insecure") != std::string::npos);
+
+  config.insecure = true;
+  auto nowhere = MeshThread::start(config, host, host);
+  REQUIRE_FALSE(nowhere.has_value());
+  CHECK(nowhere.error().message.find("mesh.advertise") != std::string::npos);
+
+  auto first = started(config_of("a", {}), host);
+  FakeMeshHost other;
+  MeshConfig taken = config_of("b", {});
+  taken.listen = address_of(*first);
+  auto second = MeshThread::start(taken, other, other);
+  REQUIRE_FALSE(second.has_value());
+  CHECK(second.error().message.find("mesh.listen") != std::string::npos);
+}
+
+TEST_CASE("registry and policy survive a restart of the only node") {
+  const std::string dir =
+      (std::filesystem::temp_directory_path() / ("dualmesh-state-" + std::to_string(::getpid())))
+          .string();
+  std::filesystem::remove_all(dir);
+  MeshConfig config = config_of("a", {});
+  config.state_dir = dir;
+  {
+    FakeMeshHost host;
+    auto mesh = started(config, host);
+    AdminClient client(mesh->port());
+    auto admin = client.admin();
+    auto add = admin.changeInstanceRequest();
+    add.setAction(wire::InstanceAction::ADD);
+    add.setName("e9");
+    add.setAddress("127.0.0.1:9009");
+    add.initModels(1).set(0, "sim");
+    add.send().wait(client.scope());
+    auto remove = admin.changeInstanceRequest();
+    remove.setAction(wire::InstanceAction::REMOVE);
+    remove.setName("e1");
+    remove.send().wait(client.scope());
+    auto policy = admin.setPolicyRequest();
+    policy.setPolicy("round_robin");
+    policy.send().wait(client.scope());
+  }
+  FakeMeshHost host;
+  auto mesh = started(config, host);
+  REQUIRE(eventually([&] { return host.instance("e9").has_value(); }));
+  CHECK(host.instance("e9")->lifecycle == policies::Lifecycle::active);
+  // The configuration names e1 again, but an administrator had removed it.
+  CHECK(host.instance("e1")->lifecycle == policies::Lifecycle::removed);
+  CHECK(host.view()->settings.policy == "round_robin");
+  FakeMeshHost other;
+  auto second = MeshThread::start(config, other, other);
+  REQUIRE_FALSE(second.has_value());
+  CHECK(second.error().message.find("in use by another node") != std::string::npos);
+  mesh.reset();
+  std::filesystem::remove_all(dir);
+}
+
+}  // namespace dualmesh::node
