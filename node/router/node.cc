@@ -123,6 +123,7 @@ Node::~Node() {
   // First the threads stop, those that use the mesh before the mesh; then the parts go in the
   // reverse of their making.
   io_threads_.stop();
+  mesh_ready_.store(nullptr);
   mesh_.reset();
 }
 

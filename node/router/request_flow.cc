@@ -74,9 +74,14 @@ RequestFlow::RequestFlow(net::IoThreads& threads, SharedScheduler& scheduler,
                          std::function<void(policies::Slot, net::ClientError)> instance_failed,
                          std::function<void()> placements_changed)
     : io_threads_(threads),
-      shared_{
-          std::move(settings),          scheduler, residency, {}, {}, std::move(instance_failed),
-          std::move(placements_changed)},
+      shared_{std::move(settings),
+              scheduler,
+              residency,
+              {},
+              {},
+              false,
+              std::move(instance_failed),
+              std::move(placements_changed)},
       threads_(threads.count()) {
   for (std::size_t i = 0; i < threads.count(); ++i) {
     scheduler.set_receiver(i, [this, i](std::span<const Delivery> deliveries,
@@ -166,6 +171,7 @@ void RequestFlow::receive(std::size_t thread, std::span<const Delivery> deliveri
 }
 
 void RequestFlow::abort_all() {
+  shared_.aborting.store(true);
   for (std::size_t i = 0; i < io_threads_.count(); ++i) {
     io_threads_.at(i).post([this, i] {
       FlowThread& home = here(io_threads_.at(i));

@@ -9,6 +9,7 @@
 // Threads: handle() on the exchange's thread; receive() on the thread it is for; the rest anywhere.
 #pragma once
 
+#include <atomic>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <functional>
 #include <memory>
@@ -62,6 +63,7 @@ struct FlowShared {
   SharedResidency& residency;
   FlowStats stats;
   PassThroughLoad pass_through;
+  std::atomic<bool> aborting{false};  // what waits is turned away rather than sent
   // An attempt at `slot` failed before its answer began. Any thread.
   std::function<void(policies::Slot, net::ClientError)> instance_failed;
   std::function<void()> placements_changed;

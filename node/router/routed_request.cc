@@ -37,8 +37,7 @@ RoutedRequest::RoutedRequest(FlowThread& home, std::shared_ptr<net::Exchange> ex
       exchange_(std::move(exchange)),
       id_(id),
       model_(std::move(model)),
-      scheduled_(std::move(scheduled)),
-      upstream_request_(make_upstream_request(exchange_->request(), home.shared.settings)) {
+      scheduled_(std::move(scheduled)) {
   count(home_.shared.stats.live);
 }
 
@@ -75,6 +74,7 @@ void RoutedRequest::placed(policies::Slot slot) {
 
 void RoutedRequest::dispatched(const Delivery& dispatch, const ViewPointer& view) {
   if (state_ != State::waiting) return;
+  if (home_.shared.aborting.load()) return abort();
   timer_.reset();
   state_ = State::relaying;
   slot_ = dispatch.slot;
@@ -165,7 +165,8 @@ void RoutedRequest::relay_to(const std::string& destination) {
   handler.on_done = [weak](const net::RelayResult& result) {
     if (const auto request = weak.lock()) request->relay_done(result);
   };
-  exchange_->relay(home_.client, destination, upstream_request_,
+  exchange_->relay(home_.client, destination,
+                   make_upstream_request(exchange_->request(), home_.shared.settings),
                    home_.shared.settings.upstream_timeouts, std::move(handler));
 }
 

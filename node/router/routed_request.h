@@ -69,7 +69,6 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   const std::string model_;  // may be empty when passed through
   std::optional<Scheduled> scheduled_;
   std::vector<policies::BlockKey> blocks_;
-  net::HttpRequest upstream_request_;
   State state_ = State::waiting;
   policies::Time began_{};
   policies::Slot slot_ = policies::kNoSlot;

@@ -1,4 +1,5 @@
 // Values in and out of settings: fitting, describing, printing.
+#include <arpa/inet.h>
 #include <spdlog/fmt/fmt.h>
 #include <spdlog/fmt/ranges.h>
 
@@ -29,6 +30,12 @@ Shape shape_of(const Setting& setting) {
                     setting.place);
 }
 
+bool is_ip(const std::string& host) {
+  unsigned char address[16];
+  return inet_pton(AF_INET, host.c_str(), address) == 1 ||
+         inet_pton(AF_INET6, host.c_str(), address) == 1;
+}
+
 bool text_fits(const Setting& setting, const std::string& text) {
   HostPort parsed;
   switch (setting.rule) {
@@ -38,6 +45,8 @@ bool text_fits(const Setting& setting, const std::string& text) {
       return !text.empty();
     case TextRule::address:
       return parse_host_port(text, parsed);
+    case TextRule::ip_address:
+      return parse_host_port(text, parsed) && is_ip(parsed.host);
     case TextRule::address_or_empty:
       return text.empty() || parse_host_port(text, parsed);
     case TextRule::one_of:
@@ -54,6 +63,8 @@ std::string describe_text(const Setting& setting, std::string_view any) {
       return fmt::format("{}, not empty", any);
     case TextRule::address:
       return fmt::format("{} of the form HOST:PORT", any);
+    case TextRule::ip_address:
+      return fmt::format("{} of the form IP:PORT or [IPV6]:PORT", any);
     case TextRule::address_or_empty:
       return fmt::format("{} of the form HOST:PORT, or empty", any);
     case TextRule::one_of:

@@ -57,7 +57,8 @@ void add_node(std::vector<Setting>& table) {
 void add_http(std::vector<Setting>& table) {
   table.insert(
       table.end(),
-      {address("http.listen", TEXT(http_listen), "Where clients connect. Port 0 picks a free one."),
+      {{"http.listen", TEXT(http_listen), "Where clients connect. Port 0 picks a free one.", 0, 0,
+        TextRule::ip_address},
        optional_address("http.advertise", TEXT(mesh.http_advertise),
                         "The client address as shown to people and peers. Empty: as listened."),
        {"http.api_keys",

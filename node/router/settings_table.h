@@ -32,7 +32,8 @@ using SettingPlace =
 enum class TextRule : std::uint8_t {
   any,
   not_empty,
-  address,  // host:port
+  address,     // host:port
+  ip_address,  // the same, the host an IPv4 or IPv6 address
   address_or_empty,
   one_of,  // `allowed`
 };
