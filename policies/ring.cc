@@ -37,22 +37,24 @@ Ring::Ring(std::span<const RingMember> members, std::uint64_t seed,
   std::sort(sorted.begin(), sorted.end(),
             [](const RingMember& a, const RingMember& b) { return a.id < b.id; });
   digest_ = hash_words<2>({seed, points_per_weight}, 0);
+  auto points = std::make_shared<std::vector<Point>>();
   for (const RingMember& member : sorted) {
     digest_ = hash_words<3>({digest_, member.id, std::bit_cast<std::uint64_t>(member.weight)}, 0);
     for (std::uint32_t i = 0; i < points_of(member, points_per_weight); ++i) {
-      points_.push_back({hash_words<2>({member.id, i}, seed), member.slot});
+      points->push_back({hash_words<2>({member.id, i}, seed), member.slot});
     }
   }
   // Stable: points that fall together stay in the order of ids.
-  std::stable_sort(points_.begin(), points_.end(),
+  std::stable_sort(points->begin(), points->end(),
                    [](const Point& a, const Point& b) { return a.at < b.at; });
+  points_ = std::move(points);
 }
 
 std::size_t Ring::first_point(BlockKey key) const {
   const std::uint64_t at = hash_words<1>({key}, seed_);
-  const auto found = std::lower_bound(points_.begin(), points_.end(), at,
+  const auto found = std::lower_bound(points_->begin(), points_->end(), at,
                                       [](const Point& p, std::uint64_t x) { return p.at < x; });
-  return found == points_.end() ? 0 : static_cast<std::size_t>(found - points_.begin());
+  return found == points_->end() ? 0 : static_cast<std::size_t>(found - points_->begin());
 }
 
 }  // namespace dualmesh::policies

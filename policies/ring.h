@@ -5,12 +5,13 @@
 // parameters): never of health, load or insertion order, so every node builds the same ring.
 //
 // Invariant: adding or removing a member moves only keys whose arc it gains or loses.
-// Cost: owner O(log points); build O(points log points).
+// Cost: owner O(log points); build O(points log points); copying shares the points.
 // Threads: immutable after construction; share freely.
 // Source: Karger et al. 1997; DualMap (arXiv 2602.06502) uses two with independent hash functions.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -45,14 +46,15 @@ class Ring {
   Ring() = default;
   Ring(std::span<const RingMember> members, std::uint64_t seed, std::uint32_t points_per_weight);
 
-  bool empty() const { return points_.empty(); }
+  bool empty() const { return points_ == nullptr || points_->empty(); }
   // The owner of `key` among the members that `accept(slot)`: the first accepted member clockwise, so
   // that a masked member is stood in for by the next on the ring. kNoSlot when none is accepted.
   template <class Accept>
   Slot owner(BlockKey key, Accept&& accept) const {
-    if (points_.empty()) return kNoSlot;
-    for (std::size_t start = first_point(key), i = 0; i < points_.size(); ++i) {
-      const Point& point = points_[(start + i) % points_.size()];
+    if (empty()) return kNoSlot;
+    const std::vector<Point>& points = *points_;
+    for (std::size_t start = first_point(key), i = 0; i < points.size(); ++i) {
+      const Point& point = points[(start + i) % points.size()];
       if (accept(point.slot)) return point.slot;
     }
     return kNoSlot;
@@ -67,7 +69,7 @@ class Ring {
   };
   std::size_t first_point(BlockKey key) const;
 
-  std::vector<Point> points_;  // by rising position
+  std::shared_ptr<const std::vector<Point>> points_;  // by rising position
   std::uint64_t digest_ = 0;
   std::uint64_t seed_ = 0;
 };
