@@ -34,6 +34,7 @@ struct Settings {
   double prefill_us_per_token = 160.0;
   double min_iteration_ms = 25.0;
   double decode_ms_per_sequence = 0.3;
+  std::uint32_t max_model_len = 0;  // 0: not given
   std::uint32_t io_threads = 1;
   std::string json_stats;
   std::string host;
@@ -75,9 +76,9 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--block-tokens", parameters.block_tokens, "tokens of a KV block")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
-  app.add_option("--max-model-len", s.server.max_model_len, "prompt and output together")
-      ->check(CLI::Range(2, 1 << 28))
-      ->capture_default_str();
+  app.add_option("--max-model-len", s.max_model_len,
+                 "prompt and output together; by default 131072, or what the KV memory holds")
+      ->check(CLI::Range(2, 1 << 28));
   app.add_option("--stream-interval", s.server.stream_interval, "tokens per streamed event")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
@@ -109,10 +110,14 @@ std::string finish_settings(Settings& s) {
   // Whole blocks only: the last partial one holds nothing.
   const std::uint64_t usable =
       parameters.cache_tokens / parameters.block_tokens * parameters.block_tokens;
-  if (s.server.max_model_len > usable) {
-    return fmt::format("--max-model-len {} does not fit --cache-tokens {}", s.server.max_model_len,
+  if (s.max_model_len > usable) {
+    return fmt::format("--max-model-len {} does not fit --cache-tokens {}", s.max_model_len,
                        parameters.cache_tokens);
   }
+  s.server.max_model_len =
+      s.max_model_len > 0
+          ? s.max_model_len
+          : static_cast<std::uint32_t>(std::min<std::uint64_t>(s.server.max_model_len, usable));
   return {};
 }
 

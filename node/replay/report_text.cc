@@ -55,8 +55,10 @@ void totals(const json& r, std::string& out) {
 
 void groups(const json& r, std::string& out) {
   constexpr auto kRow = "{:<24.24} {:>8} {:>7} {:>8} {:>8} {:>8} {:>9} {:>10}\n";
-  out += "\n" + fmt::format(kRow, "node", "requests", "failed", "ttft p50", "ttft p99", "hit ratio",
-                            "", "");
+  if (!r["per_node"].empty()) {
+    out += "\n" + fmt::format(kRow, "node", "requests", "failed", "ttft p50", "ttft p99",
+                              "hit ratio", "", "");
+  }
   for (const auto& [name, group] : r["per_node"].items()) {
     out += fmt::format(kRow, name, whole(group["requests"]), whole(group["failed"]),
                        seconds(group["ttft_p50"]), seconds(group["ttft_p99"]),

@@ -77,16 +77,20 @@ Workload generate_chat(const ChatParameters& parameters) {
   Random random(parameters.seed);
   const double sessions_per_s = parameters.qps / parameters.mean_turns;
   double start_s = 0.0;
-  // Sessions end at different times, so a bare cut would thin out the end: make them until the
-  // start of the newest lies behind the wanted number of requests.
-  auto before = [&](double limit_s) {
-    return std::count_if(
-        workload.requests.begin(), workload.requests.end(),
-        [limit_s](const ReplayRequest& r) { return to_seconds(r.arrival) <= limit_s; });
+  // The first sessions meet an empty system, so the rate would climb for a while: what comes before
+  // `settled_s` is not used. Sessions also end at different times, so a bare cut would thin out the
+  // end: they are made until the newest starts behind the wanted number of requests.
+  const double settled_s = 3.0 * parameters.mean_turns * parameters.mean_think_s;
+  auto usable = [&](double until_s) {
+    return std::count_if(workload.requests.begin(), workload.requests.end(),
+                         [=](const ReplayRequest& r) {
+                           const double at_s = to_seconds(r.arrival);
+                           return at_s >= settled_s && at_s <= until_s;
+                         });
   };
   for (std::uint64_t number = 0;; ++number) {
-    if (workload.requests.size() >= parameters.requests && number % 16 == 0 &&
-        static_cast<std::size_t>(before(start_s)) >= parameters.requests) {
+    if (start_s > settled_s && number % 16 == 0 &&
+        static_cast<std::size_t>(usable(start_s)) >= parameters.requests) {
       break;
     }
     add_session(parameters, number, start_s, random, workload.requests);
@@ -95,7 +99,11 @@ Workload generate_chat(const ChatParameters& parameters) {
   std::stable_sort(
       workload.requests.begin(), workload.requests.end(),
       [](const ReplayRequest& a, const ReplayRequest& b) { return a.arrival < b.arrival; });
+  std::erase_if(workload.requests,
+                [settled_s](const ReplayRequest& r) { return to_seconds(r.arrival) < settled_s; });
   workload.requests.resize(parameters.requests);
+  const Time origin = workload.requests.front().arrival;
+  for (ReplayRequest& request : workload.requests) request.arrival -= origin;
   workload.notes.push_back(
       fmt::format("generated multi-turn chat: {} system prompts of {} tokens, {:.0f} turns a "
                   "session on average, "

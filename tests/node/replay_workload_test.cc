@@ -143,8 +143,12 @@ TEST_CASE("the chat generator is a function of its parameters") {
   CHECK(users.size() > 300);
   const Workload c = generate_chat({.requests = 3000, .qps = 8.0, .seed = 8});
   CHECK(c.requests[0].blocks != a.requests[0].blocks);
-  CHECK(mean_qps(a) > 4.0);
-  CHECK(mean_qps(a) < 16.0);
+  CHECK(mean_qps(a) > 6.0);
+  CHECK(mean_qps(a) < 10.0);
+  // Settled from the start: the first third takes about as long as the others.
+  const double third_s = to_seconds(a.requests[1000].arrival);
+  CHECK(third_s > 0.7 * to_seconds(a.requests.back().arrival) / 3);
+  CHECK(third_s < 1.3 * to_seconds(a.requests.back().arrival) / 3);
 }
 
 TEST_CASE("a chat's turns extend one another") {
