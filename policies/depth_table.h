@@ -1,6 +1,6 @@
 // DepthTable: how many leading blocks of a prompt make up its ring key.
 //
-// A mark on the key of the first d blocks says "too hot, go on to depth d + 1". A window over the last
+// A mark on the key of the first d blocks says "too hot, go on to depth d + 1". A window of the last
 // observed keys finds what is hot (marked) and what has gone cold (unmarked at once).
 //
 // Alone, the own marks decide, exactly as in the authors' rule. With peers the marks are a shared

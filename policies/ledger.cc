@@ -1,5 +1,7 @@
 #include "policies/ledger.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
 #include <boost/assert.hpp>
 
@@ -17,6 +19,8 @@ LiveRequest& Ledger::open(Arrival arrival, Time now) {
   BOOST_ASSERT(added);
   request->arrival = std::move(arrival);
   request->arrived = now;
+  request->model_hash = XXH3_64bits(request->arrival.model.data(), request->arrival.model.size());
+  request->candidates = {kNoSlot, kNoSlot};
   request->stage = Stage::held;
   request->slot = kNoSlot;
   request->failed_at.clear();

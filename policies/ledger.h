@@ -12,6 +12,7 @@
 // Threads: none; its owner locks.
 #pragma once
 
+#include <array>
 #include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <deque>
@@ -26,16 +27,20 @@ namespace dualmesh::policies {
 enum class Stage : std::uint8_t { held, queued, prefilling, decoding };
 
 struct LiveRequest {
-  Arrival arrival;
-  DecisionRecord record;
-  Time arrived{};
-  Stage stage = Stage::held;
-  Slot slot = kNoSlot;                // where it is queued or running
-  std::uint32_t uncached_tokens = 0;  // at that slot
+  // What rebalancing looks at comes first, within two cache lines.
   QueueKey queue_key;
+  std::uint64_t model_hash = 0;
+  std::uint32_t uncached_tokens = 0;  // at `slot`
+  Slot slot = kNoSlot;                // where it is queued or running
+  Stage stage = Stage::held;
+  std::array<Slot, 2> candidates{kNoSlot, kNoSlot};
   boost::container::small_vector<Slot, 4> failed_at;
+
+  Arrival arrival;
+  Time arrived{};
+  DecisionRecord record;
   Time dispatched{};
-  std::uint64_t work_at_dispatch = 0;  // tokens to prefill before its first token; 0: not measurable
+  std::uint64_t work_at_dispatch = 0;  // tokens to prefill until its first token; 0: no measure
   std::uint64_t dispatch_number = 0;   // of its instance
 };
 

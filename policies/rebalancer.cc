@@ -11,9 +11,10 @@ void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint3
 
   const double excess_tokens = static_cast<double>(fleet_.pending_tokens(source)) -
                                fleet_.threshold_s() / fleet_.prefill_s_per_token(source);
+  Pass pass{source, policy, now, moves};
   boost::container::small_vector<Plan, 64> plans;
   for (std::size_t place = queue.size(); place > 0 && budget > 0; --place, --budget) {
-    const auto plan = examine(*queue[place - 1].request, policy, now, moves);
+    const auto plan = examine(*queue[place - 1].request, pass);
     if (plan && plan->benefit_s > 0) plans.push_back(*plan);
   }
 
@@ -27,14 +28,16 @@ void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint3
       // A move only takes from what the others would gain, so the best is known once the largest
       // old figure has proved to be still true.
       if (looks_left-- == 0) return;
-      const auto fresh = examine(*best->request, policy, now, moves);
+      const auto fresh = examine(*best->request, pass);
       if (!fresh || fresh->benefit_s <= 0) {
         plans.erase(best);
         continue;
       }
       const bool as_before = fresh->benefit_s >= best->benefit_s;
       *best = *fresh;
-      if (!as_before && std::max_element(plans.begin(), plans.end(), less_benefit) != best) continue;
+      if (!as_before && std::max_element(plans.begin(), plans.end(), less_benefit) != best) {
+        continue;
+      }
     }
     const Plan move = *best;
     plans.erase(best);
@@ -47,17 +50,26 @@ void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint3
   }
 }
 
-std::optional<Rebalancer::Plan> Rebalancer::examine(LiveRequest& request, const Policy& policy,
-                                                    Time now, const Moves& moves) const {
-  const ModelState* model = fleet_.model(request.arrival.model);
-  if (model == nullptr) return std::nullopt;
-  const PlacementContext context{fleet_, *model, request.failed_at};
+bool Rebalancer::find_model(const LiveRequest& request, Pass& pass) const {
+  if (pass.model != nullptr && pass.model_hash == request.model_hash) return true;
+  pass.model = fleet_.model(request.arrival.model);
+  if (pass.model == nullptr) return false;
+  pass.model_hash = request.model_hash;
+  const std::vector<Slot>& active = pass.model->view->active;
+  pass.source_place = static_cast<std::size_t>(
+      std::find(active.begin(), active.end(), pass.source) - active.begin());
+  return true;
+}
+
+std::optional<Rebalancer::Plan> Rebalancer::examine(LiveRequest& request, Pass& pass) const {
+  if (!find_model(request, pass)) return std::nullopt;
   Plan plan;
   plan.request = &request;
-  plan.target = target_for(request, context, now, moves);
+  plan.target = target_for(request, pass);
   if (plan.target == kNoSlot) return std::nullopt;
   plan.uncached_tokens = uncached_at(request, plan.target);
-  plan.rank = policy.rank(request.arrival, request.arrival.input_tokens - plan.uncached_tokens);
+  plan.rank =
+      pass.policy.rank(request.arrival, request.arrival.input_tokens - plan.uncached_tokens);
 
   // Requests of other nodes wait beside our queue, not in it: they count in full on both sides.
   const auto ttft_s = [&](Slot slot, const QueueKey& key, std::uint32_t uncached_tokens) {
@@ -67,37 +79,36 @@ std::optional<Rebalancer::Plan> Rebalancer::examine(LiveRequest& request, const 
                                  instance.queue.tokens_before(key);
     return static_cast<double>(before + uncached_tokens) * fleet_.prefill_s_per_token(slot);
   };
-  const QueueKey there{plan.rank, request.arrived, request.arrival.id};
+  const QueueKey there{plan.rank, request.queue_key.arrived, request.queue_key.id};
   plan.benefit_s = ttft_s(request.slot, request.queue_key, request.uncached_tokens) -
                    ttft_s(plan.target, there, plan.uncached_tokens);
   return plan;
 }
 
-Slot Rebalancer::target_for(const LiveRequest& request, const PlacementContext& context,
-                            Time now, const Moves& moves) const {
-  const Slot source = request.slot;
-  const auto& candidates = request.record.candidates;
-  const Slot other = candidates[0].slot == source ? candidates[1].slot : candidates[0].slot;
-  if (other != source && can_take(other, request, context, now, moves)) return other;
+Slot Rebalancer::target_for(const LiveRequest& request, const Pass& pass) const {
+  const PlacementContext context{fleet_, *pass.model, request.failed_at};
+  const Slot other = request.candidates[request.candidates[0] == pass.source ? 1 : 0];
+  if (other != pass.source && can_take(other, request, context, pass)) return other;
 
-  const std::vector<Slot>& active = context.model.view->active;
-  const auto place = std::find(active.begin(), active.end(), source);
-  const std::size_t first = static_cast<std::size_t>(place - active.begin()) + 1;
-  for (std::size_t i = 0; i < active.size(); ++i) {
-    const Slot slot = active[(first + i) % active.size()];
-    if (slot == source || slot == other || !context.usable(slot)) continue;
-    return can_take(slot, request, context, now, moves) ? slot : kNoSlot;
+  const std::vector<Slot>& active = pass.model->view->active;
+  for (std::size_t i = 1; i <= active.size(); ++i) {
+    const Slot slot = active[(pass.source_place + i) % active.size()];
+    if (slot == pass.source || slot == other || !context.usable(slot)) continue;
+    return can_take(slot, request, context, pass) ? slot : kNoSlot;
   }
   return kNoSlot;
 }
 
 bool Rebalancer::can_take(Slot slot, const LiveRequest& request, const PlacementContext& context,
-                          Time now, const Moves& moves) const {
-  if (!context.usable(slot) || fleet_.over_threshold(slot, uncached_at(request, slot))) return false;
+                          const Pass& pass) const {
+  if (!context.usable(slot)) return false;
+  if (fleet_.over_threshold(slot, 0) || fleet_.over_threshold(slot, uncached_at(request, slot))) {
+    return false;  // in two steps: most need not look up what is cached
+  }
   // Those we have just moved there bring their long wait along; it says nothing against the place.
-  const bool ours = std::any_of(moves.begin(), moves.end(),
+  const bool ours = std::any_of(pass.moves.begin(), pass.moves.end(),
                                 [&](const Move& move) { return move.to == slot; });
-  return ours || !fleet_.waited_too_long(slot, now);
+  return ours || !fleet_.waited_too_long(slot, pass.now);
 }
 
 std::uint32_t Rebalancer::uncached_at(const LiveRequest& request, Slot slot) const {

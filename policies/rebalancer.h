@@ -46,13 +46,22 @@ class Rebalancer {
     std::uint64_t rank = 0;             // at the target
     double benefit_s = 0;
   };
+  // One call of `relieve`. Most requests of a queue are for the same model: its look-up is kept.
+  struct Pass {
+    Slot source;
+    const Policy& policy;
+    Time now;
+    const Moves& moves;
+    std::uint64_t model_hash = 0;
+    const ModelState* model = nullptr;
+    std::size_t source_place = 0;  // in the model's active list
+  };
 
-  std::optional<Plan> examine(LiveRequest& request, const Policy& policy, Time now,
-                              const Moves& moves) const;
-  Slot target_for(const LiveRequest& request, const PlacementContext& context, Time now,
-                  const Moves& moves) const;
-  bool can_take(Slot slot, const LiveRequest& request, const PlacementContext& context, Time now,
-                const Moves& moves) const;
+  bool find_model(const LiveRequest& request, Pass& pass) const;
+  std::optional<Plan> examine(LiveRequest& request, Pass& pass) const;
+  Slot target_for(const LiveRequest& request, const Pass& pass) const;
+  bool can_take(Slot slot, const LiveRequest& request, const PlacementContext& context,
+                const Pass& pass) const;
   std::uint32_t uncached_at(const LiveRequest& request, Slot slot) const;
 
   const Fleet& fleet_;

@@ -31,6 +31,7 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
   describe(request.record, model, choice);
   if (choice.primary == kNoSlot) return false;
   policy->taken(facts, context, choice);
+  request.candidates = {choice.candidates[0].slot, choice.candidates[1].slot};
   if (why != Reason::none) request.record.reason = why;
   if (!fleet.view().rings_agree) ++totals.decisions_under_disagreement;
 
@@ -223,7 +224,7 @@ void Scheduler::finished(RequestId id, std::uint32_t prompt_tokens, std::uint32_
       hit_tokens(arrival, request->record.chosen, s.settings.block_tokens);
   s.totals.reported_cached_tokens += cached_tokens;
   request->record.cached_tokens = cached_tokens;
-  if (request->slot != kNoSlot) ++s.fleet.at(request->slot).completed;
+  ++s.fleet.at(request->slot).completed;
   s.leave(*request, now, effects);
   s.end(*request, Outcome::finished);
   s.rebalance_everywhere(now, effects);

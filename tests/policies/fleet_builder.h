@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,9 +12,7 @@
 namespace dualmesh::policies {
 
 inline std::string instance_name(std::size_t i) {
-  char name[8];
-  std::snprintf(name, sizeof name, "e%02zu", i);
-  return name;
+  return (i < 10 ? "e0" : "e") + std::to_string(i);
 }
 
 class FleetBuilder {

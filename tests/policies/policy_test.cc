@@ -4,8 +4,8 @@
 #include <map>
 #include <set>
 
-#include "policies/policy_registry.h"
 #include "policies/dualmap.h"
+#include "policies/policy_registry.h"
 #include "policies/round_robin.h"
 #include "tests/policies/fleet_builder.h"
 
@@ -144,7 +144,8 @@ TEST_CASE("dualmap's candidates are a pure function of the key, distinct, and st
     // Masked by health, by lifecycle or because it failed there: the next on that ring.
     scene.fleet.set_health(first, false);
     const Choice without = scene.choose(scene.dualmap, a);
-    CHECK(without.candidates[0].slot == model.ring_a.owner(key, [&](Slot s) { return s != first; }));
+    const Slot next = model.ring_a.owner(key, [&](Slot s) { return s != first; });
+    CHECK(without.candidates[0].slot == next);
     scene.fleet.set_health(first, true);
     const Choice excluded = scene.choose(scene.dualmap, a, {first});
     CHECK(excluded.candidates[0].slot == without.candidates[0].slot);

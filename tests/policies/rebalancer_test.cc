@@ -30,8 +30,7 @@ struct Scene {
     arrival.input_tokens = tokens;
     arrival.hit_blocks = std::move(hits);
     LiveRequest& request = ledger.open(std::move(arrival), arrived);
-    request.record.candidates[0].slot = at;
-    request.record.candidates[1].slot = other;
+    request.candidates = {at, other};
     const std::uint32_t hit = hit_tokens(request.arrival, at, 100);
     ledger.enqueue(request, at, tokens - hit, policy.rank(request.arrival, hit));
     return request;
@@ -223,7 +222,7 @@ TEST_CASE("no more requests are examined than the budget allows, those that wait
 TEST_CASE("a request that was moved to the neighbour may come back to its candidates, not stay") {
   Scene scene(4);
   LiveRequest& request = scene.queue(400, 3, 1, 1ms);
-  request.record.candidates[0].slot = 0;  // waits at 3, the neighbour of long ago
+  request.candidates[0] = 0;  // waits at 3, the neighbour of long ago
   scene.fleet.at(3).own.prefilling_tokens = 6000;
   const Rebalancer::Moves moves = scene.relieve(3);
   REQUIRE(moves.size() == 1);

@@ -113,7 +113,11 @@ class History {
   void first_token(RequestId id) {
     requests_[id].at = At::decoding;
     begin();
-    scheduler_.first_token(id, now_, effects_);
+    if (random_() % 4 == 0) {
+      scheduler_.prefill_presumed(id, now_, effects_);
+    } else {
+      scheduler_.first_token(id, now_, effects_);
+    }
     settle();
   }
   void finish(RequestId id) {

@@ -80,7 +80,7 @@ TEST_CASE("an idle candidate gets the request in submit itself, the next one wai
   CHECK(scene.record(2).queued_s == doctest::Approx(0.3));
 }
 
-TEST_CASE("the place is free again when the one before is cancelled, fails or ends without a token") {
+TEST_CASE("the place is free when the one before is cancelled, fails or ends without a token") {
   for (int how = 0; how < 3; ++how) {
     Scene scene(1);
     scene.submit(arrival_of(1, {1}));
@@ -199,7 +199,7 @@ TEST_CASE("a failed dispatch goes elsewhere, never back, and ends when nowhere i
   CHECK(failures == 3);
 }
 
-TEST_CASE("what waits for an instance that drains, is removed or dies is placed anew; what runs stays") {
+TEST_CASE("what waits for an instance that drains, goes or dies is placed anew; what runs stays") {
   for (int how = 0; how < 3; ++how) {
     Scene scene(4);
     scene.submit(arrival_of(1, {1}, {1, 0, 0, 0}));
@@ -403,6 +403,26 @@ TEST_CASE("prefill cost is learned from first tokens when nothing else of ours w
   scene.builder[0].prefill_s_per_token = 0.5;  // fixed by configuration
   scene.show();
   CHECK(cost() == 0.5);
+}
+
+TEST_CASE("a presumed first token makes room and teaches nothing") {
+  Scene scene(1);
+  for (RequestId id = 1; id <= 10; id += 2) {
+    scene.submit(arrival_of(id, {id, id}));
+    REQUIRE(scene.effects.dispatched.size() == 1);
+    CHECK(scene.effects.dispatched[0].prefill_s == doctest::Approx(1024 * 0.00016));
+    scene.submit(arrival_of(id + 1, {id, id}));
+    scene.now += 7s;
+    scene.effects.clear();
+    scene.scheduler.prefill_presumed(id, scene.now, scene.effects);
+    REQUIRE(scene.effects.dispatched.size() == 1);
+    CHECK(scene.effects.dispatched[0].id == id + 1);
+    scene.first_token(id);  // the real one comes too late to be one
+    CHECK(scene.record(id).ttft_s == 0);
+    scene.finish(id);
+    scene.finish(id + 1);
+  }
+  CHECK(scene.scheduler.queues()[0].prefill_s_per_token == 0.00016);
 }
 
 TEST_CASE("decisions are kept with their outcome, newest first, the oldest ended ones go") {
