@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "net/prompt_text.h"
+#include "net/request_fields.h"
 
 namespace dualmesh::net {
 namespace {
@@ -13,91 +14,11 @@ namespace {
 using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::object;
-using MaybeError = std::optional<ApiError>;
 
 // A parser keeps the storage of the largest body it has seen; above this it is not worth keeping.
 constexpr std::size_t keep_body_bytes = 4 * 1024 * 1024;
 // A schema or a message nested deeper than this is not a prompt.
 constexpr std::size_t max_depth = 256;
-
-ApiError wrong(std::string_view param, std::string_view allowed) {
-  ApiError error;
-  error.message = fmt::format("'{}' must be {}", param, allowed);
-  error.param = param;
-  return error;
-}
-
-ApiError missing(std::string_view param) {
-  ApiError error;
-  error.message = fmt::format("you must provide '{}'", param);
-  error.param = param;
-  error.code = "missing_required_parameter";
-  return error;
-}
-
-// The fields of a body that count. A field given twice counts as given last, as in Python's json; a
-// field that is null counts as absent.
-struct Body {
-  std::optional<element> model, user, stream, stream_options;
-  std::optional<element> max_tokens, max_completion_tokens, max_output_tokens;
-  std::optional<element> messages, prompt, input, instructions, tools, functions;
-
-  explicit Body(object fields) {
-    for (const auto& [key, value] : fields) {
-      if (std::optional<element>* const field = find(key)) {
-        *field = value.is_null() ? std::nullopt : std::optional<element>(value);
-      }
-    }
-  }
-
- private:
-  std::optional<element>* find(std::string_view key) {
-    const std::pair<std::string_view, std::optional<element>*> known[] = {
-        {"model", &model},
-        {"user", &user},
-        {"stream", &stream},
-        {"stream_options", &stream_options},
-        {"max_tokens", &max_tokens},
-        {"max_completion_tokens", &max_completion_tokens},
-        {"max_output_tokens", &max_output_tokens},
-        {"messages", &messages},
-        {"prompt", &prompt},
-        {"input", &input},
-        {"instructions", &instructions},
-        {"tools", &tools},
-        {"functions", &functions},
-    };
-    for (const auto& [name, field] : known) {
-      if (name == key) return field;
-    }
-    return nullptr;
-  }
-};
-
-MaybeError read_string(const std::optional<element>& from, std::string_view param,
-                       std::string& into) {
-  if (!from) return {};
-  std::string_view text;
-  if (from->get(text) != simdjson::SUCCESS) return wrong(param, "a string");
-  into = text;
-  return {};
-}
-
-MaybeError read_flag(const std::optional<element>& from, std::string_view param, bool& into) {
-  if (from && from->get(into) != simdjson::SUCCESS) return wrong(param, "true or false");
-  return {};
-}
-
-MaybeError read_count(const std::optional<element>& from, std::string_view param,
-                      std::uint32_t& into) {
-  if (!from) return {};
-  std::uint64_t count = 0;
-  if (from->get(count) != simdjson::SUCCESS || count > UINT32_MAX) {
-    return wrong(param, "an integer from 0 to 4294967295");
-  }
-  into = static_cast<std::uint32_t>(count);
-  return {};
-}
 
 std::string_view string_at(object from, std::string_view key) {
   std::string_view text;
@@ -128,7 +49,7 @@ class PromptWalk {
   }
 
   // What completions take as `prompt` and embeddings as `input`.
-  MaybeError prompts(const std::optional<element>& from, std::string_view param) {
+  MaybeError prompts(const MaybeElement& from, std::string_view param) {
     if (!from) return missing(param);
     std::string_view whole;
     if (from->get(whole) == simdjson::SUCCESS) {
