@@ -25,6 +25,8 @@ void InstanceMonitor::set_view(ViewPointer view) {
 }
 
 void InstanceMonitor::adopt(const ViewPointer& view) {
+  if (view->generation < generation_) return;  // overtaken on its way here
+  generation_ = view->generation;
   forget_all_but(*view);
   for (const policies::InstanceView& instance : view->instances) {
     if (instance.slot == policies::kNoSlot || instance.lifecycle == policies::Lifecycle::removed) {
@@ -133,8 +135,18 @@ void InstanceMonitor::ask_models(policies::Slot slot, std::uint64_t life) {
                   if (error == net::ClientError::none && answer.status == 200) {
                     models_answered(slot, life, answer);
                   }
-                  schedule_models(slot, life, settings_.models_interval);
+                  schedule_models(slot, life, models_pause(slot, life));
                 });
+}
+
+// As long as the mesh knows no model of it, an instance gets no requests: ask again soon.
+std::chrono::nanoseconds InstanceMonitor::models_pause(policies::Slot slot, std::uint64_t life) {
+  const std::lock_guard lock(mutex_);
+  const Watched* watched = find(slot, life);
+  const bool unknown = watched && watched->models.empty();
+  return unknown ? std::min<std::chrono::nanoseconds>(settings_.probe_interval,
+                                                      settings_.models_interval)
+                 : settings_.models_interval;
 }
 
 void InstanceMonitor::models_answered(policies::Slot slot, std::uint64_t life,

@@ -72,6 +72,7 @@ class InstanceMonitor {
   void forget_all_but(const policies::FleetView& view);
   void schedule_probe(policies::Slot slot, std::uint64_t life, std::chrono::nanoseconds delay);
   void schedule_models(policies::Slot slot, std::uint64_t life, std::chrono::nanoseconds delay);
+  std::chrono::nanoseconds models_pause(policies::Slot slot, std::uint64_t life);
   void probe(policies::Slot slot, std::uint64_t life);
   void ask_models(policies::Slot slot, std::uint64_t life);
   void models_answered(policies::Slot slot, std::uint64_t life, const net::HttpResponse& answer);
@@ -84,7 +85,8 @@ class InstanceMonitor {
   const Settings settings_;
   const Hooks hooks_;
   net::HttpClient client_;
-  std::uint64_t lives_ = 0;  // thread_ only
+  std::uint64_t lives_ = 0;       // thread_ only, as is the next
+  std::uint64_t generation_ = 0;  // of the view adopted
   mutable std::mutex mutex_;
   boost::container::flat_map<policies::Slot, Watched> watched_;  // guarded
 };

@@ -35,7 +35,7 @@ def test_a_killed_node_is_noticed_and_comes_back(make_cluster):
     r1, r2, r3 = cluster.nodes
     streams = open_streams(r2, 8)
     wait_until(lambda: others_load(cluster, r1) >= 8, 2.0, "r1 knows the load that r2 has placed")
-    replay = cluster.start_replay([r1, r3], requests=300, qps=5)
+    replay = cluster.start_replay([r1], requests=300, qps=4)
     time.sleep(1.0)
 
     killed_at = time.monotonic()
@@ -47,9 +47,9 @@ def test_a_killed_node_is_noticed_and_comes_back(make_cluster):
 
     wait_until(gone, DETECTED_WITHIN_S, "r1 and r3 show r2 dead")
     seconds_dead = time.monotonic() - killed_at
-    # Others of r1 are now r3 alone, whose decodes are short: the eight long ones must be gone.
-    wait_until(lambda: others_load(cluster, r1) < 8 and others_load(cluster, r3) < 8,
-               DETECTED_WITHIN_S - seconds_dead, "the load of r2 has left the sums")
+    # The others of r1 are now r3 alone, which has at most the client's one short request.
+    wait_until(lambda: others_load(cluster, r1) < 8, DETECTED_WITHIN_S - seconds_dead,
+               "the load of r2 has left the sum")
     print(f"dead after {seconds_dead:.2f} s, load gone after {time.monotonic() - killed_at:.2f} s")
 
     served = finish_client(client)
@@ -81,8 +81,7 @@ def test_a_node_that_is_told_to_stop_finishes_what_it_has(make_cluster):
     assert cluster.ctl(r2, "drain").returncode == 0
     results = replay.finish()
     # What arrived after the listener closed had nowhere to go; what had begun was finished.
-    assert set(results["reasons"]) <= {"connect failed", "connection refused", "unreachable"}, \
-        results["reasons"]
+    assert set(results["reasons"]) <= {"connect"}, results["reasons"]
     wait_until(lambda: not r2.process.alive(), 35.0, "r2 has ended")
     assert r2.process.exit_status() == 0
     assert cluster.members(r1)["r2"]["status"] == "left"
