@@ -107,6 +107,7 @@ net::Result<void> Node::join_mesh() {
   if (started.has_error()) return started.error();
   mesh_ = std::move(*started);
   mesh_ready_.store(mesh_.get());
+  monitor_.set_view(scheduler_.view());
   mesh_->wake();
   if (!config_.mesh_dns.empty()) peers_.start();
   if (!config_.instances_dns.empty()) instances_.start();
@@ -143,7 +144,8 @@ void Node::take_local_changes(LocalChanges& out) {
 
 void Node::view_changed(ViewPointer view) {
   scheduler_.set_view(view);
-  monitor_.set_view(std::move(view));
+  // What the monitor finds goes to the mesh, so it begins when that can be called (join_mesh).
+  if (mesh_ready_.load()) monitor_.set_view(std::move(view));
 }
 
 void Node::placements_learned(policies::Slot slot, std::span<const policies::BlockKey> blocks) {
@@ -154,7 +156,7 @@ void Node::readiness_changed(bool ready, const std::string& why_not) {
   if (ready) {
     spdlog::info("ready");
   } else {
-    spdlog::warn("not ready: {}", why_not);
+    spdlog::info("not ready: {}", why_not);
   }
   {
     const std::lock_guard lock(mutex_);

@@ -1,0 +1,152 @@
+// Health and model discovery against scripted instances, by what the hooks are told.
+#include <doctest/doctest.h>
+
+#include <map>
+
+#include "node/router/instance_monitor.h"
+#include "tests/node/router_support.h"
+
+using namespace dualmesh;
+using namespace dualmesh::node;
+using namespace dualmesh::node::testing;
+
+namespace {
+
+struct Watching {
+  explicit Watching(InstanceMonitor::Settings settings)
+      : monitor(threads.at(0), settings,
+                {[this](policies::Slot slot, bool healthy) {
+                   const std::lock_guard lock(mutex);
+                   verdicts[slot].push_back(healthy);
+                 },
+                 [this](policies::Slot) { ++caches_lost; },
+                 [this](const std::string& instance, std::vector<std::string> models) {
+                   const std::lock_guard lock(mutex);
+                   found[instance] = std::move(models);
+                 }}) {}
+  ~Watching() { threads.stop(); }
+
+  std::vector<bool> told(policies::Slot slot) {
+    const std::lock_guard lock(mutex);
+    return verdicts[slot];
+  }
+  std::vector<std::string> models_of(const std::string& instance) {
+    const std::lock_guard lock(mutex);
+    return found[instance];
+  }
+
+  net::IoThreads threads{1};
+  std::mutex mutex;
+  std::map<policies::Slot, std::vector<bool>> verdicts;
+  std::map<std::string, std::vector<std::string>> found;
+  std::atomic<int> caches_lost{0};
+  InstanceMonitor monitor;
+};
+
+InstanceMonitor::Settings quick() {
+  InstanceMonitor::Settings settings;
+  settings.probe_interval = std::chrono::milliseconds(20);
+  settings.probe_timeout = std::chrono::milliseconds(2'000);
+  settings.models_interval = std::chrono::milliseconds(50);
+  return settings;
+}
+
+// Answers /health with `status` and /v1/models with `models`.
+struct Scripted {
+  std::atomic<int> status{200};
+  std::mutex mutex;
+  std::string models = R"({"object":"list","data":[{"id":"b"},{"id":"a"},{"id":"a"}]})";
+
+  FakeInstance::Script script() {
+    return [this](std::shared_ptr<net::Exchange> exchange) {
+      if (exchange->request().target == "/health") {
+        answer_json(*exchange, status.load(), "");
+        return;
+      }
+      const std::lock_guard lock(mutex);
+      answer_json(*exchange, 200, models);
+    };
+  }
+};
+
+using Verdicts = std::vector<bool>;
+
+}  // namespace
+
+TEST_CASE("health: told at first sight, after the misses, and after the recovery") {
+  Scripted scripted;
+  FakeInstance one(scripted.script());
+  Watching watching(quick());
+  watching.monitor.set_view(make_view({{"e1", one.address(), {"a", "b"}}}));
+  CHECK(eventually([&] { return watching.told(0) == Verdicts{true}; }));
+  CHECK(eventually([&] { return one.requests() > 4; }));
+  CHECK(watching.told(0) == Verdicts{true});
+
+  scripted.status = 503;
+  CHECK(eventually([&] { return watching.told(0) == Verdicts{true, false}; }));
+  CHECK(!watching.monitor.facts(0).healthy);
+  CHECK(watching.monitor.facts(0).unhealthy_reason == "GET /health: status 503");
+  CHECK(watching.caches_lost == 0);
+
+  scripted.status = 404;  // a server without /health is alive
+  CHECK(eventually([&] { return watching.told(0) == Verdicts{true, false, true}; }));
+  CHECK(watching.caches_lost == 1);
+  CHECK(watching.monitor.facts(0).healthy);
+}
+
+TEST_CASE("a single miss is not enough; a failed connection seen by traffic is") {
+  Scripted scripted;
+  FakeInstance one(scripted.script());
+  auto settings = quick();
+  settings.probe_interval = std::chrono::hours(1);  // probes keep out of it
+  Watching watching(settings);
+  watching.monitor.set_view(
+      make_view({{"e1", one.address(), {"a", "b"}}, {"e2", one.address(), {"a", "b"}}}));
+  REQUIRE(eventually([&] { return watching.told(1) == Verdicts{true}; }));
+  watching.monitor.failed(0, net::ClientError::send);
+  CHECK(watching.told(0) == Verdicts{true});
+  watching.monitor.failed(0, net::ClientError::send);
+  CHECK(watching.told(0) == Verdicts{true, false});
+  watching.monitor.failed(1, net::ClientError::connect);
+  CHECK(watching.told(1) == Verdicts{true, false});
+  CHECK(watching.monitor.facts(1).unhealthy_reason == "request: connect");
+  watching.monitor.failed(7, net::ClientError::connect);  // never seen
+}
+
+TEST_CASE("models are reported when they differ from the view's, and listed for the merge") {
+  Scripted scripted;
+  FakeInstance one(scripted.script());
+  Watching watching(quick());
+  watching.monitor.set_view(make_view({{"e1", one.address(), {}}}));
+  CHECK(eventually([&] { return watching.models_of("e1") == std::vector<std::string>{"a", "b"}; }));
+  REQUIRE(watching.monitor.listed_models().size() == 1);
+  CHECK(watching.monitor.listed_models()[0].size() == 3);
+
+  // Known by now: nothing to report until they change.
+  watching.monitor.set_view(make_view({{"e1", one.address(), {"b", "a"}}}));
+  {
+    const std::lock_guard lock(watching.mutex);
+    watching.found.clear();
+  }
+  {
+    const std::lock_guard lock(scripted.mutex);
+    scripted.models = R"({"data":[{"id":"c"}]})";
+  }
+  CHECK(eventually([&] { return watching.models_of("e1") == std::vector<std::string>{"c"}; }));
+}
+
+TEST_CASE("another address in the same slot is another instance; a removed one is not watched") {
+  Scripted first, second;
+  FakeInstance one(first.script()), two(second.script());
+  Watching watching(quick());
+  watching.monitor.set_view(make_view({{"e1", one.address(), {"a", "b"}}}));
+  REQUIRE(eventually([&] { return one.requests() > 2; }));
+  watching.monitor.set_view(make_view({{"e1", two.address(), {"a", "b"}}}));
+  REQUIRE(eventually([&] { return two.requests() > 2; }));
+  CHECK(watching.caches_lost == 1);
+  CHECK(watching.told(0) == Verdicts{true, true});
+
+  watching.monitor.set_view(
+      make_view({{"e1", two.address(), {"a"}, policies::Lifecycle::removed}}));
+  CHECK(eventually([&] { return watching.monitor.listed_models().empty(); }));
+}
