@@ -47,11 +47,11 @@ def parse_arguments():
     parser.add_argument("--nodes", type=whole_number(1, 50), default=3, help="router nodes (3)")
     parser.add_argument("--instances", type=whole_number(1, 200), default=4,
                         help="simulated inference instances (4)")
-    parser.add_argument("--speed", type=positive, default=10.0,
-                        help="how many times faster than real time instances and replay run (10)")
+    parser.add_argument("--speed", type=positive, default=4.0,
+                        help="how many times faster than real time instances and replay run (4)")
     parser.add_argument("--policy", choices=["dualmap", "round_robin"], default="dualmap")
-    parser.add_argument("--requests", type=whole_number(1, 1_000_000), default=1200,
-                        help="requests to replay (1200)")
+    parser.add_argument("--requests", type=whole_number(1, 1_000_000), default=600,
+                        help="requests to replay (600)")
     parser.add_argument("--qps", type=positive,
                         help="requests per model second (1.3 per instance; with --trace: as "
                              "recorded)")

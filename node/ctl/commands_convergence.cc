@@ -31,8 +31,8 @@ std::string cell_text(const StreamRow& row, const Cell& cell) {
 
 // Names as column heads where they fit, numbers and a key where they do not.
 std::vector<Column> matrix_columns(const std::vector<NodeReport>& nodes, bool numbered) {
-  std::vector<Column> columns = {{.title = "stream", .may_shrink = true},
-                                 {.title = "writer", .may_shrink = true},
+  std::vector<Column> columns = {{.title = "stream", .shrink = 1},
+                                 {.title = "writer", .shrink = 1},
                                  {"version", Align::right}};
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     columns.push_back({numbered ? std::to_string(i + 1) : nodes[i].name, Align::right});
@@ -71,8 +71,8 @@ std::string acknowledged_text(wire::Percentiles::Reader ms) {
 }
 
 void print_peers(const Session::MeshReport& report) {
-  TextTable table({{.title = "writer", .may_shrink = true},
-                   {.title = "peer", .may_shrink = true},
+  TextTable table({{.title = "writer", .shrink = 1},
+                   {.title = "peer", .shrink = 1},
                    {"link"},
                    {"ack ms p50/p99/max", Align::right},
                    {"pending", Align::right},

@@ -128,9 +128,9 @@ void print_difference(const StreamDifference& difference, const std::string& a,
     return;
   }
   TextTable table({{.title = "  what"},
-                   {.title = "key", .may_shrink = true},
-                   {.title = "in A", .may_shrink = true},
-                   {.title = "in B", .may_shrink = true}});
+                   {.title = "key", .shrink = 1},
+                   {.title = "in A", .shrink = 1},
+                   {.title = "in B", .shrink = 1}});
   const auto text = [](const std::optional<RowValue>& row) {
     return row ? fmt::format("v{} {}", row->version, row->value) : std::string("-");
   };

@@ -16,24 +16,26 @@ std::string health_text(wire::InstanceInfo::Reader instance) {
   return instance.getOverloaded() ? "overloaded" : "yes";
 }
 
-// own+others, as queued/prefilling/decoding
-std::string load_text(wire::InstanceInfo::Reader instance) {
-  const auto own = instance.getOwn();
-  const auto others = instance.getOthers();
-  return fmt::format("{}+{} {}+{} {}+{}", own.getQueuedRequests(), others.getQueuedRequests(),
-                     own.getPrefillingRequests(), others.getPrefillingRequests(),
-                     own.getDecodingRequests(), others.getDecodingRequests());
+std::string gauges(wire::LoadInfo::Reader load) {
+  return fmt::format("{}/{}/{}", load.getQueuedRequests(), load.getPrefillingRequests(),
+                     load.getDecodingRequests());
+}
+
+std::string state_text(wire::InstanceInfo::Reader instance) {
+  const std::string weight =
+      instance.getWeight() == 1.0 ? "" : fmt::format(" x{:g}", instance.getWeight());
+  return instance.getLifecycle().cStr() + weight;
 }
 
 void print_instances(capnp::List<wire::InstanceInfo>::Reader instances) {
-  TextTable table({{.title = "instance", .may_shrink = true},
-                   {.title = "address", .may_shrink = true},
-                   {.title = "models", .may_shrink = true},
-                   {"weight", Align::right},
+  TextTable table({{.title = "instance", .shrink = 2},
+                   {.title = "address", .shrink = 2},
+                   {.title = "models", .shrink = 1},
                    {"state"},
                    {"from"},
-                   {.title = "healthy", .may_shrink = true},
-                   {"queue prefill decode"},
+                   {.title = "healthy", .shrink = 1},
+                   {"own load"},
+                   {"others'"},
                    {"us/token", Align::right},
                    {"done", Align::right},
                    {"failed", Align::right}});
@@ -41,14 +43,16 @@ void print_instances(capnp::List<wire::InstanceInfo>::Reader instances) {
     std::vector<std::string> models;
     for (auto model : instance.getModels()) models.emplace_back(model.cStr());
     table.add({instance.getName().cStr(), instance.getAddress().cStr(),
-               models.empty() ? "none yet" : joined(models, ","),
-               fmt::format("{:g}", instance.getWeight()), instance.getLifecycle().cStr(),
-               instance.getSource().cStr(), health_text(instance), load_text(instance),
-               fmt::format("{:.0f}", instance.getPrefillUsPerToken()),
+               models.empty() ? "none yet" : joined(models, ","), state_text(instance),
+               instance.getSource().cStr(), health_text(instance), gauges(instance.getOwn()),
+               gauges(instance.getOthers()), fmt::format("{:.0f}", instance.getPrefillUsPerToken()),
                count_text(instance.getCompleted()), count_text(instance.getFailed())});
   }
   std::fputs(table.render().c_str(), stdout);
-  std::puts("load is this node's own + the other nodes', in requests; health as this node sees it");
+  std::puts(
+      "load: requests queued/prefilling/decoding, through this node and through the others; "
+      "health,\n"
+      "cost and counts as this node knows them");
 }
 
 const char* done_text(wire::InstanceAction action) {

@@ -1,8 +1,10 @@
 // status, members, rings, policy, metrics, drain: one node's view of the mesh.
 #include <spdlog/fmt/fmt.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "node/ctl/commands.h"
 #include "node/ctl/json.h"
@@ -18,6 +20,16 @@ std::vector<std::string> texts(const List& list) {
   std::vector<std::string> result;
   for (auto entry : list) result.push_back(text(entry));
   return result;
+}
+
+// In an order that is the same whoever is asked.
+template <class List>
+auto by_name(const List& list) {
+  std::vector<std::decay_t<decltype(list[0])>> sorted;
+  for (auto entry : list) sorted.push_back(entry);
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto& a, const auto& b) { return a.getName() < b.getName(); });
+  return sorted;
 }
 
 void line(const char* label, const std::string& value) {
@@ -69,16 +81,16 @@ std::string link_text(wire::MemberInfo::Reader member) {
 std::string millis(bool known, double value) { return known ? ms_text(value) : "-"; }
 
 void print_members(capnp::List<wire::MemberInfo>::Reader members) {
-  TextTable table({{.title = "node", .may_shrink = true},
+  TextTable table({{.title = "node", .shrink = 2},
                    {"status"},
                    {"link"},
-                   {.title = "mesh", .may_shrink = true},
-                   {.title = "clients", .may_shrink = true},
+                   {.title = "mesh", .shrink = 2},
+                   {.title = "clients", .shrink = 2},
                    {"round trip", Align::right},
                    {"clock", Align::right},
                    {"heard", Align::right},
-                   {.title = "build", .may_shrink = true}});
-  for (auto member : members) {
+                   {.title = "build", .shrink = 1}});
+  for (auto member : by_name(members)) {
     const bool measured = !member.getIsSelf() && member.getLinked();
     table.add({text(member.getName()), text(member.getStatus()), link_text(member),
                text(member.getMeshAddress()), text(member.getHttpAddress()),
@@ -98,8 +110,8 @@ void print_rings(wire::Rings::Reader rings) {
                           wrapped(joined(texts(model.getMembers())), 4))
                   .c_str());
   }
-  TextTable table({{.title = "node", .may_shrink = true}, {"rings"}, {"depth marks"}, {"agrees"}});
-  for (auto node : rings.getNodes()) {
+  TextTable table({{.title = "node", .shrink = 1}, {"rings"}, {"depth marks"}, {"agrees"}});
+  for (auto node : by_name(rings.getNodes())) {
     table.add({text(node.getName()), text(node.getRingDigest()), text(node.getDepthDigest()),
                node.getAgrees() ? "yes" : "NO"});
   }
@@ -173,8 +185,8 @@ int run_policy(Session& session) {
   std::puts(fmt::format("{} (available: {})", text(answer->getPolicy()),
                         joined(texts(answer->getAvailable())))
                 .c_str());
-  TextTable table({{.title = "node", .may_shrink = true}, {"policy"}});
-  for (auto node_policy : answer->getPerNode()) {
+  TextTable table({{.title = "node", .shrink = 1}, {"policy"}});
+  for (auto node_policy : by_name(answer->getPerNode())) {
     table.add({text(node_policy.getName()), text(node_policy.getPolicy())});
   }
   std::fputs(table.render().c_str(), stdout);

@@ -76,7 +76,7 @@ void print_explanation(wire::Admin::ExplainResults::Reader answer) {
                         decision.getPolicy().cStr(), decision.getRingDigest().cStr(),
                         decision.getRingsAgreed() ? "agreed" : "NOT agreed")
                 .c_str());
-  TextTable table({{.title = "instance", .may_shrink = true},
+  TextTable table({{.title = "instance", .shrink = 1},
                    {"ring"},
                    {"cached tokens", Align::right},
                    {"pending tokens", Align::right},
@@ -106,11 +106,11 @@ std::string candidates_text(wire::Decision::Reader decision) {
 
 void print_decisions(capnp::List<wire::Decision>::Reader decisions) {
   TextTable table({{"ago", Align::right},
-                   {.title = "model", .may_shrink = true},
+                   {.title = "model", .shrink = 1},
                    {"tokens", Align::right},
                    {"depth", Align::right},
-                   {.title = "candidates:hit", .may_shrink = true},
-                   {.title = "chosen", .may_shrink = true},
+                   {.title = "candidates:hit", .shrink = 1},
+                   {.title = "chosen", .shrink = 1},
                    {"reason"},
                    {"moved", Align::right},
                    {"queued", Align::right},

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "net/mesh.capnp.h"
 
@@ -177,6 +178,10 @@ Comparison compare(const Nodes& nodes) {
       }
     }
   }
+  std::stable_sort(result.rows.begin(), result.rows.end(),
+                   [](const StreamRow& a, const StreamRow& b) {
+                     return std::tie(a.id.kind, a.writer) < std::tie(b.id.kind, b.writer);
+                   });
   return result;
 }
 

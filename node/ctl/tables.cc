@@ -75,15 +75,17 @@ std::vector<std::size_t> TextTable::widths(std::size_t width) const {
     result.push_back(widest);
     total += widest;
   }
-  while (total > width) {  // takes from the widest that may shrink
-    std::size_t victim = columns_.size();
-    for (std::size_t i = 0; i < columns_.size(); ++i) {
-      if (!columns_[i].may_shrink || result[i] <= kNarrowest) continue;
-      if (victim == columns_.size() || result[i] > result[victim]) victim = i;
+  for (int round = 1; round <= 2; ++round) {
+    while (total > width) {  // takes from the widest that may shrink in this round
+      std::size_t victim = columns_.size();
+      for (std::size_t i = 0; i < columns_.size(); ++i) {
+        if (columns_[i].shrink != round || result[i] <= kNarrowest) continue;
+        if (victim == columns_.size() || result[i] > result[victim]) victim = i;
+      }
+      if (victim == columns_.size()) break;
+      --result[victim];
+      --total;
     }
-    if (victim == columns_.size()) break;
-    --result[victim];
-    --total;
   }
   return result;
 }

@@ -19,7 +19,7 @@ enum class Align { left, right };
 struct Column {
   std::string title;
   Align align = Align::left;
-  bool may_shrink = false;  // cut first when the table is too wide
+  int shrink = 0;  // 0: never cut; 1: cut first when the table is too wide; 2: cut after those
 };
 
 class TextTable {

@@ -25,8 +25,7 @@ TEST_CASE("code points are counted, not bytes") {
 }
 
 TEST_CASE("a table too wide cuts only the columns that may shrink, widest first") {
-  TextTable table(
-      {{.title = "k", .may_shrink = true}, {"fixed"}, {.title = "v", .may_shrink = true}});
+  TextTable table({{.title = "k", .shrink = 1}, {"fixed"}, {.title = "v", .shrink = 1}});
   table.add({std::string(80, 'k'), std::string(20, 'f'), std::string(30, 'v')});
   std::istringstream lines(table.render(100));
   for (std::string line; std::getline(lines, line);) CHECK(display_width(line) <= 100);
