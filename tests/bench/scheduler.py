@@ -1,0 +1,21 @@
+"""The scheduler's decision time, from the micro-benchmark's own JSON."""
+
+import json
+import subprocess
+
+from figures import Figure
+from mesh import ROOT
+
+
+def scheduler():
+    program = ROOT / "build" / "bin" / "bench_scheduler"
+    done = subprocess.run([program, "--benchmark_format=json"], capture_output=True, text=True,
+                          timeout=600, check=True)
+    figures = []
+    for run in json.loads(done.stdout)["benchmarks"]:
+        name = "/".join(run["name"].split("/")[:3])
+        for share in ("p50", "p99"):
+            if f"{share}_us" in run:
+                target = 20 if share == "p99" and "decision" in name else None
+                figures.append(Figure(f"{name}, {share}", run[f"{share}_us"], "us", target))
+    return figures
