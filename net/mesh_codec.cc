@@ -19,6 +19,9 @@ std::string bounded(capnp::Text::Reader text, std::size_t limit, const char* wha
   return std::string(text.begin(), text.size());
 }
 
+// With its length: kj's own conversion stops at the first zero byte, and replicas would differ.
+capnp::Text::Reader whole(const std::string& text) { return {text.data(), text.size()}; }
+
 crdt::Version version(std::uint64_t value) { return crdt::Version{value}; }
 
 template <class List>
@@ -59,10 +62,10 @@ MembershipTable::Entry read_row(wire::Member::Reader in) {
 }
 
 void write_row(const RegistryTable::Entry& row, wire::RegistryField::Builder out) {
-  out.setInstance(row.key.instance);
+  out.setInstance(whole(row.key.instance));
   out.setField(row.key.field);
   from_stamp(row.value.stamp, out.initStamp());
-  out.setValue(row.value.value);
+  out.setValue(whole(row.value.value));
 }
 
 RegistryTable::Entry read_row(wire::RegistryField::Reader in) {
@@ -76,11 +79,11 @@ RegistryTable::Entry read_row(wire::RegistryField::Reader in) {
 }
 
 void write_row(const SettingsTable::Entry& row, wire::Setting::Builder out) {
-  out.setKey(row.key.name);
+  out.setKey(whole(row.key.name));
   auto siblings = out.initSiblings(static_cast<unsigned>(row.value.siblings().size()));
   for (unsigned i = 0; i < siblings.size(); ++i) {
     from_stamp(row.value.siblings()[i].dot, siblings[i].initDot());
-    siblings[i].setValue(row.value.siblings()[i].value);
+    siblings[i].setValue(whole(row.value.siblings()[i].value));
   }
   auto seen = out.initSeen(static_cast<unsigned>(row.value.seen().size()));
   unsigned i = 0;
@@ -288,10 +291,10 @@ void write_member(crdt::NodeId node, const crdt::Member& member, wire::Member::B
   out.setEpoch(member.epoch.value);
   out.setRefutations(member.refutations);
   out.setStatus(static_cast<std::uint8_t>(member.status));
-  out.setName(member.name);
-  out.setMeshAddress(member.mesh_address);
-  out.setHttpAddress(member.http_address);
-  out.setBuild(member.build);
+  out.setName(whole(member.name));
+  out.setMeshAddress(whole(member.mesh_address));
+  out.setHttpAddress(whole(member.http_address));
+  out.setBuild(whole(member.build));
 }
 
 Result<MembershipTable::Entry> read_member(wire::Member::Reader in) {
@@ -346,8 +349,8 @@ Result<std::vector<StreamPosition>> read_positions(
 
 void write_saved(const RegistryTable& registry, const SettingsTable& settings,
                  wire::SavedState::Builder out) {
-  const auto fields = registry.delta_since(crdt::Version{}, registry.size());
-  const auto values = settings.delta_since(crdt::Version{}, settings.size());
+  const auto fields = registry.delta_since(crdt::Version{}, registry.size() + 1);
+  const auto values = settings.delta_since(crdt::Version{}, settings.size() + 1);
   write_rows(fields.entries, out.initRegistry(static_cast<unsigned>(fields.entries.size())));
   write_rows(values.entries, out.initSettings(static_cast<unsigned>(values.entries.size())));
 }

@@ -78,6 +78,9 @@ HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
                               (from->value.epoch.value - wall_ms) / 1000));
   }
   const crdt::Member* known = state.members().find(from->key);
+  if (known == nullptr && state.members().size() >= config.max_members) {
+    return refuse(fmt::format("{} members are known, and that is the limit", config.max_members));
+  }
   if (known != nullptr) {
     verdict.known_epoch = known->epoch;
     const bool lives_elsewhere = known->epoch != from->value.epoch && known->reachable() &&

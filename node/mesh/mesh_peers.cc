@@ -73,6 +73,9 @@ void MeshPeers::tend_targets() {
     refusing_.erase(target->first);
     target = targets_.erase(target);
   }
+  std::erase_if(peers_, [this](const auto& slot) {
+    return slot.second->link == nullptr && state_.members().find(slot.first) == nullptr;
+  });
   for (const std::string& seed : context_.config.seeds) dial(seed);
   for (const std::string& address : found_) dial(address);
   state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {

@@ -65,6 +65,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void found(std::vector<std::string> addresses);  // by a look-up; replaces what the last one found
   void state_changed();                            // something may have to be pushed
   void member_changed(crdt::NodeId node, const crdt::Member& member);
+  void ask_all_positions();
   void drop_links(const std::string& reason);  // all; they dial again
 
   // Called by the serving side.

@@ -148,14 +148,30 @@ void MeshPeers::positions_told(MeshPeer& known, const std::vector<net::StreamPos
   heard(known.node);
   const crdt::Origin origin{known.node, known.epoch};
   if (!known.has_target) known.join_target.clear();
+  std::array<bool, net::kStreamKinds> holds{};
   for (const net::StreamPosition& at : positions) {
-    if (at.origin == state_.self()) known.replicator->peer_is_at(at);
+    if (at.origin == state_.self()) {
+      known.replicator->peer_is_at(at);
+      holds[static_cast<std::size_t>(at.kind)] = true;
+    }
     if (at.origin != origin) continue;
     if (!known.has_target) known.join_target.push_back(at);
     state_.check_digest(at);
   }
+  // A peer without a column of ours has dropped it, or never had it.
+  for (std::size_t kind = 0; kind < holds.size(); ++kind) {
+    const auto stream = static_cast<net::StreamKind>(kind);
+    if (holds[kind] || net::is_table(stream)) continue;
+    known.replicator->peer_is_at({stream, state_.self(), {}, {}});
+  }
   known.has_target = true;
   check_synchronised(known);
+}
+
+void MeshPeers::ask_all_positions() {
+  for (auto& [node, known] : peers_) {
+    if (known->link != nullptr) ask_positions(*known);
+  }
 }
 
 void MeshPeers::check_synchronised(MeshPeer& known) {

@@ -32,6 +32,7 @@ void Replicator::attach(wire::Peer::Client peer) {
   ++attachment_;
   peer_ = kj::mv(peer);
   in_flight_since_.reset();
+  in_flight_ = {};
   not_before_ = policies::Time{0};
   if (!in_step() && !dirty_since_) dirty_since_ = context_.now();
   schedule();
@@ -42,6 +43,7 @@ void Replicator::detach() {
   peer_ = nullptr;
   if (in_flight_since_) dirty_since_ = in_flight_since_;
   in_flight_since_.reset();
+  in_flight_ = {};
 }
 
 void Replicator::start_over() {
@@ -57,7 +59,8 @@ void Replicator::state_changed() {
 
 void Replicator::peer_is_at(const net::StreamPosition& position) {
   crdt::Version& known = acknowledged_.versions[index_of(position.kind)];
-  if (position.origin != state_.self() || position.version >= known || in_flight_since_) return;
+  if (position.origin != state_.self() || position.version >= known) return;
+  if (in_flight_[index_of(position.kind)]) return;  // its answer is newer than this
   known = position.version;
   if (position.kind == net::StreamKind::residency) acknowledged_.residency_floor = {};
   ++stats_.resets;
@@ -92,7 +95,10 @@ void Replicator::push() {
 
   auto request = KJ_ASSERT_NONNULL(peer_).pushRequest();
   auto deltas = request.initDeltas(static_cast<unsigned>(sent.batch.deltas.size()));
-  for (unsigned i = 0; i < deltas.size(); ++i) net::write_delta(sent.batch.deltas[i], deltas[i]);
+  for (unsigned i = 0; i < deltas.size(); ++i) {
+    net::write_delta(sent.batch.deltas[i], deltas[i]);
+    in_flight_[index_of(sent.batch.deltas[i].kind())] = true;
+  }
   ++stats_.pushes;
   stats_.bytes_sent += request.totalSize().wordCount * sizeof(capnp::word);
 
@@ -114,6 +120,7 @@ void Replicator::push() {
 
 void Replicator::answered(const Sent& sent, const std::vector<net::StreamPosition>& positions) {
   in_flight_since_.reset();
+  in_flight_ = {};
   bool moved = false;
   bool behind = false;
   for (const net::StreamPosition& position : positions) {
@@ -146,6 +153,7 @@ void Replicator::failed(const std::string& reason) {
   ++stats_.failures;
   dirty_since_ = in_flight_since_;
   in_flight_since_.reset();
+  in_flight_ = {};
   on_failure_(reason);
 }
 

@@ -15,6 +15,7 @@
 
 #include <kj/async.h>
 
+#include <array>
 #include <functional>
 #include <optional>
 #include <string>
@@ -76,11 +77,12 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   Acknowledged acknowledged_;
   Pacer pacer_;
   ReplicatorStats stats_;
-  std::optional<policies::Time> dirty_since_;      // of changes in no push yet
-  std::optional<policies::Time> in_flight_since_;  // of those in the push under way
-  policies::Time not_before_{0};                   // after a push that moved nothing
-  std::uint64_t attachment_ = 0;                   // answers of an earlier link are ignored
-  bool waiting_ = false;                           // a timer is set
+  std::optional<policies::Time> dirty_since_;        // of changes in no push yet
+  std::optional<policies::Time> in_flight_since_;    // of those in the push under way
+  std::array<bool, net::kStreamKinds> in_flight_{};  // the streams of the push under way
+  policies::Time not_before_{0};                     // after a push that moved nothing
+  std::uint64_t attachment_ = 0;                     // answers of an earlier link are ignored
+  bool waiting_ = false;                             // a timer is set
   kj::TaskSet tasks_;
 };
 

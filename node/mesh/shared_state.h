@@ -106,7 +106,8 @@ class SharedState {
   // digest, our column is dropped, and the next push finds a gap and sends everything again.
   void check_digest(const net::StreamPosition& theirs);
 
-  // Housekeeping. Each call's work is bounded by what expires.
+  // Housekeeping: placements, old depth buckets, records of nodes long gone. Each call's work is
+  // bounded by what expires.
   void expire(policies::Time now, std::uint64_t wall_ms);
   void collect_tombstones(const Acknowledged& lowest);
   void drop_columns(crdt::NodeId node);
@@ -151,6 +152,7 @@ class SharedState {
   bool admit(const net::DepthTable::Entry& row, std::uint64_t wall_ms);
   bool accepts_feeds_of(crdt::Origin writer) const;
   void count(crdt::Applied applied);
+  void forget_gone(policies::Time now);
   crdt::Version version_of(net::StreamKind kind) const;
   net::StreamDelta delta_of(net::StreamKind kind, crdt::Version from, std::size_t rows) const;
 
@@ -172,6 +174,7 @@ class SharedState {
   crdt::Columns<net::StatusFeed> statuses_;
   crdt::Columns<net::ResidencyFeed> residencies_;
   std::map<crdt::NodeId, Received> received_;
+  std::map<crdt::NodeId, policies::Time> gone_since_;  // 0 until the next housekeeping
   std::set<std::string, std::less<>> instance_names_;  // of the registry
   crdt::HybridClock clock_;
   StateCounters counters_;

@@ -1,0 +1,224 @@
+// The codec: everything written is read back equal, and hostile bytes are errors, never crashes.
+#include "net/mesh_codec.h"
+
+#include <capnp/message.h>
+#include <capnp/serialize.h>
+#include <doctest/doctest.h>
+
+#include <random>
+
+namespace dualmesh::net {
+namespace {
+
+using crdt::Epoch;
+using crdt::NodeId;
+using crdt::Stamp;
+using crdt::Version;
+
+const crdt::Origin kOrigin{NodeId{7}, Epoch{99}};
+
+kj::Array<capnp::word> encode(const StreamDelta& delta) {
+  capnp::MallocMessageBuilder message;
+  write_delta(delta, message.initRoot<wire::Delta>());
+  return capnp::messageToFlatArray(message);
+}
+
+Result<StreamDelta> decode(kj::ArrayPtr<const capnp::word> words) {
+  try {
+    capnp::FlatArrayMessageReader reader(words);
+    return read_delta(reader.getRoot<wire::Delta>());
+  } catch (const kj::Exception& exception) {
+    return Error{exception.getDescription().cStr()};
+  }
+}
+
+StreamDelta round_trip(const StreamDelta& delta) {
+  auto words = encode(delta);
+  auto back = decode(words);
+  REQUIRE(back.has_value());
+  CHECK(back->origin == delta.origin);
+  CHECK(back->kind() == delta.kind());
+  return *back;
+}
+
+crdt::Member some_member() {
+  crdt::Member member;
+  member.epoch = Epoch{123};
+  member.refutations = 4;
+  member.status = crdt::MemberStatus::suspect;
+  member.name = "a";
+  member.mesh_address = "a:7000";
+  member.http_address = "a:8080";
+  member.build = "1.0";
+  return member;
+}
+
+}  // namespace
+
+TEST_CASE("membership, registry, settings and depth survive the wire") {
+  MembershipTable members;
+  members.join(NodeId{1}, some_member());
+  RegistryTable registry;
+  registry.join({"e1", 3}, {Stamp{5 << 16, NodeId{2}}, "active"});
+  registry.join({"e2", 0}, {Stamp{6 << 16, NodeId{3}}, std::string("h:1\0x", 5)});
+  SettingsTable settings;
+  crdt::MultiValue<std::string> left, right;
+  left.assign(Stamp{10, NodeId{1}}, "dualmap");
+  right.assign(Stamp{11, NodeId{2}}, "round_robin");
+  left.join(right);
+  REQUIRE(left.siblings().size() == 2);
+  settings.join({"policy"}, left);
+  DepthTable depth;
+  depth.join({9, 77}, crdt::Max<std::uint32_t>{5});
+
+  const auto all = [](const auto& table) { return table.delta_since(Version{}, 100); };
+  const auto check_table = [&](auto table) {
+    const StreamDelta back = round_trip({kOrigin, all(table)});
+    INFO(std::string(to_string(back.kind())));
+    decltype(table) copy;
+    const auto& body = std::get<typename decltype(table)::Delta>(back.body);
+    CHECK(body.from_excluded == Version{});
+    CHECK(body.to == table.version());
+    copy.apply(body, [](const auto&, const auto&) {});
+    CHECK(copy.digest() == table.digest());
+    CHECK(copy.size() == table.size());
+  };
+  check_table(members);
+  check_table(registry);
+  check_table(settings);
+  check_table(depth);
+}
+
+TEST_CASE("feeds survive the wire with their deletions, horizons and versions") {
+  LoadFeed load;
+  load.put(1, LoadGauges{1, 2, 3, 4, 5, 6, 7});
+  load.put(2, LoadGauges{9, 0, 0, 0, 0, 0, 0});
+  load.erase(2);
+  LoadFeed load_copy;
+  CHECK(load_copy.apply(std::get<LoadFeed::Delta>(
+            round_trip({kOrigin, load.delta_since(Version{}, 100)}).body)) ==
+        crdt::Applied::changed);
+  CHECK(load_copy.digest() == load.digest());
+  CHECK(load_copy.version() == load.version());
+  REQUIRE(load_copy.find(1) != nullptr);
+  CHECK(*load_copy.find(1) == LoadGauges{1, 2, 3, 4, 5, 6, 7});
+  CHECK(load_copy.find(2) == nullptr);
+
+  HealthFeed health;
+  health.put(5, ProbedHealth{false});
+  HealthFeed health_copy;
+  health_copy.apply(
+      std::get<HealthFeed::Delta>(round_trip({kOrigin, health.delta_since(Version{}, 100)}).body));
+  CHECK(health_copy.digest() == health.digest());
+
+  StatusFeed status;
+  status.put(1, StatusNumber{~std::uint64_t{0}});
+  StatusFeed status_copy;
+  status_copy.apply(
+      std::get<StatusFeed::Delta>(round_trip({kOrigin, status.delta_since(Version{}, 100)}).body));
+  CHECK(status_copy.digest() == status.digest());
+
+  ResidencyFeed residency;
+  for (std::uint64_t block = 0; block < 10; ++block) residency.touch({block % 2, block});
+  residency.expire(Version{3});
+  const auto ignore = [](const PlacementKey&) {};
+  ResidencyFeed residency_copy;
+  residency_copy.apply(std::get<ResidencyFeed::Delta>(
+                           round_trip({kOrigin, residency.delta_since(Version{}, 100)}).body),
+                       ignore, ignore);
+  CHECK(residency_copy.digest() == residency.digest());
+  CHECK(residency_copy.floor() == Version{3});
+}
+
+TEST_CASE("positions and the saved state survive the wire") {
+  capnp::MallocMessageBuilder message;
+  auto list = message.initRoot<wire::Peer::PushResults>().initPositions(1);
+  write_position({StreamKind::residency, kOrigin, Version{42}, {3, 99}}, list[0]);
+  auto positions = read_positions(list.asReader());
+  REQUIRE(positions.has_value());
+  REQUIRE(positions->size() == 1);
+  CHECK(positions->front().kind == StreamKind::residency);
+  CHECK(positions->front().origin == kOrigin);
+  CHECK(positions->front().version == Version{42});
+  CHECK(positions->front().digest == crdt::StateDigest{3, 99});
+
+  RegistryTable registry;
+  registry.join({"e1", 0}, {Stamp{7, NodeId{1}}, "h:1"});
+  SettingsTable settings;
+  crdt::MultiValue<std::string> value;
+  value.assign(Stamp{8, NodeId{1}}, "dualmap");
+  settings.join({"policy"}, value);
+  capnp::MallocMessageBuilder saved;
+  write_saved(registry, settings, saved.initRoot<wire::SavedState>());
+  auto back = read_saved(saved.getRoot<wire::SavedState>().asReader());
+  REQUIRE(back.has_value());
+  RegistryTable copy;
+  copy.apply(back->registry, [](const auto&, const auto&) {});
+  CHECK(copy.digest() == registry.digest());
+  CHECK(back->settings.entries.size() == 1);
+}
+
+TEST_CASE("values beyond their bounds are errors that name them") {
+  const auto message_of = [](const StreamDelta& delta) {
+    auto words = encode(delta);
+    auto back = decode(words);
+    REQUIRE_FALSE(back.has_value());
+    return back.error().message;
+  };
+  RegistryTable registry;
+  registry.join({std::string(CodecLimits::kNameBytes + 1, 'x'), 0}, {Stamp{1, NodeId{1}}, "v"});
+  CHECK(message_of({kOrigin, registry.delta_since(Version{}, 9)}).find("instance name too long") !=
+        std::string::npos);
+
+  RegistryTable value;
+  value.join({"e", 0}, {Stamp{1, NodeId{1}}, std::string(CodecLimits::kTextBytes + 1, 'x')});
+  CHECK(message_of({kOrigin, value.delta_since(Version{}, 9)}).find("field too long") !=
+        std::string::npos);
+
+  crdt::Member absurd = some_member();
+  absurd.status = static_cast<crdt::MemberStatus>(9);
+  MembershipTable members;
+  members.join(NodeId{1}, absurd);
+  CHECK(message_of({kOrigin, members.delta_since(Version{}, 9)}).find("member status") !=
+        std::string::npos);
+
+  DepthTable depth;
+  for (std::uint64_t i = 0; i <= CodecLimits::kRows; ++i) depth.join({1, i}, {1});
+  CHECK(message_of({kOrigin, depth.delta_since(Version{}, depth.size())}).find("too many rows") !=
+        std::string::npos);
+}
+
+TEST_CASE("a kind that contradicts its rows, and placements without versions, are errors") {
+  capnp::MallocMessageBuilder message;
+  auto delta = message.initRoot<wire::Delta>();
+  delta.setKind(wire::StreamKind::LOAD);
+  delta.initHealth(0);
+  CHECK_FALSE(read_delta(delta.asReader()).has_value());
+
+  delta.setKind(wire::StreamKind::RESIDENCY);
+  delta.initResidency(2);
+  delta.initResidencyVersions(1);
+  CHECK_FALSE(read_delta(delta.asReader()).has_value());
+}
+
+TEST_CASE("flipped and cut bytes are refused or read, never a crash") {
+  RegistryTable registry;
+  for (int i = 0; i < 20; ++i) {
+    registry.join({"instance" + std::to_string(i), 1}, {Stamp{7, NodeId{1}}, "some value"});
+  }
+  const auto good = encode({kOrigin, registry.delta_since(Version{}, 100)});
+  std::mt19937_64 random(1);
+  std::size_t refused = 0;
+  for (int round = 0; round < 20'000; ++round) {
+    auto words = kj::heapArray<capnp::word>(good.asPtr());
+    auto bytes = words.asBytes();
+    for (std::size_t flips = 1 + random() % 4; flips > 0; --flips) {
+      bytes[random() % bytes.size()] ^= static_cast<kj::byte>(1U << (random() % 8));
+    }
+    const std::size_t keep = random() % 4 == 0 ? random() % words.size() : words.size();
+    if (!decode(words.slice(0, keep))) ++refused;
+  }
+  CHECK(refused > 0);
+}
+
+}  // namespace dualmesh::net

@@ -1,0 +1,193 @@
+#include "tests/sim/sim_cluster.h"
+
+#include <spdlog/spdlog.h>
+
+namespace dualmesh::sim {
+namespace {
+
+constexpr std::uint64_t kWallStartMs = 1'760'000'000'000;
+
+void quiet_unless_asked() {
+  static const bool set = [] {
+    spdlog::set_level(std::getenv("DUALMESH_SIM_LOG") != nullptr ? spdlog::level::debug
+                                                                 : spdlog::level::off);
+    return true;
+  }();
+  (void)set;
+}
+
+}  // namespace
+
+SimCluster::SimCluster(std::uint64_t seed)
+    : random_(seed),
+      scope_(loop_),
+      timer_(kj::origin<kj::TimePoint>() + 1 * kj::SECONDS),
+      network_(timer_, seed ^ 0x5eed) {
+  quiet_unless_asked();
+}
+
+SimCluster::~SimCluster() noexcept(false) {
+  for (std::size_t i = 0; i < nodes_.size(); ++i) crash(i);
+}
+
+SimNode& SimCluster::add(const std::string& name) {
+  auto added = std::make_unique<SimNode>();
+  added->address = name + ":7000";
+  node::MeshConfig& config = added->config;
+  config.node_name = name;
+  config.advertise = added->address;
+  config.http_advertise = name + ":8080";
+  config.instances = {{"e0", "10.0.0.1:9000", {"m"}, 1.0},
+                      {"e1", "10.0.0.2:9000", {"m"}, 1.0},
+                      {"e2", "10.0.0.3:9000", {"m"}, 2.0}};
+  for (std::size_t i = 0; i < std::min<std::size_t>(nodes_.size() + 1, 2); ++i) {
+    config.seeds.push_back(i < nodes_.size() ? nodes_[i]->address : added->address);
+  }
+  nodes_.push_back(std::move(added));
+  return *nodes_.back();
+}
+
+void SimCluster::add_many(std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) add("n" + std::to_string(i));
+  for (auto& each : nodes_) {
+    each->config.seeds = {nodes_[0]->address, nodes_[std::min<std::size_t>(1, count - 1)]->address};
+  }
+}
+
+void SimCluster::start(std::size_t index) {
+  SimNode& starting = node(index);
+  ++starting.lives;
+  starting.dialer = network_.dialer_of(starting.address);
+  const auto micros = [this] {
+    return static_cast<std::uint64_t>((timer_.now() - kj::origin<kj::TimePoint>()) /
+                                      kj::MICROSECONDS);
+  };
+  const std::uint64_t skewed = kWallStartMs + static_cast<std::uint64_t>(starting.clock_skew_ms);
+  starting.mesh = std::make_unique<node::MeshNode>(
+      starting.config,
+      node::MeshEnvironment{timer_, *starting.dialer,
+                            [micros, skewed] { return skewed + micros() / 1000; },
+                            [micros] { return micros() * 1000; }, random_()},
+      starting.host, starting.host);
+  network_.listen(starting.address, [&starting](kj::Own<kj::AsyncIoStream> stream) {
+    starting.mesh->accept(kj::mv(stream));
+  });
+  starting.mesh->start();
+}
+
+void SimCluster::start_all() {
+  for (std::size_t i = 0; i < nodes_.size(); ++i) start(i);
+}
+
+void SimCluster::crash(std::size_t index) {
+  network_.down(node(index).address);
+  node(index).mesh.reset();
+}
+
+void SimCluster::partition(const std::vector<std::size_t>& left) {
+  const auto on_left = [&](std::size_t i) {
+    return std::find(left.begin(), left.end(), i) != left.end();
+  };
+  for (std::size_t a = 0; a < nodes_.size(); ++a) {
+    for (std::size_t b = a + 1; b < nodes_.size(); ++b) {
+      if (on_left(a) != on_left(b)) network_.set_cut(node(a).address, node(b).address, true);
+    }
+  }
+}
+
+void SimCluster::run_for(double milliseconds) {
+  const kj::TimePoint end =
+      timer_.now() + static_cast<std::int64_t>(milliseconds * 1e6) * kj::NANOSECONDS;
+  for (;;) {
+    loop_.run();
+    kj::TimePoint next = end;
+    KJ_IF_MAYBE (event, timer_.nextEvent()) {
+      next = std::min(*event, end);
+    }
+    if (next >= end) break;
+    timer_.advanceTo(std::max(next, timer_.now()));
+  }
+  timer_.advanceTo(end);
+  loop_.run();
+  note_trace();
+}
+
+double SimCluster::run_until(const std::function<bool()>& condition, double at_most_ms) {
+  const double begin = now_ms();
+  while (!condition()) {
+    if (now_ms() - begin >= at_most_ms) return -1.0;
+    run_for(1.0);
+  }
+  return now_ms() - begin;
+}
+
+bool SimCluster::converged() const {
+  std::uint64_t root = 0;
+  std::size_t running = 0;
+  for (const auto& each : nodes_) running += each->up() ? 1 : 0;
+  for (const auto& each : nodes_) {
+    if (!each->up()) continue;
+    const std::uint64_t held = each->mesh->state().root();
+    if (root == 0) root = held;
+    if (held != root || each->mesh->view()->live_nodes != running) return false;
+  }
+  return true;
+}
+
+bool SimCluster::all_ready() const {
+  return std::all_of(nodes_.begin(), nodes_.end(),
+                     [](const auto& each) { return !each->up() || each->mesh->ready(); });
+}
+
+void SimCluster::note_trace() {
+  for (const auto& each : nodes_) {
+    const std::uint64_t root = each->up() ? each->mesh->state().root() : 0;
+    trace_ = (trace_ ^ root) * 0x100000001b3ULL;
+  }
+  trace_ = (trace_ ^ network_.bytes_carried()) * 0x100000001b3ULL;
+}
+
+void SimCluster::change_something() {
+  std::vector<SimNode*> running;
+  for (auto& each : nodes_) {
+    if (each->up() && !each->mesh->view()->instances.empty()) running.push_back(each.get());
+  }
+  if (running.empty()) return;
+  const auto draw = [this](std::uint64_t below) {
+    return std::uniform_int_distribution<std::uint64_t>(0, below - 1)(random_);
+  };
+  SimNode& chosen = *running[draw(running.size())];
+  const auto slot = static_cast<policies::Slot>(draw(chosen.mesh->view()->instances.size()));
+  switch (draw(10)) {
+    case 0:
+      chosen.mesh->change(node::SeedInstance{"x" + std::to_string(draw(6)),
+                                             "10.0.1." + std::to_string(draw(200)) + ":9000",
+                                             {"m"},
+                                             1.0});
+      return;
+    case 1:
+      chosen.mesh->change("e" + std::to_string(draw(3)), draw(2) == 0
+                                                             ? policies::Lifecycle::draining
+                                                             : policies::Lifecycle::active);
+      return;
+    case 2:
+      chosen.mesh->set_policy(draw(2) == 0 ? "dualmap" : "round_robin");
+      return;
+    case 3:
+      chosen.host.say_depth(draw(50), static_cast<std::uint32_t>(1 + draw(8)));
+      break;
+    case 4:
+    case 5:
+      chosen.host.say_placement(slot, {draw(1000), draw(1000), draw(1000)});
+      break;
+    default: {
+      policies::Load load;
+      load.queued_requests = static_cast<std::uint32_t>(draw(4));
+      load.queued_tokens = load.queued_requests * 100;
+      chosen.host.say_load(slot, load);
+    }
+  }
+  chosen.mesh->local_changes();
+}
+
+}  // namespace dualmesh::sim

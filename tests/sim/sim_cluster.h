@@ -1,0 +1,86 @@
+// SimCluster: whole mesh nodes in one thread under virtual time: the same seed gives the same run.
+//
+// Nodes are real MeshNodes speaking real Cap'n Proto RPC over a SimNetwork; nothing sleeps and
+// nothing touches the operating system. The cluster advances the clock from event to event.
+//
+// Threads: one; at most one cluster at a time per thread (it owns the thread's kj event loop).
+#pragma once
+
+#include <kj/async.h>
+#include <kj/timer.h>
+
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "node/mesh/mesh_node.h"
+#include "tests/node/fake_mesh_host.h"
+#include "tests/sim/sim_network.h"
+
+namespace dualmesh::sim {
+
+struct SimNode {
+  std::string address;
+  node::MeshConfig config;
+  std::int64_t clock_skew_ms = 0;
+  std::uint64_t lives = 0;
+  node::FakeMeshHost host;
+  std::unique_ptr<net::Dialer> dialer;
+  std::unique_ptr<node::MeshNode> mesh;  // null while it is down
+
+  bool up() const { return mesh != nullptr; }
+};
+
+class SimCluster {
+ public:
+  explicit SimCluster(std::uint64_t seed);
+  ~SimCluster() noexcept(false);
+
+  // Adds a node that is not yet running; every node knows the first two addresses as seeds.
+  SimNode& add(const std::string& name);
+  void add_many(std::size_t count);  // "n0", "n1", ...
+  void start(std::size_t index);
+  void start_all();
+  void crash(std::size_t index);  // without a word
+  // Between `left` and everybody else.
+  void partition(const std::vector<std::size_t>& left);
+  void heal() { network_.heal_all(); }
+
+  void run_for(double milliseconds);
+  // Virtual milliseconds until the condition held, looked at every millisecond; negative: it did
+  // not.
+  double run_until(const std::function<bool()>& condition, double at_most_ms);
+
+  SimNode& node(std::size_t index) { return *nodes_[index]; }
+  std::size_t size() const { return nodes_.size(); }
+  SimNetwork& network() { return network_; }
+  std::mt19937_64& random() { return random_; }
+  double now_ms() const {
+    return static_cast<double>((timer_.now() - kj::origin<kj::TimePoint>()) / kj::MICROSECONDS) /
+           1e3;
+  }
+
+  // All running nodes hold the same state and know each other alive.
+  bool converged() const;
+  bool all_ready() const;
+  // A number over everything that happened so far: equal for equal runs.
+  std::uint64_t trace() const { return trace_; }
+
+  // One random change at a random running node: load, placement, depth, registry or policy.
+  void change_something();
+
+ private:
+  void note_trace();
+
+  std::mt19937_64 random_;
+  kj::EventLoop loop_;
+  kj::WaitScope scope_;
+  kj::TimerImpl timer_;
+  SimNetwork network_;
+  std::vector<std::unique_ptr<SimNode>> nodes_;
+  std::uint64_t trace_ = 0;
+};
+
+}  // namespace dualmesh::sim
