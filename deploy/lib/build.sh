@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# build.sh PRESET [TARGET...]: configures and builds, quiet but for progress and errors.
+# build.sh PRESET [-DNAME=VALUE...] [TARGET...]: configures and builds, quiet but for progress and errors.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 preset=$1
 shift
+definitions=()
+while [[ ${1-} == -D* ]]; do
+  definitions+=("$1")
+  shift
+done
 case $preset in
   release) directory=build ;;
   *) directory=build-$preset ;;
@@ -13,7 +18,7 @@ esac
 [ -e CMakePresets.json ] || ln -s .cmake/presets.json CMakePresets.json
 mkdir -p "$directory"
 log=$directory/build.log
-if ! cmake --preset "$preset" >"$log" 2>&1; then
+if ! cmake --preset "$preset" "${definitions[@]}" >"$log" 2>&1; then
   tail -n 30 "$log" >&2
   echo "Configuring failed; its whole output is in $log" >&2
   exit 1
