@@ -69,6 +69,7 @@ class Relay final : public std::enable_shared_from_this<Relay> {
 
  private:
   void head(const HttpResponse& upstream);
+  void begin();
   void body(std::string_view piece);
   void done(ClientError error);
   void finish(RelayResult::End end, ClientError error);
@@ -78,6 +79,7 @@ class Relay final : public std::enable_shared_from_this<Relay> {
   std::shared_ptr<ClientCall> call_;
   RelayHandler handler_;
   RelayResult result_;
+  HttpResponse held_head_;  // until `started_`
   bool started_ = false;
   bool paused_ = false;
   bool finished_ = false;

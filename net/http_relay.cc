@@ -33,12 +33,21 @@ void Relay::head(const HttpResponse& upstream) {
     return finish(RelayResult::End::not_started, ClientError::none);
   }
   if (finished_) return;
-  started_ = true;
   event_stream_ = head.headers.find("content-type").substr(0, 17) == "text/event-stream";
-  exchange_->begin(head.status, std::move(head.headers));
+  held_head_ = std::move(head);
+}
+
+// Engines send the head of a stream before they have computed anything. It waits here for the first
+// byte of the body, so that an instance that dies until then can still be replaced by another; and
+// head and first piece leave in one write.
+void Relay::begin() {
+  if (started_) return;
+  started_ = true;
+  exchange_->begin(held_head_.status, std::move(held_head_.headers));
 }
 
 void Relay::body(std::string_view piece) {
+  begin();
   result_.body_bytes += piece.size();
   const std::size_t tail = std::min(piece.size(), sizeof last_bytes_);
   std::memmove(last_bytes_, last_bytes_ + tail, sizeof last_bytes_ - tail);
@@ -59,6 +68,7 @@ void Relay::drained() {
 
 void Relay::done(ClientError error) {
   if (error == ClientError::none) {
+    begin();
     exchange_->end();
     finish(RelayResult::End::complete, error);
   } else if (!started_) {

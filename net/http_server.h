@@ -92,7 +92,8 @@ class Exchange {
   virtual std::size_t buffered_bytes() const = 0;
 
   // Sends `upstream_request` to `destination` through `client` and passes the answer on piece by
-  // piece, with back-pressure both ways; a client that goes away cancels upstream at once.
+  // piece, with back-pressure both ways; a client that goes away cancels upstream at once. The head
+  // leaves with the first byte of the body: until then a failure is `not_started`.
   virtual void relay(HttpClient& client, const std::string& destination,
                      const HttpRequest& upstream_request, const ClientTimeouts& timeouts,
                      RelayHandler handler) = 0;

@@ -73,7 +73,16 @@ constexpr std::string_view ask = "POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Leng
 constexpr std::string_view stream_head =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
     "Connection: x-private\r\nx-private: 1\r\n\r\n";
+constexpr std::string_view first_event = "9\r\ndata: 0\n\n\r\n";
 using End = RelayResult::End;
+
+// The stream's head and first event, which reach the client together; the head.
+std::string begin_stream(RawPeer& server, RawPeer& client) {
+  server.send(std::string(stream_head) + std::string(first_event));
+  std::string head = client.receive_until("\r\n\r\n");
+  CHECK(client.receive_bytes(first_event.size()) == first_event);
+  return head;
+}
 
 }  // namespace
 
@@ -84,11 +93,10 @@ TEST_CASE("an event stream passes on event by event") {
   client.send(ask);
   RawPeer server = upstream.accept();
   CHECK(server.receive_message().ends_with("\r\n\r\nhi"));
-  server.send(stream_head);
-  const std::string head = client.receive_until("\r\n\r\n");
+  const std::string head = begin_stream(server, client);
   CHECK(head.find("x-node: n1\r\n") != std::string::npos);
   CHECK(head.find("x-private") == std::string::npos);
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 1; i < 5; ++i) {
     server.send("9\r\ndata: " + std::to_string(i) + "\n\n\r\n");
     CHECK(client.receive_bytes(14) == "9\r\ndata: " + std::to_string(i) + "\n\n\r\n");
   }
@@ -116,8 +124,7 @@ TEST_CASE("a client that leaves cancels upstream at once") {
   server.receive_message();
   SUBCASE("before the head") { client.close(); }
   SUBCASE("in the middle of the body") {
-    server.send(stream_head);
-    client.receive_until("\r\n\r\n");
+    begin_stream(server, client);
     client.close();
   }
   CHECK(server.is_closed_by_peer());
@@ -132,8 +139,7 @@ TEST_CASE("aborting a relayed answer cancels upstream and closes the client's co
   client.send(ask);
   RawPeer server = upstream.accept();
   server.receive_message();
-  server.send(stream_head);
-  client.receive_until("\r\n\r\n");
+  begin_stream(server, client);
   proxy.abort_current();
   CHECK(server.is_closed_by_peer());
   CHECK(client.receive_to_end() == "");
@@ -147,11 +153,8 @@ TEST_CASE("an instance that dies in the middle of a stream") {
   client.send(ask);
   RawPeer server = upstream.accept();
   server.receive_message();
-  server.send(stream_head);
-  client.receive_until("\r\n\r\n");
+  begin_stream(server, client);
   SUBCASE("between events: an error event, and no proper end") {
-    server.send("9\r\ndata: 0\n\n\r\n");
-    CHECK(client.receive_bytes(14) == "9\r\ndata: 0\n\n\r\n");
     server.reset();
     const std::string rest = client.receive_to_end();
     CHECK(rest.find("data: {\"error\":{\"message\":") != std::string::npos);
@@ -198,6 +201,24 @@ TEST_CASE("what did not start goes elsewhere, unseen by the client") {
   CHECK(server.receive_message().ends_with("hi"));
   server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine");
   CHECK(client.receive_message().ends_with("fine"));
+  CHECK(proxy.ended.get().end == End::complete);
+}
+
+TEST_CASE("an instance that dies after its head and before the first byte is replaced, unseen") {
+  RawListener first, second;
+  Proxy proxy(first.destination(), second.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer dying = first.accept();
+  dying.receive_message();
+  dying.send(stream_head);
+  dying.reset();
+  RawPeer server = second.accept();
+  CHECK(server.receive_message().ends_with("hi"));
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine");
+  const std::string answer = client.receive_message();
+  CHECK(answer.ends_with("fine"));
+  CHECK(answer.find("text/event-stream") == std::string::npos);
   CHECK(proxy.ended.get().end == End::complete);
 }
 
