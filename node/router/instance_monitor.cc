@@ -156,7 +156,7 @@ void InstanceMonitor::models_answered(policies::Slot slot, std::uint64_t life,
   std::vector<std::string> ids;
   for (const ListedModel& model : *listed) ids.push_back(model.id);
   std::ranges::sort(ids);
-  ids.erase(std::ranges::unique(ids).begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   std::string name;
   bool differs = false;
   {

@@ -182,6 +182,7 @@ void Node::health_changed(policies::Slot slot, bool healthy) {
 
 void Node::open_listener() {
   if (!ready_.load() || listening_ || draining_.load() || !mesh_ready_.load()) return;
+  listening_ = true;  // or given up
   const HostPort address = host_port(config_.http_listen);
   const auto port = server_.listen(address.host, address.port);
   if (port.has_error()) {
@@ -189,7 +190,6 @@ void Node::open_listener() {
                      port.error().message);
     return stopped(1);
   }
-  listening_ = true;
   http_port_.store(*port);
   spdlog::info("serving clients on {}:{}", address.host, *port);
 }

@@ -175,6 +175,13 @@ TEST_CASE("what is not TOML is refused with its line") {
   CHECK(problem.substr(0, 20) == "d.toml:2: not TOML: ");
 }
 
+TEST_CASE("a table name that begins with no key is refused, not an abort in the library") {
+  for (const char* bad : {"[#node]\n", "[[#instance]]\n", "[a.#b]\n", "a.=1\n", "[=]\n"}) {
+    CAPTURE(bad);
+    CHECK(problems_of(bad).substr(0, 20) == "d.toml:1: not TOML: ");
+  }
+}
+
 TEST_CASE("several errors are reported together, and good settings beside them are taken") {
   Config config;
   const auto problems = read_toml(
