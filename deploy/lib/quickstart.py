@@ -53,7 +53,7 @@ def parse_arguments():
     parser.add_argument("--requests", type=whole_number(1, 1_000_000), default=600,
                         help="requests to replay (600)")
     parser.add_argument("--qps", type=positive,
-                        help="requests per model second (1.3 per instance; with --trace: as "
+                        help="requests per model second (1.2 per instance; with --trace: as "
                              "recorded)")
     parser.add_argument("--trace", type=Path, metavar="FILE",
                         help="replay this Mooncake-format trace, not the built-in conversations")
@@ -65,7 +65,7 @@ def parse_arguments():
     if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
         parser.error(f"no folder {arguments.json.absolute().parent} to write the results in")
     if arguments.qps is None and arguments.trace is None:
-        arguments.qps = 1.3 * arguments.instances
+        arguments.qps = 1.2 * arguments.instances
     return arguments
 
 

@@ -66,7 +66,7 @@ def test_a_killed_node_is_noticed_and_comes_back(make_cluster):
 
     results = replay.finish()
     assert results["failed"] == 0 and results["rejected"] == 0, results["reasons"]
-    assert results["completed"] == 300
+    assert results["completed"] == results["planned"] > 250
     assert "r2" in run_client(cluster, "spread", "30", name="client-after")["nodes"]
     for stream in streams:
         stream.close()
