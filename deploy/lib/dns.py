@@ -5,7 +5,9 @@ a program that shall resolve the name is run in a private mount namespace in whi
 is ours. Standard library only.
 """
 
+import grp
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -65,11 +67,14 @@ class NameServer:
                 return set()
 
     def _argv(self):
-        user = "root" if is_root() else str(os.geteuid())
+        # Our own user and group: a process that changes them outlives its parent.
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        group = grp.getgrgid(os.getegid()).gr_name
         return ["dnsmasq", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--log-facility=-",
                 "--bind-interfaces", f"--listen-address={self.address}", f"--port={DNS_PORT}",
                 f"--addn-hosts={self._hosts}", f"--local=/{self.name}/", "--local-ttl=1",
-                f"--user={user}", "--pid-file=" + str(self._directory / "dnsmasq.pid")]
+                f"--user={user}", f"--group={group}",
+                "--pid-file=" + str(self._directory / "dnsmasq.pid")]
 
     def _start_with_sudo(self):
         """Port 53 takes root; dnsmasq becomes this user at once, so that we can stop it."""

@@ -19,6 +19,7 @@ NODE_HOST = "127.0.1.{}"
 ENGINE_HOST = "127.0.2.{}"
 TARGETS = ["dualmeshd", "dualmeshctl", "dualmesh-engine", "dualmesh-replay"]
 MODEL = "sim"
+REPLAY_VOID = 3  # done, but this machine was too slow for the speed; the replay says so itself
 
 
 def whole_number(least, most):
@@ -76,9 +77,10 @@ def set_up():
               f"{shlex.quote(str(folder / 'packages'))}"
     if subprocess.call(["bash", "-c", install]) != 0:
         raise LocalError("the packages could not be installed")
-    # The tests would ask for packages of their own.
-    if subprocess.call([str(folder / "lib/build.sh"), "release", "-DDUALMESH_TESTS=OFF",
-                        *TARGETS]) != 0:
+    # The tests ask for packages of their own, so a first build goes without; later ones leave the
+    # choice as it is.
+    without_tests = [] if (ROOT / "build/CMakeCache.txt").exists() else ["-DDUALMESH_TESTS=OFF"]
+    if subprocess.call([str(folder / "lib/build.sh"), "release", *without_tests, *TARGETS]) != 0:
         raise LocalError("the programs could not be built")
 
 
@@ -137,7 +139,7 @@ def replay(mesh, arguments):
     print(f"\nReplaying {arguments.requests} requests through {NAME}, policy {arguments.policy}, "
           f"{arguments.speed:g} times as fast as real:", flush=True)
     status = subprocess.call(argv, preexec_fn=die_with_parent)
-    if status != 0 or not results.exists():
+    if status not in (0, REPLAY_VOID) or not results.exists():
         raise LocalError(f"the replay failed with status {status}")
     return json.loads(results.read_text())
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cluster import ROOT, wait_until
 
-SMALL = ["--nodes", "2", "--instances", "2", "--requests", "60", "--speed", "20"]
+BUILD_AND_RUN_S = 400.0  # quickstart builds what has changed
+SMALL = ["--nodes", "2", "--instances", "2", "--requests", "60", "--speed", "10"]
 
 
 def processes_of(group_marker):
@@ -36,7 +37,7 @@ def test_it_runs_to_the_end_and_leaves_nothing(tmp_path):
     marker = f"end-{os.getpid()}"
     results = tmp_path / "results.json"
     child = start([*SMALL, "--exit", "--json", results], marker, tmp_path / "log")
-    status = child.wait(180)
+    status = child.wait(BUILD_AND_RUN_S)
     output = (tmp_path / "log").read_text(errors="replace")
     assert status == 0, output
     document = json.loads(results.read_text())
@@ -52,7 +53,7 @@ def test_ctrl_c_stops_everything(tmp_path):
     marker = f"ctrl-c-{os.getpid()}"
     log = tmp_path / "log"
     child = start(SMALL, marker, log)
-    wait_until(lambda: "Ctrl-C stops everything." in log.read_text(errors="replace"), 180.0,
+    wait_until(lambda: "Ctrl-C stops everything." in log.read_text(errors="replace"), BUILD_AND_RUN_S,
                "quickstart says what to try next",
                lambda: None if child.poll() is None else pytest_fail(log))
     text = log.read_text(errors="replace")
@@ -68,7 +69,7 @@ def test_a_killed_quickstart_leaves_nothing_either(tmp_path):
     marker = f"kill-{os.getpid()}"
     log = tmp_path / "log"
     child = start(SMALL, marker, log)
-    wait_until(lambda: "Replaying" in log.read_text(errors="replace"), 180.0, "the replay has begun",
+    wait_until(lambda: "Replaying" in log.read_text(errors="replace"), BUILD_AND_RUN_S, "the replay has begun",
                lambda: None if child.poll() is None else pytest_fail(log))
     child.kill()
     child.wait()
@@ -83,7 +84,7 @@ def test_a_port_in_use_is_said(tmp_path):
         taken.bind(("127.0.1.1", 8080))
         taken.listen()
         child = start([*SMALL, "--exit"], f"port-{os.getpid()}", tmp_path / "log")
-        assert child.wait(180) == 2
+        assert child.wait(BUILD_AND_RUN_S) == 2
     assert "127.0.1.1:8080 cannot be used" in (tmp_path / "log").read_text()
 
 
