@@ -112,7 +112,8 @@ class PrivateResolver:
         """`argv`, to be run in a private mount namespace."""
         flags = ["-m"] if is_root() else ["-rm", "--kill-child"]
         script = ('mount --bind "$0" /etc/resolv.conf || exit 125; '
-                  '[ ! -e /etc/nsswitch.conf ] || mount --bind "$1" /etc/nsswitch.conf || exit 125; '
+                  '[ ! -e /etc/nsswitch.conf ] || mount --bind "$1" /etc/nsswitch.conf || '
+                  'exit 125; '
                   'shift; exec "$@"')
         return ["unshare", *flags, "sh", "-c", script, str(self._resolv), str(self._nsswitch),
                 *[str(part) for part in argv]]

@@ -1,4 +1,4 @@
-"""A cluster for tests: real engines and nodes on loopback addresses of their own, a DNS name, replays.
+"""A cluster for tests: real engines and nodes on addresses of their own, a DNS name, replays.
 
 Built on deploy/lib. Every cluster has a /24 of 127.0.0.0/8 to itself, so fixed ports never clash.
 """

@@ -1,4 +1,4 @@
-"""Whatever a client sends: a clear 4xx in OpenAI's shape or a correct answer, and no stuck counter."""
+"""Whatever a client sends: a clear 4xx in OpenAI's shape or a good answer, and no stuck counter."""
 
 import json
 import socket

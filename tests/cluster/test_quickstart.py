@@ -53,9 +53,7 @@ def test_ctrl_c_stops_everything(tmp_path):
     marker = f"ctrl-c-{os.getpid()}"
     log = tmp_path / "log"
     child = start(SMALL, marker, log)
-    wait_until(lambda: "Ctrl-C stops everything." in log.read_text(errors="replace"), BUILD_AND_RUN_S,
-               "quickstart says what to try next",
-               lambda: None if child.poll() is None else pytest_fail(log))
+    wait_for_text(child, log, "Ctrl-C stops everything.")
     text = log.read_text(errors="replace")
     assert run_printed(text, "curl -iN", 4).returncode == 0
     assert "x-dualmesh-instance" in run_printed(text, "curl -iN", 4).stdout.lower()
@@ -69,8 +67,7 @@ def test_a_killed_quickstart_leaves_nothing_either(tmp_path):
     marker = f"kill-{os.getpid()}"
     log = tmp_path / "log"
     child = start(SMALL, marker, log)
-    wait_until(lambda: "Replaying" in log.read_text(errors="replace"), BUILD_AND_RUN_S, "the replay has begun",
-               lambda: None if child.poll() is None else pytest_fail(log))
+    wait_for_text(child, log, "Replaying")
     child.kill()
     child.wait()
     time.sleep(0.2)
@@ -98,5 +95,9 @@ def run_printed(text, beginning, lines):
                           check=False)
 
 
-def pytest_fail(log):
-    raise AssertionError("quickstart has ended:\n" + log.read_text(errors="replace"))
+def wait_for_text(child, log, text):
+    def still_running():
+        assert child.poll() is None, "quickstart has ended:\n" + log.read_text(errors="replace")
+
+    wait_until(lambda: text in log.read_text(errors="replace"), BUILD_AND_RUN_S,
+               f"quickstart prints: {text}", still_running)
