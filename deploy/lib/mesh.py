@@ -89,7 +89,7 @@ class LocalMesh:
     def program(self, name):
         path = self._programs / name
         if not path.exists():
-            raise LocalError(f"{path} is missing: build it first (cmake --build --preset release)")
+            raise LocalError(f"{path} is missing: build it first (deploy/lib/build.sh release)")
         return path
 
     def spawn(self, name, argv):

@@ -9,9 +9,10 @@ def junit_cases(path):
     """(suite, name, verdict) of one JUnit file, as CTest and pytest write them."""
     for case in xml.parse(path).getroot().iter("testcase"):
         children = {child.tag for child in case}
-        if children & {"failure", "error"} or case.get("status") == "fail":
+        # CTest's "notrun" is a test program that is missing: it was meant to run.
+        if children & {"failure", "error"} or case.get("status") in ("fail", "notrun"):
             verdict = "failed"
-        elif "skipped" in children or case.get("status") in ("notrun", "disabled"):
+        elif "skipped" in children or case.get("status") == "disabled":
             verdict = "skipped"
         else:
             verdict = "passed"
