@@ -1,8 +1,9 @@
 // Errors as values for everything that comes from outside, and CHECK for what cannot happen.
 #pragma once
 
-#include <boost/system/result.hpp>
 #include <spdlog/fmt/fmt.h>
+
+#include <boost/system/result.hpp>
 #include <string>
 
 namespace dualmesh::net {
@@ -21,6 +22,7 @@ using Result = boost::system::result<T, Error>;
 }  // namespace dualmesh::net
 
 // Aborts with its operands: CHECK(a <= b, "a={} b={}", a, b).
-#define DUALMESH_CHECK(condition, ...)                                              \
-  ((condition) ? void()                                                             \
-               : ::dualmesh::net::check_failed(#condition, __FILE__, __LINE__, fmt::format(__VA_ARGS__)))
+#define DUALMESH_CHECK(condition, ...) \
+  ((condition)                         \
+       ? void()                        \
+       : ::dualmesh::net::check_failed(#condition, __FILE__, __LINE__, fmt::format(__VA_ARGS__)))

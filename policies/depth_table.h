@@ -1,12 +1,12 @@
 // DepthTable: how many leading blocks of a prompt make up its ring key.
 //
-// A mark on the key of the first d blocks says "too hot, go on to depth d + 1". A window of the last
-// observed keys finds what is hot (marked) and what has gone cold (unmarked at once).
+// A mark on the key of the first d blocks says "too hot, go on to depth d + 1". A window of the
+// last observed keys finds what is hot (marked) and what has gone cold (unmarked at once).
 //
 // Alone, the own marks decide, exactly as in the authors' rule. With peers the marks are a shared
-// table whose entries expire unless somebody refreshes them: every mark that is used and not cold is
-// proposed again after `refresh_after`, and an own mark counts by itself only until the shared table
-// has had time to show it, so that nodes come to the same depth.
+// table whose entries expire unless somebody refreshes them: every mark that is used and not cold
+// is proposed again after `refresh_after`, and an own mark counts by itself only until the shared
+// table has had time to show it, so that nodes come to the same depth.
 //
 // Invariant: depth_of is at least 1 and at most the number of blocks, the partial one included.
 // Cost: depth_of O(depth); observe O(depth).

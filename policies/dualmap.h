@@ -5,8 +5,8 @@
 // candidate with the smaller TTFT. Requests wait at the router, longest hit first, and are moved
 // away from hot spots (policies/rebalancer.h).
 //
-// Shared by the mesh: rings, load, depth marks, predicted residency; the policy itself has no state.
-// Source: DualMap, ICLR 2026, arXiv 2602.06502, and its authors' code.
+// Shared by the mesh: rings, load, depth marks, predicted residency; the policy itself has no
+// state. Source: DualMap, ICLR 2026, arXiv 2602.06502, and its authors' code.
 #pragma once
 
 #include "policies/policy.h"

@@ -4,9 +4,8 @@
 // Policies and the rebalancer ask it; only the ledger changes loads and queues, only the scheduler
 // the rest.
 //
-// Invariant: instances.size() covers every slot of the view; it never shrinks, as requests may still
-// be running on an instance that has left.
-// Threads: none; its owner locks.
+// Invariant: instances.size() covers every slot of the view; it never shrinks, as requests may
+// still be running on an instance that has left. Threads: none; its owner locks.
 #pragma once
 
 #include <cstdint>

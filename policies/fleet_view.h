@@ -1,8 +1,8 @@
 // FleetView: everything a node's scheduler knows from outside itself, as one immutable value.
 //
-// Built by the mesh side from replicated state and swapped in whole. It holds *others'* load only: a
-// node's own load is live inside its scheduler, so nothing is counted twice. Rings are a pure function
-// of replicated state; health is local to the scheduler and never in here.
+// Built by the mesh side from replicated state and swapped in whole. It holds *others'* load only:
+// a node's own load is live inside its scheduler, so nothing is counted twice. Rings are a pure
+// function of replicated state; health is local to the scheduler and never in here.
 //
 // Threads: immutable after publication; share by shared_ptr<const FleetView>.
 // Source: Envoy's thread-aware load balancers (main thread builds, workers only read).
@@ -37,7 +37,7 @@ struct InstanceView {
 
 struct ModelView {
   std::string name;
-  std::vector<Slot> active;  // by name; the ring members
+  std::vector<Slot> active;   // by name; the ring members
   std::vector<Slot> serving;  // active and draining
   Ring ring_a;
   Ring ring_b;
@@ -47,7 +47,7 @@ struct ModelView {
 // Prefix keys whose traffic is hot enough to be hashed one block deeper (policies/depth_table.h).
 struct DepthMarks {
   boost::unordered_flat_map<BlockKey, std::uint32_t> deeper;  // key of d blocks -> depth to go to
-  std::uint64_t digest = 0;  // order-independent over the marks
+  std::uint64_t digest = 0;                                   // order-independent over the marks
 };
 
 struct RoutingSettings {
@@ -63,9 +63,9 @@ struct FleetView {
   boost::container::flat_map<std::string, ModelView> models;
   std::shared_ptr<const DepthMarks> depth;  // marks shared by the mesh; null when alone
   RoutingSettings settings;
-  std::uint64_t ring_digest = 0;       // over all models
-  bool rings_agree = true;             // every live node last reported this ring digest
-  std::uint32_t live_nodes = 1;        // this one included
+  std::uint64_t ring_digest = 0;  // over all models
+  bool rings_agree = true;        // every live node last reported this ring digest
+  std::uint32_t live_nodes = 1;   // this one included
 };
 
 }  // namespace dualmesh::policies

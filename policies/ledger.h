@@ -1,4 +1,5 @@
-// Ledger: every request the scheduler holds, where it stands, and the own load that follows from it.
+// Ledger: every request the scheduler holds, where it stands, and the own load that follows from
+// it.
 //
 // Each step of a request goes through here, and each undoes exactly what the step before it did, so
 // that the gauges are the sum over the requests by construction.

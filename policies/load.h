@@ -1,5 +1,5 @@
-// Load of one instance as seen by one router node: absolute gauges, never increments, so that losing
-// or repeating a report heals with the next one.
+// Load of one instance as seen by one router node: absolute gauges, never increments, so that
+// losing or repeating a report heals with the next one.
 //
 // Shared through the mesh: all of it, one row per (instance, node).
 #pragma once
@@ -9,13 +9,13 @@
 namespace dualmesh::policies {
 
 struct Load {
-  std::uint32_t queued_requests = 0;        // waiting in this node's queue for the instance
-  std::uint32_t prefilling_requests = 0;    // dispatched, no first token yet
-  std::uint32_t decoding_requests = 0;      // after the first token
-  std::uint64_t queued_tokens = 0;          // uncached prefill tokens of the queued ones
-  std::uint64_t prefilling_tokens = 0;      // uncached prefill tokens of the prefilling ones
-  std::uint64_t decoding_tokens = 0;        // context tokens (prompt) of the decoding ones
-  std::uint32_t head_wait_ms = 0;           // longest wait in the queue when this was reported
+  std::uint32_t queued_requests = 0;      // waiting in this node's queue for the instance
+  std::uint32_t prefilling_requests = 0;  // dispatched, no first token yet
+  std::uint32_t decoding_requests = 0;    // after the first token
+  std::uint64_t queued_tokens = 0;        // uncached prefill tokens of the queued ones
+  std::uint64_t prefilling_tokens = 0;    // uncached prefill tokens of the prefilling ones
+  std::uint64_t decoding_tokens = 0;      // context tokens (prompt) of the decoding ones
+  std::uint32_t head_wait_ms = 0;         // longest wait in the queue when this was reported
 
   std::uint32_t requests() const {
     return queued_requests + prefilling_requests + decoding_requests;

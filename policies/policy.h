@@ -1,12 +1,13 @@
 // Policy: which instance a request goes to, and in what order requests wait.
 //
 // The one interface behind which all policies stand, one file each. A policy looks at the fleet and
-// chooses; it moves nothing and counts nothing of the load itself. `choose` is const, so that asking
-// "where would this go?" is the same code as sending it there; a policy with a memory of its own
-// (whose turn is next) keeps it in `taken`.
+// chooses; it moves nothing and counts nothing of the load itself. `choose` is const, so that
+// asking "where would this go?" is the same code as sending it there; a policy with a memory of its
+// own (whose turn is next) keeps it in `taken`.
 //
 // Threads: none; the scheduler's owner locks.
-// Source: the shape of Envoy's load balancers: the algorithm apart from configuration and transport.
+// Source: the shape of Envoy's load balancers: the algorithm apart from configuration and
+// transport.
 #pragma once
 
 #include <algorithm>

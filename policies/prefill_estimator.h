@@ -1,9 +1,10 @@
-// PrefillEstimator: seconds of prefill per uncached token of one instance, learned from first tokens.
+// PrefillEstimator: seconds of prefill per uncached token of one instance, learned from first
+// tokens.
 //
 // Each sample is the time from dispatch to first token over the uncached tokens that stood for it.
 // The estimate is the median of the last samples, weighted by tokens: a minority of odd samples
-// (wrong guesses of the cache, an engine that paused) cannot move it far, and long prompts, where the
-// fixed cost of an iteration matters little, count most. Tokens are the router's own estimates
+// (wrong guesses of the cache, an engine that paused) cannot move it far, and long prompts, where
+// the fixed cost of an iteration matters little, count most. Tokens are the router's own estimates
 // throughout, so an error in the tokens per byte cancels out.
 //
 // Invariant: the estimate is the initial value, or lies between the least and greatest kept sample.
@@ -22,7 +23,8 @@ class PrefillEstimator {
  public:
   static constexpr std::size_t kWindow = 32;
   static constexpr std::size_t kMinSamples = 3;
-  static constexpr std::uint64_t kMinTokens = 64;  // shorter ones measure the iteration, not prefill
+  static constexpr std::uint64_t kMinTokens =
+      64;  // shorter ones measure the iteration, not prefill
 
   explicit PrefillEstimator(double initial_s_per_token) : estimate_(initial_s_per_token) {}
 

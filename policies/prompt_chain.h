@@ -6,7 +6,8 @@
 //
 // Invariant: the same bytes give the same chain however they were split over `update` calls.
 // Threads: none; values.
-// Source: chained block hashes as in vLLM's automatic prefix caching; XXH3-64 with a mesh-wide seed.
+// Source: chained block hashes as in vLLM's automatic prefix caching; XXH3-64 with a mesh-wide
+// seed.
 #pragma once
 
 #include <cstdint>

@@ -1,17 +1,16 @@
 // ResidencyIndex: which instance probably holds which prefix blocks.
 //
-// Predicted residency: a block is expected at an instance once a request with it was placed there, by
-// this node or, through the mesh, by another. Each placement is bounded twice: it expires
-// `time_to_live` after its last touch, and an instance keeps at most `capacity_blocks`, least recently
-// touched first out, as the engine's own cache would.
+// Predicted residency: a block is expected at an instance once a request with it was placed there,
+// by this node or, through the mesh, by another. Each placement is bounded twice: it expires
+// `time_to_live` after its last touch, and an instance keeps at most `capacity_blocks`, least
+// recently touched first out, as the engine's own cache would.
 //
-// Invariant: holds(slot, block) implies a touch of (slot, block) within time_to_live, among the last
-// capacity_blocks distinct touches of that slot.
-// Shared by the mesh: the placements (crdt/window_feed.h); the index itself is local.
-// Cost: touch O(blocks x holders); longest_prefix O(blocks matched x holders); memory as measured: 54
-// bytes a placement when every block has one holder, 43 with two, 38 with four.
-// Threads: none; its owner locks.
-// Source: approximate prefix index of DualMap's code and of llm-d's EPP, made per instance.
+// Invariant: holds(slot, block) implies a touch of (slot, block) within time_to_live, among the
+// last capacity_blocks distinct touches of that slot. Shared by the mesh: the placements
+// (crdt/window_feed.h); the index itself is local. Cost: touch O(blocks x holders); longest_prefix
+// O(blocks matched x holders); memory as measured: 54 bytes a placement when every block has one
+// holder, 43 with two, 38 with four. Threads: none; its owner locks. Source: approximate prefix
+// index of DualMap's code and of llm-d's EPP, made per instance.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +34,7 @@ class ResidencyIndex {
   ~ResidencyIndex();
 
   void touch(Slot slot, std::span<const BlockKey> blocks, Time now);
-  void forget(Slot slot);                  // the instance restarted or left
+  void forget(Slot slot);                      // the instance restarted or left
   void expire(Time now, std::size_t at_most);  // bounded work per call
 
   // hits[slot] = number of leading blocks of `blocks` held at that slot; sized to the highest slot.

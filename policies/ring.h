@@ -1,8 +1,9 @@
 // Ring: consistent hashing of prefix keys onto instances.
 //
-// Each member owns `points_per_weight * weight` points (at least one), placed by hashing (seed, member
-// id, point number); a key belongs to the first point clockwise. A pure function of (members, seed,
-// parameters): never of health, load or insertion order, so every node builds the same ring.
+// Each member owns `points_per_weight * weight` points (at least one), placed by hashing (seed,
+// member id, point number); a key belongs to the first point clockwise. A pure function of
+// (members, seed, parameters): never of health, load or insertion order, so every node builds the
+// same ring.
 //
 // Invariant: adding or removing a member moves only keys whose arc it gains or loses.
 // Cost: owner O(log points); build O(points log points); copying shares the points.
@@ -47,8 +48,8 @@ class Ring {
   Ring(std::span<const RingMember> members, std::uint64_t seed, std::uint32_t points_per_weight);
 
   bool empty() const { return points_ == nullptr || points_->empty(); }
-  // The owner of `key` among the members that `accept(slot)`: the first accepted member clockwise, so
-  // that a masked member is stood in for by the next on the ring. kNoSlot when none is accepted.
+  // The owner of `key` among the members that `accept(slot)`: the first accepted member clockwise,
+  // so that a masked member is stood in for by the next on the ring. kNoSlot when none is accepted.
   template <class Accept>
   Slot owner(BlockKey key, Accept&& accept) const {
     if (empty()) return kNoSlot;

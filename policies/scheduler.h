@@ -30,13 +30,13 @@
 namespace dualmesh::policies {
 
 struct SchedulerSettings {
-  std::string policy = "dualmap";          // until a view says otherwise
+  std::string policy = "dualmap";  // until a view says otherwise
   double slo_ttft_s = 5.0;
-  double overload_wait_s = 3.0;            // a head that waited this long makes its instance overloaded
-  std::uint32_t prefill_limit = 1;         // requests without a first token per instance and node
-  double prefill_s_per_token = 0.00016;    // until learned
+  double overload_wait_s = 3.0;     // a head that waited this long makes its instance overloaded
+  std::uint32_t prefill_limit = 1;  // requests without a first token per instance and node
+  double prefill_s_per_token = 0.00016;  // until learned
   bool learn_prefill_cost = true;
-  std::uint32_t block_tokens = 512;        // tokens counted for one block of a chain
+  std::uint32_t block_tokens = 512;  // tokens counted for one block of a chain
   // Depth table: DualMap's code, section 1 of its procedure.
   std::uint32_t depth_window = 200;
   std::uint32_t depth_min_samples = 20;
@@ -120,8 +120,9 @@ class Scheduler {
   // submit, so that late events need no bookkeeping.
   void submit(Arrival arrival, Time now, Effects& effects);
   void first_token(RequestId id, Time now, Effects& effects);
-  // For an answer that does not show its first token because it is not streamed: its estimated prefill
-  // is over, so the instance may get its next request. Nothing is learned or recorded from it.
+  // For an answer that does not show its first token because it is not streamed: its estimated
+  // prefill is over, so the instance may get its next request. Nothing is learned or recorded from
+  // it.
   void prefill_presumed(RequestId id, Time now, Effects& effects);
   // `prompt_tokens`/`cached_tokens` as the engine reported, 0 when it did not.
   void finished(RequestId id, std::uint32_t prompt_tokens, std::uint32_t cached_tokens, Time now,

@@ -2,7 +2,8 @@
 //
 //   bench_scheduler [--benchmark_format=json]
 //
-//   decision/<policy>/<queue>  submit under steady load: each iteration one request arrives (timed) and
+//   decision/<policy>/<queue>  submit under steady load: each iteration one request arrives (timed)
+//   and
 //                              one gets its first token and ends (timed apart, as `completion`)
 //   look_up                    longest prefix over 64 instances, before the scheduler is entered
 //   chain                      hashing a prompt of 128 blocks
@@ -29,7 +30,9 @@ constexpr std::size_t kBlocks = 128;
 
 class Percentiles {
  public:
-  void add(Clock::duration d) { us_.push_back(std::chrono::duration<double, std::micro>(d).count()); }
+  void add(Clock::duration d) {
+    us_.push_back(std::chrono::duration<double, std::micro>(d).count());
+  }
   double at(double share) {
     const auto place = us_.begin() + static_cast<std::ptrdiff_t>(share * (us_.size() - 1));
     std::nth_element(us_.begin(), place, us_.end());
@@ -40,7 +43,8 @@ class Percentiles {
   std::vector<double> us_;
 };
 
-// Requests of many sessions that share their first block; a session holds 0 to 128 blocks somewhere.
+// Requests of many sessions that share their first block; a session holds 0 to 128 blocks
+// somewhere.
 class Traffic {
  public:
   Arrival next() {
@@ -142,10 +146,10 @@ void chain(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * text.size()));
 }
 
-BENCHMARK_CAPTURE(decision, dualmap/idle, "dualmap", 1)->Iterations(20'000);
-BENCHMARK_CAPTURE(decision, dualmap/queue_16, "dualmap", 16)->Iterations(20'000);
-BENCHMARK_CAPTURE(decision, dualmap/queue_64, "dualmap", 64)->Iterations(20'000);
-BENCHMARK_CAPTURE(decision, round_robin/queue_64, "round_robin", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, dualmap / idle, "dualmap", 1)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, dualmap / queue_16, "dualmap", 16)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, dualmap / queue_64, "dualmap", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, round_robin / queue_64, "round_robin", 64)->Iterations(20'000);
 BENCHMARK(look_up)->Iterations(20'000);
 BENCHMARK(chain);
 

@@ -14,8 +14,8 @@ using namespace std::chrono_literals;
 namespace {
 
 // Routes one request, as the scheduler does, and returns the depth it was routed at.
-std::uint32_t route(DepthTable& table, const PromptChain& chain,
-                    const DepthMarks* shared = nullptr, Time now = 0s) {
+std::uint32_t route(DepthTable& table, const PromptChain& chain, const DepthMarks* shared = nullptr,
+                    Time now = 0s) {
   const std::uint32_t depth = table.depth_of(chain, shared, now);
   table.observe(chain, depth, shared, now);
   return depth;
@@ -54,8 +54,8 @@ TEST_CASE("a mark goes at once when the key one shallower has gone cold") {
   for (int i = 0; i < 15; ++i) route(table, unique_below(++fresh));
   for (int i = 0; i < 5; ++i) route(table, tested);
   REQUIRE(table.depth_of(tested, nullptr, 0s) == 2);
-  // The window ends with five times block 7. 17 others leave three of those, the two observations of
-  // a request at depth 2 push out two more: one is left, and the new one.
+  // The window ends with five times block 7. 17 others leave three of those, the two observations
+  // of a request at depth 2 push out two more: one is left, and the new one.
   for (int i = 0; i < 17; ++i) route(table, unique_below(++fresh));
   CHECK(route(table, tested) == 2);
   CHECK(table.size() == 1);

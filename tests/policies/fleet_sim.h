@@ -1,9 +1,10 @@
-// A fleet in virtual time, as plain as it can be: instances that prefill one request after the other
-// and keep blocks in an LRU cache; sessions of several turns that all begin with the same block; one
-// or several routers, each a Scheduler with a ResidencyIndex, that tell each other their load,
-// placements and depth marks every `share_every`.
+// A fleet in virtual time, as plain as it can be: instances that prefill one request after the
+// other and keep blocks in an LRU cache; sessions of several turns that all begin with the same
+// block; one or several routers, each a Scheduler with a ResidencyIndex, that tell each other their
+// load, placements and depth marks every `share_every`.
 //
-// It knows nothing of iterations, chunks or decode interference: ranks and rough ratios are the point.
+// It knows nothing of iterations, chunks or decode interference: ranks and rough ratios are the
+// point.
 #pragma once
 
 #include <algorithm>
@@ -52,7 +53,9 @@ struct FleetSimResult {
 class FleetSim {
  public:
   explicit FleetSim(const FleetSimSettings& settings)
-      : settings_(settings), random_(settings.seed), fleet_(settings.instances),
+      : settings_(settings),
+        random_(settings.seed),
+        fleet_(settings.instances),
         instances_(settings.instances) {
     for (std::size_t i = 0; i < settings.routers; ++i) {
       SchedulerSettings scheduler;
@@ -135,9 +138,8 @@ class FleetSim {
     }
     submit(blocks);
     const double think = std::exponential_distribution<>(1 / settings_.think_s)(random_);
-    at(from_seconds(5 + think), [this, blocks, session, turn] {
-      next_turn(blocks, session, turn + 1);
-    });
+    at(from_seconds(5 + think),
+       [this, blocks, session, turn] { next_turn(blocks, session, turn + 1); });
   }
 
   void submit(const std::vector<std::uint64_t>& blocks) {
@@ -190,7 +192,8 @@ class FleetSim {
   void prefilled(RequestId id, Slot slot) {
     Instance& instance = instances_[slot];
     Request& request = requests_[id];
-    for (auto block = request.chain.blocks.rbegin(); block != request.chain.blocks.rend(); ++block) {
+    for (auto block = request.chain.blocks.rbegin(); block != request.chain.blocks.rend();
+         ++block) {
       const auto held = instance.cache.find(*block);
       if (held != instance.cache.end()) instance.by_use.erase(held->second);
       instance.by_use.push_front(*block);
@@ -225,8 +228,8 @@ class FleetSim {
     }
   }
 
-  // What the mesh does: others' load into each view, others' placements into each index, depth marks
-  // into one table of two time buckets.
+  // What the mesh does: others' load into each view, others' placements into each index, depth
+  // marks into one table of two time buckets.
   void share() {
     for (const auto& router : routers_) {
       std::vector<std::pair<Slot, Load>> changes;
@@ -277,7 +280,8 @@ class FleetSim {
     boost::unordered_flat_map<BlockKey, bool> ever;
     for (const Request& request : requests_) {
       std::uint32_t seen = 0;
-      while (seen < request.chain.blocks.size() && ever.contains(request.chain.blocks[seen])) ++seen;
+      while (seen < request.chain.blocks.size() && ever.contains(request.chain.blocks[seen]))
+        ++seen;
       for (const BlockKey block : request.chain.blocks) ever[block] = true;
       if (request.arrived < settings_.warm_up) continue;
       ++result.requests;

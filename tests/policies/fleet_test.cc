@@ -6,9 +6,9 @@
 // 1, 2, .. 5 chances in 8 for prefixes of 1, 5, .. 21 blocks, less whatever was lost between; the
 // shared first block is found everywhere. That is around a quarter.
 //
-// 8 instances compute 8 / 160 us = 50,000 tokens a second. At 1.5 sessions a second 1.5 x 90 x 512 =
-// 69,000 tokens arrive: three quarters of it computed are 52,000, more than the fleet can do; with
-// 27 % computed, 19,000, it is at 40 %.
+// 8 instances compute 8 / 160 us = 50,000 tokens a second. At 1.5 sessions a second 1.5 x 90 x 512
+// = 69,000 tokens arrive: three quarters of it computed are 52,000, more than the fleet can do;
+// with 27 % computed, 19,000, it is at 40 %.
 #include <doctest/doctest.h>
 
 #include "tests/policies/fleet_sim.h"
@@ -29,9 +29,9 @@ FleetSimResult run(const std::string& policy, std::size_t routers, unsigned seed
   settings.warm_up = 60s;
   const FleetSimResult result = FleetSim(settings).run();
   MESSAGE(policy << ", " << routers << " routers, seed " << seed << ": " << result.requests
-                 << " requests, hit ratio " << result.hit_ratio << " of "
-                 << result.ideal_hit_ratio << ", attainment " << result.attainment << ", load CV "
-                 << result.load_cv << ", migrations " << result.migrations);
+                 << " requests, hit ratio " << result.hit_ratio << " of " << result.ideal_hit_ratio
+                 << ", attainment " << result.attainment << ", load CV " << result.load_cv
+                 << ", migrations " << result.migrations);
   CHECK(result.requests > 1'000);
   CHECK(result.unserved == 0);
   return result;

@@ -106,7 +106,8 @@ TEST_CASE("members own keys in proportion to their weights") {
   members[1].weight = 2.0;
   members[2].weight = 0.5;
   const double total = 6.5;
-  // One share of w x 160 points varies by about 1 / sqrt(160 w) of itself; three of those are allowed.
+  // One share of w x 160 points varies by about 1 / sqrt(160 w) of itself; three of those are
+  // allowed.
   for (const Ring& ring : {ring_a(members), ring_b(members)}) {
     const std::vector<double> share = shares(ring, 6);
     for (std::size_t i = 0; i < 6; ++i) {
