@@ -9,8 +9,12 @@ void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint3
   const RequestQueue& queue = fleet_.at(source).queue;
   if (queue.empty() || budget == 0 || !fleet_.overloaded(source, now)) return;
 
-  const double excess_tokens = static_cast<double>(fleet_.pending_tokens(source)) -
-                               fleet_.threshold_s() / fleet_.prefill_s_per_token(source);
+  // Every node that queues here sees the same excess and moves its share, or together they would
+  // move it as many times over.
+  const double nodes = 1.0 + fleet_.view().instances[source].others_queueing;
+  const double excess_tokens = (static_cast<double>(fleet_.pending_tokens(source)) -
+                                fleet_.threshold_s() / fleet_.prefill_s_per_token(source)) /
+                               nodes;
   Pass pass{source, policy, now, moves};
   boost::container::small_vector<Plan, 64> plans;
   for (std::size_t place = queue.size(); place > 0 && budget > 0; --place, --budget) {

@@ -1,16 +1,16 @@
 // Rebalancer: moves waiting requests away from an overloaded instance.
 //
-// Each waiting request has somewhere else to go: its other candidate or, when that is overloaded too
-// (or cannot be used), the neighbour: the next instance of the model by name. The benefit of a move
-// is the time to first token where the request waits now, its place in the queue counted, less the
-// time to first token at its place in the other queue. The largest benefit moves first, as long as
-// it is positive, until as many uncached tokens have left as the source had over the threshold. A
-// source that is overloaded only because somebody has waited too long has no such bound.
+// Each waiting request has somewhere else to go: its other candidate or, when that is overloaded
+// too (or cannot be used), the neighbour: the next instance of the model by name. The benefit of a
+// move is the time to first token where the request waits now, its place in the queue counted, less
+// the time to first token at its place in the other queue. The largest benefit moves first, as long
+// as it is positive, until this node's share of the uncached tokens that the source had over the
+// threshold has left: an equal part for each node that queues there. A source that is overloaded
+// only because somebody has waited too long has no such bound.
 //
 // Invariant: no move makes its target overloaded, as far as this node can see.
-// Cost: at most `budget` requests are examined, from the end of the queue, where the wait is longest;
-// each is looked at once more when a move has changed what it would gain.
-// Threads: none.
+// Cost: at most `budget` requests are examined, from the end of the queue, where the wait is
+// longest; each is looked at once more when a move has changed what it would gain. Threads: none.
 // Source: DualMap (arXiv 2602.06502), hotspot-aware rebalancing, and its authors' code.
 #pragma once
 

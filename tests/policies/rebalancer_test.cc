@@ -205,6 +205,23 @@ TEST_CASE("the pending prefill of other nodes counts at source and target") {
   CHECK(other.relieve(0).empty());
 }
 
+TEST_CASE("nodes that queue at one instance share its excess, instead of each moving all of it") {
+  // Here 4,000 tokens wait, at two other nodes 5,500 together: 9,500 tokens, 4,500 too many. A
+  // third of that is ours: two requests of 1,000.
+  Scene scene(2);
+  scene.builder[0].others.queued_tokens = 5500;
+  scene.builder[0].others_queueing = 2;
+  scene.fleet.set_view(scene.builder.build());
+  for (int i = 0; i < 4; ++i) scene.queue(1000, 0, 1, i * 1ms);
+  CHECK(scene.relieve(0).size() == 2);
+  // The same tokens of others, but prefilling: nobody else has anything to move.
+  Scene alone(2);
+  alone.builder[0].others.prefilling_tokens = 5500;
+  alone.fleet.set_view(alone.builder.build());
+  for (int i = 0; i < 4; ++i) alone.queue(1000, 0, 1, i * 1ms);
+  CHECK(alone.relieve(0).size() == 4);
+}
+
 TEST_CASE("no more requests are examined than the budget allows, those that wait longest first") {
   Scene scene(2);
   for (int i = 0; i < 100; ++i) scene.queue(100, 0, 1, i * 1ms);  // 10,000: 5,000 too many
