@@ -239,7 +239,11 @@ HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello) {
   }
   met_anyone_ = true;
   state_.join_member(verdict.node, verdict.from);
-  note_clock(peer(verdict.node), hello.getWallMs(), context_.wall_ms());
+  MeshPeer& known = peer(verdict.node);
+  if (known.link != nullptr && known.epoch != verdict.from.epoch) {
+    known.link->drop("it has begun a new life");
+  }
+  note_clock(known, hello.getWallMs(), context_.wall_ms());
   heard(verdict.node);
   auto target = targets_.find(verdict.from.mesh_address);
   if (target == targets_.end()) {

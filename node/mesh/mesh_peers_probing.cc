@@ -154,6 +154,9 @@ void MeshPeers::positions_told(MeshPeer& known, const std::vector<net::StreamPos
       known.replicator->peer_is_at(at);
       holds[static_cast<std::size_t>(at.kind)] = true;
     }
+    if (at.origin.node == known.node && at.origin.epoch > known.epoch && known.link != nullptr) {
+      return known.link->drop("it has begun a new life");  // its hello overtook its welcome
+    }
     if (at.origin != origin) continue;
     if (!known.has_target) known.join_target.push_back(at);
     state_.check_digest(at);

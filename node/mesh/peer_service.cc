@@ -26,6 +26,8 @@ class PeerService final : public wire::Peer::Server {
         node_.state().count_malformed();
         continue;
       }
+      // One of us has begun a new life since the handshake: the link must begin anew as well.
+      KJ_REQUIRE(delta->origin == caller_, "a push by another life than that of the handshake");
       reached.push_back(node_.state().apply(*delta, caller_, node_.context().wall_ms()));
     }
     node_.peers().heard(caller_.node, bytes);

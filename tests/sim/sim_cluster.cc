@@ -62,16 +62,18 @@ void SimCluster::start(std::size_t index) {
     return static_cast<std::uint64_t>((timer_.now() - kj::origin<kj::TimePoint>()) /
                                       kj::MICROSECONDS);
   };
-  const std::uint64_t skewed = kWallStartMs + static_cast<std::uint64_t>(starting.clock_skew_ms);
+  const auto wall_ms = [micros, &starting] {
+    return kWallStartMs + static_cast<std::uint64_t>(starting.clock_skew_ms) + micros() / 1000;
+  };
   starting.mesh = std::make_unique<node::MeshNode>(
       starting.config,
-      node::MeshEnvironment{timer_, *starting.dialer,
-                            [micros, skewed] { return skewed + micros() / 1000; },
-                            [micros] { return micros() * 1000; }, random_()},
+      node::MeshEnvironment{timer_, *starting.dialer, wall_ms, [micros] { return micros() * 1000; },
+                            random_()},
       starting.host, starting.host);
   network_.listen(starting.address, [&starting](kj::Own<kj::AsyncIoStream> stream) {
     starting.mesh->accept(kj::mv(stream));
   });
+  if (starting.before_start) starting.before_start(*starting.mesh);
   starting.mesh->start();
 }
 

@@ -24,7 +24,8 @@ namespace dualmesh::sim {
 struct SimNode {
   std::string address;
   node::MeshConfig config;
-  std::int64_t clock_skew_ms = 0;
+  std::int64_t clock_skew_ms = 0;                     // may be changed while it runs
+  std::function<void(node::MeshNode&)> before_start;  // what its disk had
   std::uint64_t lives = 0;
   node::FakeMeshHost host;
   std::unique_ptr<net::Dialer> dialer;
