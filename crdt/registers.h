@@ -1,8 +1,7 @@
 // Registers: single values that many may write, as lattices for crdt/table.h.
 //
 //  LastWriter<T>  the value with the greatest stamp; equal stamps fall back to the greater value,
-//  so
-//                 that two nodes seeding from differing files still converge.
+//                 so that two nodes seeding from differing files still converge.
 //  Max<T>         the greatest value ever joined.
 //  MultiValue<T>  all values that no other value has overwritten: concurrent edits stay visible.
 //                 Each value carries its dot, the stamp of the write; the register carries what it

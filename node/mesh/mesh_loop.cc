@@ -14,6 +14,7 @@
 #include "node/mesh/mesh_metrics.h"
 #include "node/mesh/mesh_node.h"
 #include "node/mesh/registry.h"
+#include "node/mesh/repeat.h"
 
 namespace dualmesh::node {
 namespace {
@@ -32,12 +33,19 @@ class KjLog final : public kj::ExceptionCallback {
   }
 };
 
-// A peer that vanished without a word must not hold a socket for hours.
+// A peer that vanished without a word must not hold a connection for hours: after 10 s of silence
+// it is probed, and given up after 25 s, as when bytes under way are not confirmed for so long
+// (Linux lets the user timeout overrule the count of probes, so the two are made to agree).
+// Outgoing links are pinged and mostly end sooner; incoming ones have only this.
 void tend_socket(kj::AsyncIoStream& stream) {
-  const int on = 1;
-  const int patience_ms = 30'000;
-  stream.setsockopt(SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-  stream.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
+  const auto set = [&](int level, int option, int value) {
+    stream.setsockopt(level, option, &value, sizeof(value));
+  };
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 10);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 25'000);
 }
 
 class SocketDialer final : public net::Dialer {
@@ -93,9 +101,10 @@ class Running final : private kj::TaskSet::ErrorHandler {
     end_ = kj::mv(paf.promise);
     node_.restore(loop.saved.registry, loop.saved.settings);
     if (loop.store) node_.on_saveable_change([this]() { save_soon(); });
-    tasks_.add(accept());
-    tasks_.add(watch_mailbox());
-    tasks_.add(refresh_metrics());
+    // Accepting may fail for want of file descriptors; going on is better than going deaf.
+    tasks_.add(repeat(timer_, "accepting", [this]() { return accept(); }));
+    tasks_.add(repeat(timer_, "the mailbox", [this]() { return watch_mailbox(); }));
+    tasks_.add(repeat(timer_, "the metrics", [this]() { return refresh_metrics(); }));
     node_.start();
   }
 
@@ -109,15 +118,18 @@ class Running final : private kj::TaskSet::ErrorHandler {
     return listener_->accept().then([this](kj::Own<kj::AsyncIoStream>&& stream) {
       tend_socket(*stream);
       node_.accept(kj::mv(stream));
-      return accept();
     });
   }
 
   kj::Promise<void> watch_mailbox() {
-    for (auto& message : loop_.mailbox.take()) message(node_);
+    for (auto& message : loop_.mailbox.take()) {
+      KJ_IF_MAYBE (failure, kj::runCatchingExceptions([&]() { message(node_); })) {
+        spdlog::error("mesh: a message: {}", failure->getDescription().cStr());
+      }
+    }
     if (loop_.stopping) stopped_->fulfill();
     if (loop_.mailbox.take_wake()) node_.local_changes();
-    return observer_.whenBecomesReadable().then([this]() { return watch_mailbox(); });
+    return observer_.whenBecomesReadable();
   }
 
   kj::Promise<void> refresh_metrics() {
@@ -126,7 +138,7 @@ class Running final : private kj::TaskSet::ErrorHandler {
       std::lock_guard lock(loop_.metrics_mutex);
       loop_.metrics_text = std::move(text);
     }
-    return timer_.afterDelay(1 * kj::SECONDS).then([this]() { return refresh_metrics(); });
+    return timer_.afterDelay(1 * kj::SECONDS);
   }
 
   void save_soon() {
@@ -140,9 +152,7 @@ class Running final : private kj::TaskSet::ErrorHandler {
   }
 
   void taskFailed(kj::Exception&& exception) override {
-    spdlog::error("mesh: {}", exception.getDescription().cStr());
-    // Accepting may fail for want of file descriptors; going on is better than going deaf.
-    tasks_.add(timer_.afterDelay(1 * kj::SECONDS).then([this]() { return accept(); }));
+    spdlog::error("mesh: saving: {}", exception.getDescription().cStr());
   }
 
   MeshLoop& loop_;
