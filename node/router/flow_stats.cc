@@ -18,7 +18,7 @@ std::string escaped(std::string_view label) {
 
 }  // namespace
 
-void LatencyHistogram::observe(double seconds) {
+void SecondsHistogram::observe(double seconds) {
   const auto bound = std::lower_bound(kBounds_s.begin(), kBounds_s.end(), seconds);
   buckets_[static_cast<std::size_t>(bound - kBounds_s.begin())].fetch_add(
       1, std::memory_order_relaxed);
@@ -26,7 +26,7 @@ void LatencyHistogram::observe(double seconds) {
                     std::memory_order_relaxed);
 }
 
-void LatencyHistogram::append_to(std::string& out, std::string_view name,
+void SecondsHistogram::append_to(std::string& out, std::string_view name,
                                  std::string_view help) const {
   out += fmt::format("# HELP {} {}\n# TYPE {} histogram\n", name, help, name);
   std::uint64_t below = 0;

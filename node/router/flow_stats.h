@@ -17,7 +17,7 @@ using Counter = std::atomic<std::uint64_t>;
 
 // Seconds, in the buckets that vLLM uses for the same quantity, so that the two can be laid over
 // each other.
-class LatencyHistogram {
+class SecondsHistogram {
  public:
   static constexpr std::array<double, 22> kBounds_s = {
       0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,  0.25,  0.5,   0.75,
@@ -45,7 +45,7 @@ struct FlowStats {
   Counter upstream_broken{0};       // and after it
   Counter clients_gone{0};
   Counter aborted{0};     // broken off when the time for draining was up
-  LatencyHistogram ttft;  // request complete -> first token seen, streamed answers only
+  SecondsHistogram ttft;  // request complete -> first token seen, streamed answers only
 };
 
 // Builds Prometheus text exposition.
@@ -57,7 +57,7 @@ class MetricsText {
   void sample(std::string_view name, Labels labels, double value);
   // A family with one sample and no labels.
   void single(std::string_view name, std::string_view type, std::string_view help, double value);
-  void histogram(std::string_view name, std::string_view help, const LatencyHistogram& values) {
+  void histogram(std::string_view name, std::string_view help, const SecondsHistogram& values) {
     values.append_to(text_, name, help);
   }
   std::string take() { return std::move(text_); }

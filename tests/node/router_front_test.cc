@@ -62,7 +62,7 @@ TEST_CASE("bad input is a clear 4xx in OpenAI's shape and leaves nothing behind"
   const std::string deep = R"({"model":"m","messages":)" + std::string(100'000, '[');
   CHECK(client.post(router.port(), "/v1/chat/completions", deep).response.status == 400);
   CHECK(one.requests() == 0);
-  CHECK(router.is_empty());
+  CHECK(eventually([&] { return router.is_empty(); }));
 }
 
 TEST_CASE("every shape of prompt that the API allows is passed on unchanged") {
@@ -117,7 +117,7 @@ TEST_CASE(
   CHECK(one.last_request().target == "/v1/files?limit=2");
   CHECK(dying.requests() >= 1);  // tried first, and replaced
 
-  CHECK(client.post(router.port(), "/v1/audio", "not json").response.status == 200);
+  CHECK(client.post(router.port(), "/v1/audio", "not json").response.status == 502);
   CHECK(router.flow.stats().passed_through.load() == 3);
   CHECK(eventually([&] { return router.is_empty(); }));
 
@@ -223,7 +223,7 @@ TEST_CASE("keys are compared whole") {
 }
 
 TEST_CASE("a histogram counts each value in the first bucket that holds it") {
-  LatencyHistogram histogram;
+  SecondsHistogram histogram;
   for (const double seconds : {0.0005, 0.001, 0.3, 1e6}) histogram.observe(seconds);
   std::string out;
   histogram.append_to(out, "t", "Help.");
