@@ -30,7 +30,7 @@ void table_rows(const SharedState& state, wire::StreamKind kind, TextRows& out) 
     });
   } else if (kind == wire::StreamKind::REGISTRY) {
     static constexpr const char* kFields[] = {"address", "models", "weight",        "lifecycle",
-                                              "source",  "labels", "learned_models"};
+                                              "source",  "unused", "learned_models"};
     state.registry().for_each([&](const net::FieldKey& key, const auto& field) {
       const char* name = key.field < std::size(kFields) ? kFields[key.field] : "unknown";
       out.push_back({key.instance + "." + name, 0,

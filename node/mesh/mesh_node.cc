@@ -158,7 +158,10 @@ void MeshNode::epoch_known(crdt::Epoch epoch) {
   peers_.drop_links("starting again under a higher epoch");
 }
 
-void MeshNode::field_grew(const net::FieldKey&) {
+void MeshNode::field_grew(const net::FieldKey& key) {
+  if (const std::string lost = registry_.lost_seed(key); !lost.empty()) {
+    spdlog::error("mesh: {}: {}", config_.node_name, lost);
+  }
   registry_stale_ = true;
   if (saveable_) saveable_();
   view_stale();

@@ -1,5 +1,7 @@
 #include "node/mesh/registry.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -15,6 +17,11 @@ using policies::Lifecycle;
 // Stamps below every clock, equal on all nodes: writer 0 at 1 or 2 ms after 1970.
 constexpr std::uint64_t kConfigMs = 2;
 constexpr std::uint64_t kDiscoveryMs = 1;
+
+crdt::Stamp seed_stamp(std::uint64_t ms) { return {ms << 16, crdt::NodeId{}}; }
+
+constexpr const char* kFull =
+    "as many instances are in use as mesh.max_instances allows; remove one or raise it";
 
 constexpr double kMaxWeight = 1000.0;
 
@@ -75,8 +82,6 @@ struct RecordBuilder {
         return;
       case InstanceField::learned_models:
         learned = split_lines(value);
-        return;
-      case InstanceField::labels:
         return;
     }
   }
@@ -143,7 +148,14 @@ const std::string* Registry::value(const std::string& name, InstanceField field)
 }
 
 void Registry::seed(const SeedInstance& instance, const char* source, std::uint64_t seed_ms) {
-  const crdt::Stamp stamp{seed_ms << 16, crdt::NodeId{}};
+  if (!state_.has_room_for(instance.name)) {
+    if (!told_full_) {
+      spdlog::error("mesh: {} is left out, and others may be: {}", instance.name, kFull);
+    }
+    told_full_ = true;
+    return;
+  }
+  const crdt::Stamp stamp = seed_stamp(seed_ms);
   write(instance.name, InstanceField::address, stamp, instance.address);
   if (!instance.models.empty()) {
     write(instance.name, InstanceField::models, stamp, join_lines(instance.models));
@@ -154,7 +166,32 @@ void Registry::seed(const SeedInstance& instance, const char* source, std::uint6
 }
 
 void Registry::configured(std::span<const SeedInstance> instances) {
-  for (const SeedInstance& instance : instances) seed(instance, "config", kConfigMs);
+  for (const SeedInstance& instance : instances) {
+    const auto ours = [&](InstanceField field, std::string text) {
+      configured_[{instance.name, static_cast<std::uint8_t>(field)}] = std::move(text);
+    };
+    ours(InstanceField::address, instance.address);
+    ours(InstanceField::weight, fmt::format("{}", instance.weight));
+    if (!instance.models.empty()) ours(InstanceField::models, join_lines(instance.models));
+    seed(instance, "config", kConfigMs);
+  }
+}
+
+std::string Registry::lost_seed(const net::FieldKey& key) const {
+  const auto ours = configured_.find(key);
+  if (ours == configured_.end()) return {};
+  const auto* held = state_.registry().find(key);
+  if (held == nullptr || held->stamp != seed_stamp(kConfigMs) || held->value == ours->second) {
+    return {};
+  }
+  const auto field = static_cast<InstanceField>(key.field);
+  const char* what = field == InstanceField::address  ? "address"
+                     : field == InstanceField::models ? "models"
+                                                      : "weight";
+  return fmt::format(
+      "the configurations of two nodes differ in the {} of instance {}: '{}' here, '{}' elsewhere, "
+      "which the mesh now uses; make them equal, or say with `dualmeshctl instance add` what it is",
+      what, key.instance, ours->second, held->value);
 }
 
 void Registry::discovered(std::span<const SeedInstance> instances) {
@@ -186,6 +223,7 @@ net::Result<void> Registry::add(const SeedInstance& instance, std::uint64_t wall
       return net::Error{fmt::format("{} already has the address {}", other.name, instance.address)};
     }
   }
+  if (!state_.has_room_for(instance.name)) return net::Error{kFull};
   const crdt::Stamp stamp = state_.stamp(wall_ms);
   write(instance.name, InstanceField::address, stamp, instance.address);
   write(instance.name, InstanceField::models, stamp, join_lines(instance.models));
@@ -224,19 +262,23 @@ std::vector<InstanceRecord> Registry::records() const {
     builder.take(static_cast<InstanceField>(key.field), field.value);
   });
   flush();
+  std::set<std::string> taken;
+  for (const InstanceRecord& record : out) {
+    if (record.source != "dns") taken.insert(record.address);
+  }
+  for (InstanceRecord& record : out) {
+    if (record.source == "dns" && taken.contains(record.address)) {
+      record.lifecycle = Lifecycle::removed;
+    }
+  }
   return out;
 }
 
 std::optional<InstanceRecord> Registry::find(const std::string& name) const {
-  RecordBuilder builder;
-  builder.record.name = name;
-  for (std::uint8_t field = 0; field <= static_cast<std::uint8_t>(InstanceField::learned_models);
-       ++field) {
-    const auto* held = state_.registry().find({name, field});
-    if (held != nullptr) builder.take(static_cast<InstanceField>(field), held->value);
+  for (InstanceRecord& record : records()) {
+    if (record.name == name) return std::move(record);
   }
-  if (builder.record.address.empty()) return std::nullopt;
-  return builder.finish();
+  return std::nullopt;
 }
 
 }  // namespace dualmesh::node

@@ -5,15 +5,22 @@
 //           converge, and whatever an administrator said outranks them, also across restarts.
 //  DNS      likewise, and only for addresses that no instance has, removed ones included: a removal
 //           outranks discovery, and a look-up that no longer lists an instance removes nobody.
-//  admin    stamps of the hybrid clock: the last command that could see the others wins. `remove`
-//  is a
-//           value; adding the name again revives it.
+//  admin    stamps of the hybrid clock: the last command that could see the others wins.
+//           `remove` is a value; adding the name again revives it.
 //  /v1/models  fills `learned_models`, which counts where nobody configured models.
+//
+// A node that has just started may look a name up before it has heard of the mesh's instances, so
+// the rule for DNS holds when the table is read as well: a record from DNS counts as removed while
+// another record has its address.
+//
+// At most max_instances names are in use at a time, removed ones apart; beyond it a command is
+// refused and a seed left out.
 //
 // Invariant: records() is a pure function of the table.
 // Threads: none; the mesh thread's.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,17 +32,6 @@
 #include "node/mesh/shared_state.h"
 
 namespace dualmesh::node {
-
-// Numbers are wire format: only ever added to.
-enum class InstanceField : std::uint8_t {
-  address,
-  models,  // one per line
-  weight,
-  lifecycle,
-  source,
-  labels,
-  learned_models,
-};
 
 struct InstanceRecord {
   std::string name;
@@ -55,6 +51,9 @@ class Registry {
   explicit Registry(SharedState& state) : state_(state) {}
 
   void configured(std::span<const SeedInstance> instances);
+  // What to tell people when `key` is ours by configuration and the mesh holds another value that
+  // is a configuration's too; empty otherwise.
+  std::string lost_seed(const net::FieldKey& key) const;
   void discovered(std::span<const SeedInstance> instances);
   void models_found(const std::string& name, const std::vector<std::string>& models,
                     std::uint64_t wall_ms);
@@ -73,6 +72,8 @@ class Registry {
   const std::string* value(const std::string& name, InstanceField field) const;
 
   SharedState& state_;
+  std::map<net::FieldKey, std::string> configured_;  // as our own configuration says
+  bool told_full_ = false;
 };
 
 }  // namespace dualmesh::node

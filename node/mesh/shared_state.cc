@@ -55,12 +55,23 @@ bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member) {
 
 bool SharedState::join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value) {
   if (!registry_.join(key, value)) return false;
-  instance_names_.insert(key.instance);
+  bool& in_use = instance_names_[key.instance];
+  if (key.field == static_cast<std::uint8_t>(InstanceField::lifecycle)) {
+    instances_in_use_ -= in_use ? 1 : 0;
+    in_use = registry_.find(key)->value != "removed";
+    instances_in_use_ += in_use ? 1 : 0;
+  }
   observer_.field_grew(key);
   return true;
 }
 
 bool SharedState::join_setting(const net::SettingKey& key,
+bool SharedState::has_room_for(const std::string& instance) const {
+  const auto known = instance_names_.find(instance);
+  const bool in_use = known != instance_names_.end() && known->second;
+  return in_use || instances_in_use_ < config_.max_instances;
+}
+
                                const crdt::MultiValue<std::string>& value) {
   if (!settings_.join(key, value)) return false;
   observer_.setting_grew(key);

@@ -34,6 +34,17 @@ namespace dualmesh::node {
 enum class StatusKey : std::uint8_t { ready, ring_digest, depth_digest, registry_digest, policy };
 
 // The row of the load feed that carries no load but a number to measure propagation with.
+// Fields of an instance in the registry; what they mean is said in registry.h. Numbers are wire
+// format: only ever added to.
+enum class InstanceField : std::uint8_t {
+  address = 0,
+  models = 1,  // one per line
+  weight = 2,
+  lifecycle = 3,
+  source = 4,
+  learned_models = 6,
+};
+
 inline constexpr std::uint64_t kBeaconInstance = 0;
 
 // Told of every growth, own writes included.
@@ -87,6 +98,8 @@ class SharedState {
   void set_health(std::uint64_t instance, bool healthy);
   void set_status(StatusKey key, std::uint64_t value);
   void place(std::uint64_t instance, std::span<const std::uint64_t> blocks, policies::Time now);
+  // May a registry name come into use: it is in use already, or fewer than max_instances are.
+  bool has_room_for(const std::string& instance) const;
 
   // Replication.
   struct Batch {
@@ -174,8 +187,8 @@ class SharedState {
   crdt::Columns<net::StatusFeed> statuses_;
   crdt::Columns<net::ResidencyFeed> residencies_;
   std::map<crdt::NodeId, Received> received_;
-  std::map<crdt::NodeId, policies::Time> gone_since_;  // 0 until the next housekeeping
-  std::set<std::string, std::less<>> instance_names_;  // of the registry
+  std::map<std::string, bool> instance_names_;  // of the registry: is it in use, so not removed
+  std::size_t instances_in_use_ = 0;
   crdt::HybridClock clock_;
   StateCounters counters_;
 };

@@ -13,6 +13,13 @@ constexpr StreamKind kPushOrder[] = {
     StreamKind::membership, StreamKind::registry, StreamKind::settings, StreamKind::load,
     StreamKind::status,     StreamKind::health,   StreamKind::depth,    StreamKind::residency};
 
+// Whoever writes the registry stops at max_instances. What others wrote is taken up to twice as
+// many, because of commands given at several nodes at once: refusing one would leave the tables
+// different for good. Names once used are remembered, or a removal would be forgotten; they too end
+// somewhere.
+constexpr std::size_t kWritersBeyond = 2;
+constexpr std::size_t kNamesPerInstance = 16;
+
 // Bytes of one row on the wire, for cutting a push; texts are taken at a usual length.
 std::size_t row_bytes(StreamKind kind) {
   switch (kind) {
@@ -142,8 +149,13 @@ bool SharedState::admit(const net::MembershipTable::Entry& row, std::uint64_t wa
 
 bool SharedState::admit(const net::RegistryTable::Entry& row, std::uint64_t wall_ms) {
   if (!clock_.observe(row.value.stamp, wall_ms)) return ++counters_.far_future, false;
-  if (instance_names_.size() >= config_.max_instances &&
-      !instance_names_.contains(row.key.instance)) {
+  const auto known = instance_names_.find(row.key.instance);
+  const bool brings_into_use =
+      row.key.field == static_cast<std::uint8_t>(InstanceField::lifecycle) &&
+      row.value.value != "removed" && (known == instance_names_.end() || !known->second);
+  const std::size_t limit = config_.max_instances;
+  if ((brings_into_use && instances_in_use_ >= kWritersBeyond * limit) ||
+      (known == instance_names_.end() && instance_names_.size() >= kNamesPerInstance * limit)) {
     return ++counters_.over_bounds, false;
   }
   return true;
