@@ -187,6 +187,7 @@ class SharedState {
   crdt::Columns<net::StatusFeed> statuses_;
   crdt::Columns<net::ResidencyFeed> residencies_;
   std::map<crdt::NodeId, Received> received_;
+  std::map<crdt::NodeId, policies::Time> gone_since_;  // 0 until the next housekeeping
   std::map<std::string, bool> instance_names_;  // of the registry: is it in use, so not removed
   std::size_t instances_in_use_ = 0;
   crdt::HybridClock clock_;
