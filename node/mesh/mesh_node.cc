@@ -4,6 +4,7 @@
 
 #include "net/mesh_codec.h"
 #include "node/mesh/peer_service.h"
+#include "node/mesh/repeat.h"
 
 namespace dualmesh::node {
 namespace {
@@ -73,7 +74,9 @@ void MeshNode::start() {
   peers_.start();
   publish_view();
   judge_ready();
-  tasks_.add(housekeeping_loop());
+  tasks_.add(repeat(context_.timer, config_.node_name + ": housekeeping", [this]() {
+    return context_.after(std::chrono::milliseconds(500)).then([this]() { housekeep(); });
+  }));
 }
 
 void MeshNode::accept(kj::Own<kj::AsyncIoStream> stream) { acceptor_.accept(kj::mv(stream)); }
@@ -281,13 +284,6 @@ void MeshNode::judge_ready() {
   why_not_ = verdict.why_not;
   state_.set_status(StatusKey::ready, ready_ ? 1 : 0);
   host_.readiness_changed(ready_, why_not_);
-}
-
-kj::Promise<void> MeshNode::housekeeping_loop() {
-  return context_.after(std::chrono::milliseconds(500)).then([this]() {
-    housekeep();
-    return housekeeping_loop();
-  });
 }
 
 void MeshNode::housekeep() {

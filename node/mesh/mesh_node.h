@@ -125,7 +125,6 @@ class MeshNode final : private StateObserver,
   void replicate();
   void judge_ready();
   void housekeep();
-  kj::Promise<void> housekeeping_loop();
 
   MeshConfig config_;
   MeshHost& host_;

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "net/mesh_codec.h"
+#include "node/mesh/repeat.h"
 
 namespace dualmesh::node {
 namespace {
@@ -20,8 +21,9 @@ MeshPeers::MeshPeers(MeshContext& context, SharedState& state, PeersObserver& ob
 
 void MeshPeers::start() {
   for (const std::string& seed : context_.config.seeds) dial(seed);
-  tasks_.add(ping_loop());
-  tasks_.add(positions_loop());
+  const std::string& name = context_.config.node_name;
+  tasks_.add(repeat(context_.timer, name + ": pings", [this]() { return ping_all(); }));
+  tasks_.add(repeat(context_.timer, name + ": positions", [this]() { return ask_somebody(); }));
 }
 
 void MeshPeers::found(std::vector<std::string> addresses) {

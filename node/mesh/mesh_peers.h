@@ -105,8 +105,8 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void refusal(const std::string& address, const std::string& why);
   void note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uint64_t sent_wall_ms);
 
-  kj::Promise<void> ping_loop();
-  kj::Promise<void> positions_loop();
+  kj::Promise<void> ping_all();      // after ping_interval_ms
+  kj::Promise<void> ask_somebody();  // after positions_interval_ms
   void ping(MeshPeer& peer);
   void detect();
   void probe(crdt::NodeId node);

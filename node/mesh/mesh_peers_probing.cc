@@ -6,15 +6,14 @@
 
 namespace dualmesh::node {
 
-kj::Promise<void> MeshPeers::ping_loop() {
+kj::Promise<void> MeshPeers::ping_all() {
   return context_.after(std::chrono::milliseconds(context_.config.ping_interval_ms)).then([this]() {
     for (auto& [node, known] : peers_) ping(*known);
     detect();
-    return ping_loop();
   });
 }
 
-kj::Promise<void> MeshPeers::positions_loop() {
+kj::Promise<void> MeshPeers::ask_somebody() {
   return context_.after(std::chrono::milliseconds(context_.config.positions_interval_ms))
       .then([this]() {
         std::vector<MeshPeer*> linked;
@@ -32,7 +31,6 @@ kj::Promise<void> MeshPeers::positions_loop() {
           ask_positions(*linked[chosen]);
         }
         tend_targets();
-        return positions_loop();
       });
 }
 
