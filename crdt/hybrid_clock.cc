@@ -7,6 +7,7 @@ namespace dualmesh::crdt {
 
 namespace {
 constexpr int kCounterBits = 16;
+constexpr std::uint64_t kFollowsMs = 1'000;  // 65 million stamps after one that was accepted
 }
 
 Stamp HybridClock::now(std::uint64_t wall_ms) {
@@ -16,7 +17,8 @@ Stamp HybridClock::now(std::uint64_t wall_ms) {
 }
 
 bool HybridClock::observe(Stamp stamp, std::uint64_t wall_ms) {
-  if (stamp.wall_ms() > wall_ms + kMaxAheadMs) return false;
+  const std::uint64_t follows_known = Stamp{last_, self_}.wall_ms() + kFollowsMs;
+  if (stamp.wall_ms() > std::max(wall_ms + kMaxAheadMs, follows_known)) return false;
   last_ = std::max(last_, stamp.time);
   return true;
 }

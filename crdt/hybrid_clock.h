@@ -38,7 +38,8 @@ class HybridClock {
 
   // The next stamp. More than 65,536 in one millisecond borrow from the following ones.
   Stamp now(std::uint64_t wall_ms);
-  // False when the stamp is too far ahead of `wall_ms`; the clock is then unchanged.
+  // False when the stamp is too far ahead of `wall_ms`; the clock is then unchanged. Stamps that
+  // were accepted before, and those that follow them, are good even when wall time went back.
   bool observe(Stamp stamp, std::uint64_t wall_ms);
 
  private:

@@ -53,7 +53,16 @@ MeshNode::~MeshNode() noexcept {}
 void MeshNode::restore(const net::RegistryTable::Delta& registry,
                        const net::SettingsTable::Delta& settings) {
   const crdt::Origin disk{crdt::NodeId{0}, crdt::Epoch{1}};
-  const std::uint64_t wall_ms = context_.wall_ms();
+  // One's own disk is trusted: the clock may have gone back since, the commands were given.
+  std::uint64_t wall_ms = context_.wall_ms();
+  for (const auto& row : registry.entries) {
+    wall_ms = std::max(wall_ms, row.value.stamp.wall_ms());
+  }
+  for (const auto& row : settings.entries) {
+    for (const auto& [writer, time] : row.value.seen()) {
+      wall_ms = std::max(wall_ms, crdt::Stamp{time, writer}.wall_ms());
+    }
+  }
   const auto whole = [](auto delta) {
     delta.from_excluded = {};
     delta.to = crdt::Version{1};
@@ -61,10 +70,6 @@ void MeshNode::restore(const net::RegistryTable::Delta& registry,
   };
   state_.apply({disk, whole(registry)}, disk, wall_ms);
   state_.apply({disk, whole(settings)}, disk, wall_ms);
-  if (state_.counters().far_future > 0) {
-    spdlog::error("mesh: {}: {} saved rows lie in the future of this clock and were left out",
-                  config_.node_name, state_.counters().far_future);
-  }
 }
 
 void MeshNode::start() {

@@ -10,6 +10,7 @@
 
 #include <kj/async.h>
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -38,6 +39,11 @@ struct MeshPeer {
   std::vector<net::StreamPosition> join_target;  // where it was when we met it
   bool has_target = false;
   bool synchronised = false;  // we have applied at least that
+  struct TableCheck {
+    bool differed = false;  // at the last exchange, though it has acknowledged all of ours
+    policies::Time not_before{0};
+  };
+  std::array<TableCheck, net::kStreamKinds> table_checks{};
 };
 
 struct PeersCounters {
@@ -114,6 +120,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void ask_positions(MeshPeer& peer);
   void positions_told(MeshPeer& peer, const std::vector<net::StreamPosition>& positions);
   void check_synchronised(MeshPeer& peer);
+  void check_table(MeshPeer& peer, const net::StreamPosition& theirs);
 
   MeshContext& context_;
   SharedState& state_;

@@ -5,6 +5,11 @@
 #include "node/mesh/mesh_peers.h"
 
 namespace dualmesh::node {
+namespace {
+
+constexpr auto kRepairInterval = std::chrono::seconds(10);  // of one table at one peer
+
+}  // namespace
 
 kj::Promise<void> MeshPeers::ping_all() {
   return context_.after(std::chrono::milliseconds(context_.config.ping_interval_ms)).then([this]() {
@@ -158,7 +163,9 @@ void MeshPeers::positions_told(MeshPeer& known, const std::vector<net::StreamPos
     if (at.origin != origin) continue;
     if (!known.has_target) known.join_target.push_back(at);
     state_.check_digest(at);
+    check_table(known, at);
   }
+  known.replicator->retry_held();
   // A peer without a column of ours has dropped it, or never had it.
   for (std::size_t kind = 0; kind < holds.size(); ++kind) {
     const auto stream = static_cast<net::StreamKind>(kind);
@@ -167,6 +174,22 @@ void MeshPeers::positions_told(MeshPeer& known, const std::vector<net::StreamPos
   }
   known.has_target = true;
   check_synchronised(known);
+}
+
+// Tables have no versions that two nodes could compare, only digests. Once may be a change under
+// way; twice is a row that was lost. Depth marks end by themselves and need no repair.
+void MeshPeers::check_table(MeshPeer& known, const net::StreamPosition& theirs) {
+  if (!net::is_table(theirs.kind) || theirs.kind == net::StreamKind::depth) return;
+  const auto kind = static_cast<std::size_t>(theirs.kind);
+  const net::StreamPosition ours = state_.position(theirs.kind, state_.self());
+  const bool has_all = known.replicator->acknowledged().versions[kind] == ours.version;
+  const bool differs = has_all && ours.digest != theirs.digest;
+  MeshPeer::TableCheck& check = known.table_checks[kind];
+  const bool again = differs && check.differed;
+  check.differed = differs;
+  if (!again || context_.now() < check.not_before) return;
+  check.not_before = context_.now() + kRepairInterval;
+  known.replicator->repair(theirs.kind);
 }
 
 void MeshPeers::ask_all_positions() {

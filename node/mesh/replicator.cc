@@ -33,6 +33,7 @@ void Replicator::attach(wire::Peer::Client peer) {
   peer_ = kj::mv(peer);
   in_flight_since_.reset();
   in_flight_ = {};
+  held_ = {};
   not_before_ = policies::Time{0};
   if (!in_step() && !dirty_since_) dirty_since_ = context_.now();
   schedule();
@@ -67,6 +68,27 @@ void Replicator::peer_is_at(const net::StreamPosition& position) {
   state_changed();
 }
 
+void Replicator::repair(net::StreamKind table) {
+  if (in_flight_[index_of(table)]) return;
+  acknowledged_.versions[index_of(table)] = {};
+  ++stats_.resets;
+  state_changed();
+}
+
+void Replicator::retry_held() {
+  if (std::find(held_.begin(), held_.end(), true) == held_.end()) return;
+  held_ = {};
+  state_changed();
+}
+
+Acknowledged Replicator::to_send_after() const {
+  Acknowledged after = acknowledged_;
+  for (std::size_t i = 0; i < held_.size(); ++i) {
+    if (held_[i]) after.versions[i] = crdt::Version{~std::uint64_t{0}};
+  }
+  return after;
+}
+
 double Replicator::pending_ms() const {
   if (in_step()) return 0.0;
   const auto& oldest = in_flight_since_ ? in_flight_since_ : dirty_since_;
@@ -86,7 +108,7 @@ void Replicator::schedule() {
 }
 
 void Replicator::push() {
-  Sent sent{state_.collect(acknowledged_, context_.config.max_push_bytes),
+  Sent sent{state_.collect(to_send_after(), context_.config.max_push_bytes),
             state_.own_residency().floor(), *dirty_since_};
   dirty_since_.reset();
   if (sent.batch.deltas.empty()) return;
@@ -122,18 +144,22 @@ void Replicator::answered(const Sent& sent, const std::vector<net::StreamPositio
   in_flight_since_.reset();
   in_flight_ = {};
   bool moved = false;
+  std::array<bool, net::kStreamKinds> moved_streams{};
   bool behind = false;
   for (const net::StreamPosition& position : positions) {
     if (position.origin != state_.self()) continue;
     crdt::Version& known = acknowledged_.versions[index_of(position.kind)];
     if (position.version < known) ++stats_.resets;
-    if (position.version != known) moved = true;
+    if (position.version != known) moved = moved_streams[index_of(position.kind)] = true;
     known = position.version;
   }
   for (const net::StreamDelta& delta : sent.batch.deltas) {
     if (acknowledged_.versions[index_of(delta.kind())] < end_of(delta)) {
-      behind = true;
       ++stats_.refused_deltas;
+      // A gap would have moved the position: what a table does not take at all is from its future.
+      const bool held = net::is_table(delta.kind()) && !moved_streams[index_of(delta.kind())];
+      held_[index_of(delta.kind())] = held;
+      behind = behind || !held;
     } else if (delta.kind() == net::StreamKind::residency) {
       moved = moved || acknowledged_.residency_floor < sent.residency_floor;
       acknowledged_.residency_floor = sent.residency_floor;

@@ -49,6 +49,9 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   void state_changed();
   // A position of one of our own streams, as the peer told it outside of a push.
   void peer_is_at(const net::StreamPosition& position);
+  // The peer holds other rows in a table than we do although it acknowledged all: sends them again.
+  void repair(net::StreamKind table);
+  void retry_held();  // tables of which the peer took nothing; call at a slow pace
   void start_over();  // acknowledged nothing: a new life of the peer or of ours
 
   const Acknowledged& acknowledged() const { return acknowledged_; }
@@ -63,6 +66,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
     policies::Time first_change{0};
   };
 
+  Acknowledged to_send_after() const;  // what is acknowledged, or held back
   void schedule();
   void push();
   void answered(const Sent& sent, const std::vector<net::StreamPosition>& positions);
@@ -80,6 +84,8 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   std::optional<policies::Time> dirty_since_;        // of changes in no push yet
   std::optional<policies::Time> in_flight_since_;    // of those in the push under way
   std::array<bool, net::kStreamKinds> in_flight_{};  // the streams of the push under way
+  // Tables refused for their stamps, by a peer whose clock is behind: not sent with every push.
+  std::array<bool, net::kStreamKinds> held_{};
   policies::Time not_before_{0};                     // after a push that moved nothing
   std::uint64_t attachment_ = 0;                     // answers of an earlier link are ignored
   bool waiting_ = false;                             // a timer is set

@@ -191,11 +191,17 @@ void SharedState::apply_table(StreamKind kind, const Delta& delta, crdt::Origin 
   crdt::Version& reached = received.versions[index_of(kind)];
   if (delta.to < delta.from_excluded) return count(crdt::Applied::malformed);
   if (delta.from_excluded > reached) return count(crdt::Applied::gap);
-  if (delta.to <= reached) return count(crdt::Applied::duplicate);
+  if (delta.from_excluded == crdt::Version{}) {
+    reached = {};  // the sender starts over, to repair: everything is taken once more
+  } else if (delta.to <= reached) {
+    return count(crdt::Applied::duplicate);
+  }
+  const std::uint64_t from_our_future = counters_.far_future;
   for (const auto& row : delta.entries) {
     if (admit(row, wall_ms)) grow(row);
   }
-  reached = delta.to;
+  // Rows refused for their stamp are not acknowledged: they come again until the clocks agree.
+  if (counters_.far_future == from_our_future) reached = delta.to;
   count(crdt::Applied::changed);
 }
 
