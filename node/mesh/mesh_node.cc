@@ -264,8 +264,9 @@ void MeshNode::judge_ready() {
   facts.running = uptime();
   facts.draining = draining_;
   facts.was_ready = ready_;
-  facts.met_anyone = peers_.met_anyone();
-  facts.refused = peers_.refused() || epoch_raises_ > kMaxEpochRaises;
+  facts.any_other = peers_.any_other();
+  facts.refused = peers_.refused();
+  facts.name_in_use = peers_.name_in_use() || epoch_raises_ > kMaxEpochRaises;
   facts.refusal = peers_.last_refusal();
   facts.linked = peers_.linked();
   state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {

@@ -105,6 +105,19 @@ const MeshPeer* MeshPeers::find(crdt::NodeId node) const {
   return slot == peers_.end() ? nullptr : slot->second.get();
 }
 
+bool MeshPeers::any_other() const {
+  bool other = !refusing_.empty();
+  state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
+    other = other || (node != state_.self().node && member.reachable());
+  });
+  return other;
+}
+
+bool MeshPeers::name_in_use() const {
+  return linked() == 0 && std::any_of(refusing_.begin(), refusing_.end(),
+                                      [](const auto& refusing) { return refusing.second; });
+}
+
 std::size_t MeshPeers::linked() const {
   return static_cast<std::size_t>(std::count_if(
       peers_.begin(), peers_.end(), [](const auto& slot) { return slot.second->link != nullptr; }));
@@ -149,18 +162,20 @@ net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader 
   }
   Target& target = targets_.at(link.address());
   target.node = from->key;
+  target.answered = true;
   if (from->key == state_.self().node && from->value.epoch == state_.self().epoch) {
     target.is_self = true;
     return net::LinkVerdict::close;
   }
-  met_anyone_ = true;
   const crdt::Epoch known_epoch{welcome.getKnownEpoch()};
   if (known_epoch > state_.self().epoch && from->key != state_.self().node) {
     observer_.epoch_known(known_epoch);
     return net::LinkVerdict::again;
   }
   if (!welcome.getAccepted()) {
-    refusal(link.address(), why);
+    // Known under our name and yet refused: another life of it answers elsewhere. What that other
+    // says itself counts for less.
+    refusal(link.address(), why, known_epoch.value != 0 && from->key != state_.self().node);
     return net::LinkVerdict::retry;
   }
   if (welcome.getProtocolVersion() != kProtocolVersion) {
@@ -198,8 +213,12 @@ void MeshPeers::link_down(net::MeshLink& link, bool was_up, const std::string& r
   if (!was_up) {
     ++counters_.dials_failed;
     spdlog::debug("mesh: {}: no link to {}: {}", context_.config.node_name, link.address(), reason);
+    // Whoever refused us there is gone, or can no longer be asked.
+    const bool answered = std::exchange(targets_.at(link.address()).answered, false);
+    if (!answered && refusing_.erase(link.address()) > 0) observer_.peers_changed();
     return;
   }
+  targets_.at(link.address()).answered = false;
   ++counters_.links_lost;
   spdlog::info("mesh: {}: lost the link to {}: {}", context_.config.node_name, link.address(),
                reason);
@@ -211,8 +230,8 @@ void MeshPeers::link_down(net::MeshLink& link, bool was_up, const std::string& r
   observer_.peers_changed();
 }
 
-void MeshPeers::refusal(const std::string& address, const std::string& why) {
-  refusing_.insert(address);
+void MeshPeers::refusal(const std::string& address, const std::string& why, bool name_in_use) {
+  refusing_[address] = name_in_use;
   const std::string text = address + ": " + why;
   last_refusal_ = text;
   if (std::find(refusals_.begin(), refusals_.end(), text) == refusals_.end()) {
@@ -239,7 +258,6 @@ HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello) {
     }
     return verdict;
   }
-  met_anyone_ = true;
   state_.join_member(verdict.node, verdict.from);
   MeshPeer& known = peer(verdict.node);
   if (known.link != nullptr && known.epoch != verdict.from.epoch) {

@@ -83,8 +83,9 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   const std::map<crdt::NodeId, std::unique_ptr<MeshPeer>>& all() const { return peers_; }
   const MeshPeer* find(crdt::NodeId node) const;
   std::size_t linked() const;
-  bool met_anyone() const { return met_anyone_; }  // some other node answered, even if it refused
+  bool any_other() const;  // another node lives as far as we know, or refuses us
   bool refused() const { return !refusing_.empty() && linked() == 0; }
+  bool name_in_use() const;  // others say that another node lives by our name
   const std::string& last_refusal() const { return last_refusal_; }
   const std::deque<std::string>& refusals() const { return refusals_; }
   const FailureDetector& detector() const { return detector_; }
@@ -95,6 +96,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   struct Target {
     std::unique_ptr<net::MeshLink> link;
     bool is_self = false;
+    bool answered = false;  // the dial under way was, with whatever
     crdt::NodeId node;  // 0 until somebody answered
   };
 
@@ -108,7 +110,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void tend_targets();
   bool wanted(const std::string& address) const;
   MeshPeer& peer(crdt::NodeId node);
-  void refusal(const std::string& address, const std::string& why);
+  void refusal(const std::string& address, const std::string& why, bool name_in_use = false);
   void note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uint64_t sent_wall_ms);
 
   kj::Promise<void> ping_all();      // after ping_interval_ms
@@ -129,10 +131,10 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   std::map<std::string, Target> targets_;  // by address
   std::map<crdt::NodeId, std::unique_ptr<MeshPeer>> peers_;
   std::set<std::string> found_;
-  std::set<std::string> refusing_;  // addresses whose last answer was a refusal
+  // Addresses whose last answer was a refusal, and whether it was that our name is in use.
+  std::map<std::string, bool> refusing_;
   std::string last_refusal_;
   std::deque<std::string> refusals_;
-  bool met_anyone_ = false;
   PeersCounters counters_;
   kj::TaskSet tasks_;
 };

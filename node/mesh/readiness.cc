@@ -11,11 +11,13 @@ ReadinessVerdict judge_readiness(const MeshConfig& config, const ReadinessFacts&
     verdict.why_not = "draining";
   } else if (config.alone) {
     verdict.ready = true;
-  } else if (facts.refused) {
+  } else if (facts.name_in_use) {
     verdict.why_not = "the mesh refuses this node: " + facts.refusal;
   } else if (facts.was_ready) {
     verdict.ready = true;
-  } else if (!facts.met_anyone && config.may_found) {
+  } else if (facts.refused) {
+    verdict.why_not = "the mesh refuses this node: " + facts.refusal;
+  } else if (!facts.any_other && config.may_found) {
     verdict.ready = verdict.founder = facts.running >= join_timeout;
     if (!verdict.ready) verdict.why_not = "looking for other nodes";
   } else if (facts.linked == 0) {

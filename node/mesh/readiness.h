@@ -1,15 +1,16 @@
 // Readiness: may this node take clients yet, and if not, why.
 //
 //  alone by configuration        at once
-//  refused by the mesh           never, until some node takes it in
-//  nobody ever answered          as the founder of a mesh, join_timeout_ms after the start
+//  another node has its name     no, even if it was ready before
+//  was ready                     stays so through partitions and refusals; draining ends it
+//  refused, and linked to none   not yet: until some node takes it in, or nobody refuses any more
+//  no other alive or refusing    as the founder of a mesh, join_timeout_ms after the start
 //  otherwise                     linked to somebody, and every living node's state has been applied
-//  as
-//                                far as it was when we met it; a slow one is waited for 2 x
+//                                as far as it was when we met it; a slow one is waited for 2 x
 //                                join_timeout_ms
 //
 // Two founders on both sides of a partition do no harm: all state merges when they meet. A node
-// that was ready stays so through partitions; only draining, leaving and a refusal by all end it.
+// that met others which then died founds as well: waiting for the dead would be for ever.
 //
 // Pure. Threads: none.
 #pragma once
@@ -26,8 +27,9 @@ struct ReadinessFacts {
   policies::Duration running{0};
   bool draining = false;
   bool was_ready = false;
-  bool met_anyone = false;
+  bool any_other = false;  // another node lives as far as we know, or refuses us
   bool refused = false;
+  bool name_in_use = false;
   std::string refusal;
   std::size_t linked = 0;
   std::vector<std::string> waiting_for;  // names of living nodes not yet synchronised with

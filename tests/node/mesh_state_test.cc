@@ -452,7 +452,7 @@ TEST_CASE("readiness: each rule by itself") {
   CHECK_FALSE(judge_readiness(config, facts).ready);
   facts.running = milliseconds(config.join_timeout_ms);
   CHECK(judge_readiness(config, facts).founder);
-  facts.met_anyone = true;
+  facts.any_other = true;
   CHECK_FALSE(judge_readiness(config, facts).ready);
   facts.linked = 1;
   facts.waiting_for = {"b"};
@@ -463,7 +463,11 @@ TEST_CASE("readiness: each rule by itself") {
   facts.waiting_for.clear();
   facts.refused = true;
   CHECK_FALSE(judge_readiness(config, facts).ready);
-  facts.refused = false;
+  facts.was_ready = true;
+  CHECK(judge_readiness(config, facts).ready);
+  facts.name_in_use = true;
+  CHECK_FALSE(judge_readiness(config, facts).ready);
+  facts = {};
   facts.draining = true;
   CHECK(judge_readiness(config, facts).why_not == "draining");
   MeshConfig strict;
