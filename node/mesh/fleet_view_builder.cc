@@ -98,7 +98,8 @@ void FleetViewBuilder::rebuild_models() {
 }
 
 std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedState& state,
-                                                                   std::uint64_t depth_bucket) {
+                                                                   std::uint64_t depth_bucket,
+                                                                   const Nodes& unheard) {
   auto view = std::make_shared<policies::FleetView>();
   view->generation = ++generation_;
   view->instances = instances_;
@@ -109,15 +110,17 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
     if (const std::string* chosen = policy->chosen()) view->settings.policy = *chosen;
   }
   view->ring_digest = ring_digest_;
-  add_others(state, *view);
+  add_others(state, unheard, *view);
   read_agreement(state, *view);
   if (view->live_nodes > 1) view->depth = read_depth(state, depth_bucket);
   return view;
 }
 
-void FleetViewBuilder::add_others(const SharedState& state, policies::FleetView& view) const {
+void FleetViewBuilder::add_others(const SharedState& state, const Nodes& unheard,
+                                  policies::FleetView& view) const {
   // Columns exist for reachable nodes only, and our own load is not among them.
   for (const auto& [node, column] : state.loads().all()) {
+    if (unheard.contains(node)) continue;
     column.feed.for_each([&](std::uint64_t id, const net::LoadGauges& gauges) {
       const Slot slot = slot_of(id);
       if (slot == policies::kNoSlot) return;

@@ -12,6 +12,7 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "node/mesh/mesh_config.h"
@@ -30,8 +31,11 @@ class FleetViewBuilder {
   // The registry moved: reads it before the next view. Returns the instances seen for the first
   // time.
   std::vector<policies::InstanceId> read_registry(const Registry& registry);
+  // The load of nodes `unheard` of is left out: better no number than one that stands still.
+  using Nodes = std::set<crdt::NodeId>;
   std::shared_ptr<const policies::FleetView> build(const SharedState& state,
-                                                   std::uint64_t depth_bucket);
+                                                   std::uint64_t depth_bucket,
+                                                   const Nodes& unheard = {});
 
   policies::Slot slot_of(policies::InstanceId id) const;
   // Instances by slot, as of the last read_registry; load is not filled in.
@@ -44,7 +48,8 @@ class FleetViewBuilder {
   };
 
   void rebuild_models();
-  void add_others(const SharedState& state, policies::FleetView& view) const;
+  void add_others(const SharedState& state, const Nodes& unheard,
+                  policies::FleetView& view) const;
   void read_agreement(const SharedState& state, policies::FleetView& view) const;
   std::shared_ptr<const policies::DepthMarks> read_depth(const SharedState& state,
                                                          std::uint64_t bucket);

@@ -202,6 +202,8 @@ void MeshNode::own_feed_grew() { replicate(); }
 
 void MeshNode::peers_changed() { judge_ready(); }
 
+void MeshNode::unheard_changed() { view_stale(); }
+
 // Once per turn of the event loop, so that a batch of changes makes one push.
 void MeshNode::replicate() {
   if (replicate_waiting_ || !running_) return;

@@ -113,6 +113,7 @@ class MeshNode final : private StateObserver,
   void placements_grew(const net::ResidencyFeed::Delta& delta) override;
   void own_feed_grew() override;
   void peers_changed() override;
+  void unheard_changed() override;
   void epoch_known(crdt::Epoch epoch) override;
   void taskFailed(kj::Exception&& exception) override;
 

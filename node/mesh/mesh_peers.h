@@ -59,6 +59,7 @@ class PeersObserver {
   virtual ~PeersObserver() = default;
   // A link went up or down, or a peer became synchronised.
   virtual void peers_changed() = 0;
+  virtual void unheard_changed() = 0;
   // Somebody knows us by a higher epoch: ours must rise above it.
   virtual void epoch_known(crdt::Epoch epoch) = 0;
 };
@@ -89,6 +90,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   const std::string& last_refusal() const { return last_refusal_; }
   const std::deque<std::string>& refusals() const { return refusals_; }
   const FailureDetector& detector() const { return detector_; }
+  const std::set<crdt::NodeId>& unheard() const { return unheard_; }  // as of the last pings
   const PeersCounters& counters() const { return counters_; }
   Acknowledged lowest_acknowledged() const;
 
@@ -128,6 +130,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   SharedState& state_;
   PeersObserver& observer_;
   FailureDetector detector_;
+  std::set<crdt::NodeId> unheard_;
   std::map<std::string, Target> targets_;  // by address
   std::map<crdt::NodeId, std::unique_ptr<MeshPeer>> peers_;
   std::set<std::string> found_;

@@ -67,6 +67,10 @@ void MeshPeers::detect() {
   const FailureDetector::Actions actions = detector_.tick(context_.now());
   for (const crdt::NodeId node : actions.probe) probe(node);
   for (const crdt::NodeId node : actions.dead) accuse(node, crdt::MemberStatus::dead);
+  auto unheard = detector_.unheard(context_.now());
+  if (unheard == unheard_) return;
+  unheard_ = std::move(unheard);
+  observer_.unheard_changed();
 }
 
 void MeshPeers::accuse(crdt::NodeId node, crdt::MemberStatus status) {
