@@ -9,7 +9,7 @@
 // passed on only if it was news: gossip ends by itself, and nodes that cannot reach each other hear
 // through a third. Cost: join O(log n); delta O(log n) and a step per growth, at most 2 n; memory
 // one entry per key. Entries are never dropped by a merge; `forget_if` is for state that every
-// replica drops by the same rule (old time buckets, members long dead). Until the last one has
+// replica drops by the same rule (old time buckets, the oldest of too many). Until the last one has
 // dropped an entry it may come back from there. Threads: none; owned by one thread. Source:
 // delta-state CRDTs, Almeida, Shoker, Baquero 2018 (arXiv 1603.01529), delta intervals.
 //

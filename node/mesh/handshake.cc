@@ -78,7 +78,7 @@ HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
                               (from->value.epoch.value - wall_ms) / 1000));
   }
   const crdt::Member* known = state.members().find(from->key);
-  if (known == nullptr && state.members().size() >= config.max_members) {
+  if (!state.has_room_for(from->key, from->value)) {
     return refuse(fmt::format("{} members are known, and that is the limit", config.max_members));
   }
   if (known != nullptr) {

@@ -185,6 +185,11 @@ net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader 
   }
   MeshPeer& known = peer(from->key);
   if (known.link != nullptr && known.link != &link) return net::LinkVerdict::close;
+  if (!state_.has_room_for(from->key, from->value)) {
+    refusal(link.address(), fmt::format("{} members are known here, and that is the limit",
+                                        context_.config.max_members));
+    return net::LinkVerdict::retry;
+  }
   note_clock(known, welcome.getWallMs(), context_.wall_ms());
   state_.join_member(from->key, from->value);
   if (known.epoch != from->value.epoch) {
@@ -201,8 +206,9 @@ void MeshPeers::link_up(net::MeshLink& link) {
   ++known.links_up;
   known.has_target = known.synchronised = false;
   refusing_.erase(link.address());
+  const crdt::Member* member = state_.members().find(known.node);
   spdlog::info("mesh: {}: linked to {} at {}", context_.config.node_name,
-               state_.members().find(known.node)->name, link.address());
+               member == nullptr ? "a node" : member->name, link.address());
   heard(known.node);
   known.replicator->attach(link.peer());
   ask_positions(known);

@@ -39,16 +39,17 @@ void SharedState::raise_epoch(crdt::Epoch epoch) {
 
 bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member) {
   const crdt::Member* known = members_.find(node);
+  if (known == nullptr && members_.size() >= config_.max_members) {
+    const auto oldest = evictable_for(member);
+    if (!oldest) return ++counters_.over_bounds, false;
+    members_.forget_if([&](crdt::NodeId id, const crdt::Member&) { return id == *oldest; });
+    received_.erase(*oldest);
+  }
   const crdt::Epoch before = known == nullptr ? crdt::Epoch{} : known->epoch;
   if (!members_.join(node, member)) return false;
   const crdt::Member grown = *members_.find(node);
   // A new life says nothing until it has something to say; the old one's words end here.
   if (!grown.reachable() || grown.epoch != before) drop_columns(node);
-  if (grown.reachable()) {
-    gone_since_.erase(node);
-  } else {
-    gone_since_.try_emplace(node, policies::Time{0});
-  }
   observer_.member_grew(node, grown);
   return true;
 }
@@ -133,22 +134,23 @@ void SharedState::expire(policies::Time now, std::uint64_t wall_ms) {
   const std::size_t dropped = depth_.forget_if(
       [&](const net::DepthKey& key, const auto&) { return key.bucket + 1 < bucket; });
   if (dropped > 0) observer_.depth_grew();
-  forget_gone(now);
 }
 
-void SharedState::forget_gone(policies::Time now) {
-  const auto memory = std::chrono::seconds(config_.dead_memory_s);
-  for (auto gone = gone_since_.begin(); gone != gone_since_.end();) {
-    if (gone->second == policies::Time{0}) gone->second = now;
-    if (now - gone->second < memory || gone->first == self_.node) {
-      ++gone;
-      continue;
-    }
-    const crdt::NodeId node = gone->first;
-    members_.forget_if([&](crdt::NodeId id, const crdt::Member&) { return id == node; });
-    received_.erase(node);
-    gone = gone_since_.erase(gone);
-  }
+bool SharedState::has_room_for(crdt::NodeId node, const crdt::Member& member) const {
+  return members_.find(node) != nullptr || members_.size() < config_.max_members ||
+         evictable_for(member).has_value();
+}
+
+// By epoch and not by when we heard of it, so that all nodes with the same records keep the same.
+std::optional<crdt::NodeId> SharedState::evictable_for(const crdt::Member& newcomer) const {
+  std::optional<std::pair<crdt::Epoch, crdt::NodeId>> oldest;
+  members_.for_each([&](crdt::NodeId node, const crdt::Member& member) {
+    if (member.reachable() || node == self_.node) return;
+    const std::pair age{member.epoch, node};
+    if (!oldest || age < *oldest) oldest = age;
+  });
+  if (!oldest || (!newcomer.reachable() && newcomer.epoch <= oldest->first)) return {};
+  return oldest->second;
 }
 
 void SharedState::collect_tombstones(const Acknowledged& lowest) {

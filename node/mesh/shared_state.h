@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -90,7 +91,10 @@ class SharedState {
 
   // Writing.
   crdt::Stamp stamp(std::uint64_t wall_ms) { return clock_.now(wall_ms); }
+  // Records of unreachable members stay until max_members are known; then the one of the oldest
+  // life makes room for each new one.
   bool join_member(crdt::NodeId node, const crdt::Member& member);
+  bool has_room_for(crdt::NodeId node, const crdt::Member& member) const;
   bool join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value);
   bool join_setting(const net::SettingKey& key, const crdt::MultiValue<std::string>& value);
   void mark_depth(std::uint64_t bucket, std::uint64_t prefix, std::uint32_t deeper);
@@ -119,8 +123,7 @@ class SharedState {
   // digest, our column is dropped, and the next push finds a gap and sends everything again.
   void check_digest(const net::StreamPosition& theirs);
 
-  // Housekeeping: placements, old depth buckets, records of nodes long gone. Each call's work is
-  // bounded by what expires.
+  // Housekeeping: placements, old depth buckets. Each call's work is bounded by what expires.
   void expire(policies::Time now, std::uint64_t wall_ms);
   void collect_tombstones(const Acknowledged& lowest);
   void drop_columns(crdt::NodeId node);
@@ -165,7 +168,7 @@ class SharedState {
   bool admit(const net::DepthTable::Entry& row, std::uint64_t wall_ms);
   bool accepts_feeds_of(crdt::Origin writer) const;
   void count(crdt::Applied applied);
-  void forget_gone(policies::Time now);
+  std::optional<crdt::NodeId> evictable_for(const crdt::Member& newcomer) const;
   crdt::Version version_of(net::StreamKind kind) const;
   net::StreamDelta delta_of(net::StreamKind kind, crdt::Version from, std::size_t rows) const;
 
@@ -187,7 +190,6 @@ class SharedState {
   crdt::Columns<net::StatusFeed> statuses_;
   crdt::Columns<net::ResidencyFeed> residencies_;
   std::map<crdt::NodeId, Received> received_;
-  std::map<crdt::NodeId, policies::Time> gone_since_;  // 0 until the next housekeeping
   std::map<std::string, bool> instance_names_;  // of the registry: is it in use, so not removed
   std::size_t instances_in_use_ = 0;
   crdt::HybridClock clock_;
