@@ -32,15 +32,9 @@ void install_crash_handler() {
   void* frame[1];
   backtrace(frame, 1);  // loads libgcc now, which must not happen inside the handler
 
-  static char stack[64 * 1024];  // a stack overflow needs another stack to be reported on
-  stack_t alternate{};
-  alternate.ss_sp = stack;
-  alternate.ss_size = sizeof stack;
-  sigaltstack(&alternate, nullptr);
-
   struct sigaction action {};
   action.sa_handler = on_crash;
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_ONSTACK | SA_NODEFER);
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
   for (const int signal : {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE}) {
     sigaction(signal, &action, nullptr);
   }
