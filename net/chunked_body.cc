@@ -2,18 +2,13 @@
 
 #include <algorithm>
 
+#include "net/http_message.h"
+
 namespace dualmesh::net {
 namespace {
 
 // Nobody sends either in earnest; a peer that does must not make us work for nothing.
 constexpr std::size_t max_overhead_bytes = 8 * 1024;
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 }  // namespace
 

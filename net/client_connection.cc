@@ -1,16 +1,32 @@
 #include "net/client_connection.h"
 
+#include <array>
 #include <asio/connect.hpp>
 #include <asio/post.hpp>
 #include <asio/write.hpp>
 
 #include "net/destination.h"
 #include "net/error.h"
+#include "net/socket_options.h"
 
 namespace dualmesh::net {
 namespace {
 
 constexpr std::size_t read_bytes = 16 * 1024;
+constexpr std::chrono::seconds unacknowledged{30};
+
+// Out of descriptors, ports or memory here: nobody else's fault. Asio says operation_aborted where
+// no socket could be opened.
+bool is_local_shortage(const std::error_code& error) {
+  if (error == asio::error::operation_aborted) return true;
+  for (const std::errc shortage :
+       {std::errc::too_many_files_open, std::errc::too_many_files_open_in_system,
+        std::errc::address_not_available, std::errc::no_buffer_space,
+        std::errc::not_enough_memory}) {
+    if (error == shortage) return true;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -23,6 +39,11 @@ void PendingCall::cancel() {
 void PendingCall::drop() {
   finished = true;
   if (!delivering) handler = {};
+}
+
+void PendingCall::forget_request() {
+  head = {};
+  body = {};
 }
 
 void PendingCall::deliver_head(const HttpResponse& head) {
@@ -80,13 +101,16 @@ void ClientConnection::connect_and_send(std::shared_ptr<PendingCall> call) {
   } else if (!not_an_address) {
     connect(tcp::resolver::results_type::create(tcp::endpoint(address, to.port), to.host, ""));
   } else {
-    resolver_.async_resolve(to.host, std::to_string(to.port), tcp::resolver::numeric_service,
-                            [self = shared_from_this()](const std::error_code& error,
-                                                        const tcp::resolver::results_type& found) {
-                              if (self->closed_) return;
-                              if (error || found.empty()) return self->fail(ClientError::resolve);
-                              self->connect(found);
-                            });
+    resolver_.async_resolve(
+        to.host, std::to_string(to.port), tcp::resolver::numeric_service,
+        [self = shared_from_this()](const std::error_code& error,
+                                    const tcp::resolver::results_type& found) {
+          if (self->closed_) return;
+          if (error || found.empty()) {
+            return self->fail(is_local_shortage(error) ? ClientError::local : ClientError::resolve);
+          }
+          self->connect(found);
+        });
   }
 }
 
@@ -104,10 +128,9 @@ void ClientConnection::connected(const std::error_code& error) {
     socket_.close(ignored);  // the connect may have opened it again after close()
     return;
   }
-  if (error) return fail(ClientError::connect);
+  if (error) return fail(is_local_shortage(error) ? ClientError::local : ClientError::connect);
   connecting_ = false;
-  std::error_code ignored;
-  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  set_socket_options(socket_, unacknowledged);
   write_request();
   read_more();
 }
@@ -122,14 +145,17 @@ void ClientConnection::send(std::shared_ptr<PendingCall> call) {
 }
 
 void ClientConnection::write_request() {
-  answer_seen_ = in_body_ = false;
+  answer_seen_ = in_body_ = body_seen_ = false;
   parser_ =
       std::make_unique<ResponseParser>(HeadLimits{response_head_bytes_, 200}, call_->head_request);
   response_ = {};
   deadline_.set(call_->timeouts.first_byte, shared_from_this());
   writing_ = call_;
+  const std::array<asio::const_buffer, 2> buffers = {
+      asio::buffer(writing_->head),
+      asio::buffer(writing_->body.bytes.data(), writing_->body.bytes.size())};
   asio::async_write(
-      socket_, asio::buffer(writing_->wire),
+      socket_, buffers,
       [self = shared_from_this()](const std::error_code&, std::size_t) { self->written(); });
 }
 
@@ -139,7 +165,7 @@ void ClientConnection::written() {
   const auto call = std::move(writing_);
   if (closed_ || call != call_) return;
   if (answer_seen_) {
-    call->wire = {};
+    call->forget_request();
   } else {
     deadline_.set(call->timeouts.first_byte, shared_from_this());
   }
@@ -162,8 +188,8 @@ void ClientConnection::received(const std::error_code& error, std::size_t count)
   in_.commit(count);
   if (!call_) return close();  // an idle connection on which the server talks is of no use
   answer_seen_ = true;
-  if (!writing_) call_->wire = {};
-  if (in_body_) deadline_.set(call_->timeouts.idle, shared_from_this());
+  if (!writing_) call_->forget_request();
+  if (body_seen_) deadline_.set(call_->timeouts.idle, shared_from_this());
   process();
 }
 
@@ -196,8 +222,7 @@ bool ClientConnection::process_head() {
   }
   keep_alive_ = parser_->keep_alive();
   body_ = BodyReader(parser_->framing());
-  in_body_ = true;
-  deadline_.set(call_->timeouts.idle, shared_from_this());
+  in_body_ = true;          // its first byte is still due by the deadline of the head
   const auto call = call_;  // the callback may cancel
   call->deliver_head(response_);
   return true;
@@ -220,6 +245,10 @@ bool ClientConnection::process_body() {
       return false;
     case Decoded::piece:
       break;
+  }
+  if (!body_seen_) {
+    body_seen_ = true;
+    deadline_.set(call_->timeouts.idle, shared_from_this());
   }
   const auto call = call_;
   call->deliver_body(piece);
@@ -254,8 +283,7 @@ void ClientConnection::stream_ended(bool cleanly) {
     close();
     call->retried = true;
     auto owner = owner_.lock();
-    if (!owner || !owner->retry_stale(call)) call->finish(ClientError::send);
-    return;
+    return owner ? owner->retry_stale(call) : call->finish(ClientError::send);
   }
   fail(ClientError::send);
 }
@@ -269,7 +297,10 @@ void ClientConnection::fail(ClientError error) {
 
 void ClientConnection::resume() {
   if (closed_ || connecting_) return;
-  if (in_body_ && call_) deadline_.set(call_->timeouts.idle, shared_from_this());
+  if (call_) {
+    deadline_.set(body_seen_ ? call_->timeouts.idle : call_->timeouts.first_byte,
+                  shared_from_this());
+  }
   process();
 }
 

@@ -29,8 +29,8 @@ class ConnectionOwner {
   virtual ~ConnectionOwner() = default;
   virtual void became_idle(const std::shared_ptr<ClientConnection>& connection) = 0;
   virtual void closed(const std::shared_ptr<ClientConnection>& connection) = 0;
-  // True: the call goes on elsewhere and must not be told.
-  virtual bool retry_stale(const std::shared_ptr<class PendingCall>& call) = 0;
+  // The call goes on over another connection.
+  virtual void retry_stale(const std::shared_ptr<class PendingCall>& call) = 0;
 };
 
 // A call from send() to done or cancel; survives a change of connection.
@@ -41,13 +41,16 @@ class PendingCall final : public ClientCall {
   void resume() override;
   void finish(ClientError error);  // exactly once; later calls do nothing
   void drop();                     // no callback from here on
+  void forget_request();
   // The handler stays alive while one of its functions runs, whatever that function does to the
   // call.
   void deliver_head(const HttpResponse& head);
   void deliver_body(std::string_view piece);
 
   std::string destination;
-  std::string wire;  // head and body as sent; kept until the answer starts, for the one retry
+  // As sent; kept until the answer starts, for the one retry.
+  std::string head;
+  RequestBody body;
   bool head_request = false;
   bool retried = false;
   bool finished = false;
@@ -104,6 +107,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   bool reused_ = false;
   bool answer_seen_ = false;  // any byte of it
   bool in_body_ = false;
+  bool body_seen_ = false;  // a byte of it
   bool keep_alive_ = false;
   std::unique_ptr<ResponseParser> parser_;
   HttpResponse response_;

@@ -1,4 +1,4 @@
-// "host:port" and "[v6]:port" taken apart.
+// "host:port" and "[v6]:port" taken apart: the one reader of addresses in settings and flags.
 //
 // Threads: functions.
 #pragma once
@@ -14,7 +14,13 @@ struct HostPort {
   std::uint16_t port = 0;
 };
 
-// False unless it is a host, a colon and a port of 1 to 65535.
-bool split_destination(std::string_view text, HostPort& out);
+enum class PortZero : bool { refused, allowed };  // allowed where a listener may pick one
+
+// False unless it is a host, a colon and a port; then `out` is as it was. An IPv6 address needs its
+// brackets.
+bool split_destination(std::string_view text, HostPort& out, PortZero zero = PortZero::refused);
+
+// "localhost" and the addresses that never leave this host; false for every other name.
+bool is_loopback(const std::string& host);
 
 }  // namespace dualmesh::net

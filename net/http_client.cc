@@ -28,6 +28,10 @@ const char* to_string(ClientError error) {
       return "timeout";
     case ClientError::too_large:
       return "too_large";
+    case ClientError::local:
+      return "no socket left on this host";
+    case ClientError::called_off:
+      return "called off";
   }
   return "unknown";
 }
@@ -73,10 +77,7 @@ struct HttpClient::State final : ConnectionOwner, std::enable_shared_from_this<S
     if (pool->second.empty()) idle.erase(pool);
   }
 
-  bool retry_stale(const std::shared_ptr<PendingCall>& call) override {
-    connect(call);
-    return true;
-  }
+  void retry_stale(const std::shared_ptr<PendingCall>& call) override { connect(call); }
 
   void close_all() {
     const auto connections = open;
@@ -100,18 +101,25 @@ HttpClient::~HttpClient() {
   state_->thread.impl().run_and_wait([this] { state_->close_all(); });
 }
 
+std::shared_ptr<ClientCall> HttpClient::send(const std::string& destination, HttpRequest request,
+                                             const ClientTimeouts& timeouts,
+                                             ClientHandler handler) {
+  const auto body = std::make_shared<const std::string>(std::move(request.body));
+  return send(destination, request, {*body, body}, timeouts, std::move(handler));
+}
+
 std::shared_ptr<ClientCall> HttpClient::send(const std::string& destination,
-                                             const HttpRequest& request,
+                                             const HttpRequest& head, RequestBody body,
                                              const ClientTimeouts& timeouts,
                                              ClientHandler handler) {
   auto call = std::make_shared<PendingCall>();
   call->destination = destination;
-  call->head_request = request.method == "HEAD";
+  call->head_request = head.method == "HEAD";
   call->timeouts = timeouts;
   call->handler = std::move(handler);
-  call->wire.reserve(512 + request.body.size());
-  append_request_head(call->wire, request, destination, request.body.size());
-  call->wire += request.body;
+  call->head.reserve(512);
+  append_request_head(call->head, head, destination, body.bytes.size());
+  call->body = std::move(body);
   state_->start(call);
   return call;
 }

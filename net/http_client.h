@@ -30,13 +30,15 @@ enum class ClientError {
   malformed,  // the answer is not HTTP/1.1 as we accept it
   truncated,  // the connection ended or failed inside the body
   timeout,
-  too_large,  // a collected answer exceeded its limit
+  too_large,   // a collected answer exceeded its limit
+  local,       // this host is out of descriptors, ports or memory: says nothing about the other one
+  called_off,  // by Exchange::call_off
 };
 const char* to_string(ClientError error);
 
 struct ClientTimeouts {
   std::chrono::milliseconds connect{2'000};
-  std::chrono::milliseconds first_byte{600'000};  // request sent -> head of the answer
+  std::chrono::milliseconds first_byte{600'000};  // request sent -> first byte of the body
   std::chrono::milliseconds idle{300'000};        // between pieces of the body
 };
 
@@ -44,6 +46,12 @@ struct ClientHandler {
   std::function<void(const HttpResponse& head)> on_head;  // head.body is empty
   std::function<void(std::string_view piece)> on_body;
   std::function<void(ClientError error)> on_done;  // ClientError::none: complete
+};
+
+// Bytes that stay where they are while they are sent; `owner` keeps them there.
+struct RequestBody {
+  std::string_view bytes;
+  std::shared_ptr<const void> owner;
 };
 
 class ClientCall {
@@ -76,14 +84,18 @@ class HttpClient {
   // `destination` is host:port (or [v6]:port). Sends `request` with its body; sets Host unless
   // given. A pooled connection that turns out closed before any byte of the answer is replaced by a
   // fresh one, once, and only if nothing of the answer has been seen.
-  std::shared_ptr<ClientCall> send(const std::string& destination, const HttpRequest& request,
+  std::shared_ptr<ClientCall> send(const std::string& destination, HttpRequest request,
                                    const ClientTimeouts& timeouts, ClientHandler handler);
+  // The same with a body that is not copied; that of `head` does not count.
+  std::shared_ptr<ClientCall> send(const std::string& destination, const HttpRequest& head,
+                                   RequestBody body, const ClientTimeouts& timeouts,
+                                   ClientHandler handler);
   // The whole answer at once, for small things (health, models, metrics).
   void fetch(const std::string& destination, const HttpRequest& request,
              std::chrono::milliseconds timeout, std::size_t max_bytes,
              std::function<void(ClientError, HttpResponse)> done);
   PoolStats stats() const;                          // from any thread
-  void close_idle(const std::string& destination);  // after an instance left or died
+  void close_idle(const std::string& destination);  // it looks dead: the next call shall find out
 
  private:
   struct State;

@@ -72,7 +72,7 @@ void HttpExchange::respond(HttpResponse response) {
   if (!bodiless && request_.method != "HEAD" && !response.body.empty()) {
     connection->append_owned(std::move(response.body));
   }
-  connection->finish_answer(keep_alive);
+  connection->finish_answer(keep_alive, std::move(held_));
 }
 
 void HttpExchange::begin(int status, Headers headers) {
@@ -122,7 +122,7 @@ void HttpExchange::end() {
     DUALMESH_CHECK(length_left_.value_or(0) == 0, "{} bytes missing", *length_left_);
     if (chunked_) connection->append(last_chunk);
   }
-  connection->finish_answer(!close_after_);
+  connection->finish_answer(!close_after_, std::move(held_));
 }
 
 void HttpExchange::abort() {
@@ -130,17 +130,24 @@ void HttpExchange::abort() {
   on_gone_ = nullptr;
   const auto connection = std::move(connection_);
   connection_.reset();
-  if (connection) connection->finish_answer(false);
+  if (connection) connection->finish_answer(false, std::move(held_));
   if (const auto relay = relay_) relay->client_gone();  // the instance need not go on
 }
 
 void HttpExchange::relay(HttpClient& client, const std::string& destination,
-                         const HttpRequest& upstream_request, const ClientTimeouts& timeouts,
+                         const HttpRequest& upstream_head, const ClientTimeouts& timeouts,
                          RelayHandler handler) {
   DUALMESH_CHECK(!answered_ && !relay_, "{} {}", request_.method, request_.target);
   auto relay = std::make_shared<Relay>(shared_from_this(), std::move(handler));
   relay_ = relay;
-  relay->start(client, destination, upstream_request, timeouts);
+  relay->start(client, destination, upstream_head, timeouts);
+}
+
+bool HttpExchange::call_off() {
+  const auto relay = relay_;
+  if (!relay || answered_ || gone_) return false;
+  relay->call_off();
+  return true;
 }
 
 }  // namespace dualmesh::net

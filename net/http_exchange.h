@@ -29,9 +29,9 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
   void end() override;
   void abort() override;
   std::size_t buffered_bytes() const override;
-  void relay(HttpClient& client, const std::string& destination,
-             const HttpRequest& upstream_request, const ClientTimeouts& timeouts,
-             RelayHandler handler) override;
+  void relay(HttpClient& client, const std::string& destination, const HttpRequest& upstream_head,
+             const ClientTimeouts& timeouts, RelayHandler handler) override;
+  bool call_off() override;
 
   // From the connection.
   void client_gone();
@@ -65,6 +65,7 @@ class Relay final : public std::enable_shared_from_this<Relay> {
   void start(HttpClient& client, const std::string& destination, const HttpRequest& request,
              const ClientTimeouts& timeouts);
   void client_gone();
+  void call_off();
   void drained();
 
  private:

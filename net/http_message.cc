@@ -67,6 +67,26 @@ std::string_view Headers::find(std::string_view name) const {
   return {};
 }
 
+HttpResponse json_response(int status, std::string body) {
+  HttpResponse response;
+  response.status = status;
+  response.headers.add("Content-Type", "application/json");
+  response.body = std::move(body);
+  return response;
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+bool is_event_stream(const Headers& headers) {
+  constexpr std::string_view type = "text/event-stream";
+  return equals_ignoring_case(headers.find("content-type").substr(0, type.size()), type);
+}
+
 void remove_hop_by_hop(Headers& headers) {
   for (const std::string& name : connection_names(headers)) headers.remove(name);
   headers.remove_if([](const Headers::Field& field) { return is_hop_by_hop(field.first); });

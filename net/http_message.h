@@ -46,8 +46,11 @@ struct HttpResponse {
   std::string body;
 };
 
+HttpResponse json_response(int status, std::string body);
 std::string_view reason_phrase(int status);
 bool equals_ignoring_case(std::string_view a, std::string_view b);
+int hex_digit(char c);                         // its value; -1 when it is none
+bool is_event_stream(const Headers& headers);  // by Content-Type
 // Connection-named and standard hop-by-hop fields (RFC 9110, 7.6.1).
 void remove_hop_by_hop(Headers& headers);
 

@@ -12,7 +12,7 @@ constexpr std::size_t resume_below_bytes = 64 * 1024;
 
 }  // namespace
 
-void Relay::start(HttpClient& client, const std::string& destination, const HttpRequest& request,
+void Relay::start(HttpClient& client, const std::string& destination, const HttpRequest& head,
                   const ClientTimeouts& timeouts) {
   if (exchange_->is_gone()) {
     exchange_->thread().post([self = shared_from_this()] { self->client_gone(); });
@@ -22,7 +22,8 @@ void Relay::start(HttpClient& client, const std::string& destination, const Http
   handler.on_head = [self = shared_from_this()](const HttpResponse& head) { self->head(head); };
   handler.on_body = [self = shared_from_this()](std::string_view piece) { self->body(piece); };
   handler.on_done = [self = shared_from_this()](ClientError error) { self->done(error); };
-  call_ = client.send(destination, request, timeouts, std::move(handler));
+  call_ = client.send(destination, head, {exchange_->request().body, exchange_}, timeouts,
+                      std::move(handler));
 }
 
 void Relay::head(const HttpResponse& upstream) {
@@ -33,7 +34,7 @@ void Relay::head(const HttpResponse& upstream) {
     return finish(RelayResult::End::not_started, ClientError::none);
   }
   if (finished_) return;
-  event_stream_ = head.headers.find("content-type").substr(0, 17) == "text/event-stream";
+  event_stream_ = is_event_stream(head.headers);
   held_head_ = std::move(head);
 }
 
@@ -98,6 +99,11 @@ void Relay::tell_broken() {
 void Relay::client_gone() {
   if (call_) call_->cancel();
   finish(RelayResult::End::client_gone, ClientError::none);
+}
+
+void Relay::call_off() {
+  if (call_) call_->cancel();
+  finish(RelayResult::End::not_started, ClientError::called_off);
 }
 
 void Relay::finish(RelayResult::End end, ClientError error) {

@@ -91,12 +91,16 @@ class Exchange {
   virtual void abort() = 0;
   virtual std::size_t buffered_bytes() const = 0;
 
-  // Sends `upstream_request` to `destination` through `client` and passes the answer on piece by
-  // piece, with back-pressure both ways; a client that goes away cancels upstream at once. The head
-  // leaves with the first byte of the body: until then a failure is `not_started`.
+  // Sends `upstream_head` and the body of request(), from where it lies, to `destination` through
+  // `client` and passes the answer on piece by piece, with back-pressure both ways; a client that
+  // goes away cancels upstream at once. The head leaves with the first byte of the body: until then
+  // a failure is `not_started`.
   virtual void relay(HttpClient& client, const std::string& destination,
-                     const HttpRequest& upstream_request, const ClientTimeouts& timeouts,
+                     const HttpRequest& upstream_head, const ClientTimeouts& timeouts,
                      RelayHandler handler) = 0;
+  // Cancels a relay of which the client has seen nothing: it ends at once with `not_started`. False
+  // when there is none such.
+  virtual bool call_off() = 0;
 };
 
 class HttpServer {

@@ -203,7 +203,6 @@ class PromptWalk {
 
   // Known kinds by their data alone, so that spelling does not matter; others by all they say.
   void media(object fields, element part) {
-    ++fields_.media_parts;
     for (const char* holder : {"image_url", "input_audio", "audio_url", "video_url", "file"}) {
       element held;
       if (fields[holder].get(held) != simdjson::SUCCESS) continue;

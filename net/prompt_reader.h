@@ -29,7 +29,6 @@ struct PromptFields {
   std::uint32_t max_tokens = 0;  // 0 when absent
   std::string canonical;         // canonical prompt text
   std::uint32_t token_ids = 0;   // number of tokens when the prompt was given as tokens, else 0
-  std::uint32_t media_parts = 0;
 };
 
 struct ApiError {

@@ -11,20 +11,37 @@
 
 namespace dualmesh::net {
 
-bool split_destination(std::string_view text, HostPort& out) {
+bool split_destination(std::string_view text, HostPort& out, PortZero zero) {
   const std::size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return false;
   std::string_view host = text.substr(0, colon);
-  const std::string_view port = text.substr(colon + 1);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+  const std::string_view digits = text.substr(colon + 1);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
     host = host.substr(1, host.size() - 2);
-  } else if (host.find_first_of("[]:") != std::string_view::npos) {
-    return false;
+    if (host.find(':') == std::string_view::npos) return false;
+  } else if (host.find(':') != std::string_view::npos) {
+    return false;  // an IPv6 address without brackets is ambiguous
   }
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), out.port);
-  if (error != std::errc() || end != port.data() + port.size() || out.port == 0) return false;
-  out.host = host;
-  return !out.host.empty();
+  if (host.empty() || host.size() > 253 || digits.empty() || digits.size() > 5) return false;
+  const auto bad = [](char c) { return c <= ' ' || c == 0x7f || c == '/' || c == '[' || c == ']'; };
+  if (std::ranges::any_of(host, bad)) return false;
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (error != std::errc() || end != digits.data() + digits.size()) return false;
+  if (port == 0 && zero == PortZero::refused) return false;
+  out = {std::string(host), port};
+  return true;
+}
+
+bool is_loopback(const std::string& host) {
+  if (host == "localhost") return true;
+  std::error_code error;
+  const auto address = asio::ip::make_address(host, error);
+  if (error) return false;
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).is_loopback();
+  }
+  return address.is_loopback();
 }
 
 void resolve(IoThread& thread, const std::string& host, std::uint16_t port,

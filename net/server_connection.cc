@@ -7,6 +7,7 @@
 #include "net/http_exchange.h"
 #include "net/http_writer.h"
 #include "net/prompt_reader.h"
+#include "net/socket_options.h"
 
 namespace dualmesh::net {
 namespace {
@@ -74,8 +75,8 @@ ServerConnection::~ServerConnection() {
 }
 
 void ServerConnection::start() {
+  set_socket_options(socket_, shared_->limits.write_timeout);
   std::error_code ignored;
-  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   const auto peer = socket_.remote_endpoint(ignored);
   peer_ = peer.address().to_string();
   deadline_.set(shared_->limits.idle_timeout, shared_from_this());
@@ -234,37 +235,28 @@ void ServerConnection::hand_over() {
 }
 
 void ServerConnection::refuse(int status, std::string_view reason) {
-  if (status == 413) {
-    ++shared_->refused_too_large;
-  } else {
-    ++shared_->refused_malformed;
-  }
+  ++(status == 413 ? shared_->refused_too_large : shared_->refused_malformed);
   ApiError error;
   error.status = status;
   error.message = reason;
-  const std::string body = to_json(error);
-  Headers headers;
-  headers.add("Content-Type", "application/json");
-  std::string out;
-  append_response_head(out, status, headers, {.length = body.size(), .close = true});
-  held_.release();
-  request_ = {};
-  phase_ = Phase::answering;
-  append(out + body);
-  finish_answer(false);
+  send_refusal(error);
 }
 
 void ServerConnection::refuse_overload() {
   ++shared_->refused_overload;
-  const std::string body = to_json({.status = 503,
-                                    .message = "this node holds as many requests as it may",
-                                    .type = "server_error",
-                                    .code = "overloaded"});
+  send_refusal({.status = 503,
+                .message = "this node holds as many requests as it may",
+                .type = "server_error",
+                .code = "overloaded"});
+}
+
+void ServerConnection::send_refusal(const ApiError& error) {
+  const std::string body = to_json(error);
   Headers headers;
   headers.add("Content-Type", "application/json");
-  headers.add("Retry-After", "1");
+  if (error.status == 503) headers.add("Retry-After", "1");
   std::string out;
-  append_response_head(out, 503, headers, {.length = body.size(), .close = true});
+  append_response_head(out, error.status, headers, {.length = body.size(), .close = true});
   held_.release();
   request_ = {};
   phase_ = Phase::answering;
@@ -343,8 +335,9 @@ void ServerConnection::written(std::size_t count) {
   flush();
 }
 
-void ServerConnection::finish_answer(bool keep_alive) {
+void ServerConnection::finish_answer(bool keep_alive, HeldRequest held) {
   if (phase_ == Phase::closed) return;
+  held_ = std::move(held);
   exchange_.reset();
   keep_alive_after_ = keep_alive;
   phase_ = Phase::flushing;
@@ -352,6 +345,7 @@ void ServerConnection::finish_answer(bool keep_alive) {
 }
 
 void ServerConnection::answer_flushed() {
+  held_.release();
   if (!keep_alive_after_) return linger();
   phase_ = Phase::head;
   head_started_ = false;

@@ -6,7 +6,7 @@
 // per turn of the loop.
 //
 // Invariant: at most one exchange; bytes leave in the order of answers; after close() nothing
-// happens. Threads: on its IoThread. ServerState is shared by the threads: atomics only.
+// happens. Threads: on its IoThread. ServerShared is shared by the threads: atomics only.
 #pragma once
 
 #include <asio/ip/tcp.hpp>
@@ -24,6 +24,7 @@
 namespace dualmesh::net {
 
 class HttpExchange;
+struct ApiError;
 
 // What the connections of a server share.
 struct ServerShared {
@@ -78,7 +79,8 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   std::size_t buffered_bytes() const;
   bool may_keep_alive() const;
   int minor_version() const { return parser_.minor_version(); }
-  void finish_answer(bool keep_alive);  // everything of the answer has been appended
+  // Everything of the answer has been appended; `held` counts until it has been sent.
+  void finish_answer(bool keep_alive, HeldRequest held = {});
 
   IoThread& thread() { return thread_; }
   const std::shared_ptr<ServerShared>& shared() const { return shared_; }
@@ -95,6 +97,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void hand_over();
   void refuse(int status, std::string_view reason);
   void refuse_overload();
+  void send_refusal(const ApiError& error);
   void flush_soon();
   void flush();
   void written(std::size_t count);

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "net/json_depth.h"
+
 namespace dualmesh::node {
 
 using net::ApiError;
@@ -77,6 +79,7 @@ boost::system::result<EngineFields, ApiError> read_engine_fields(Endpoint endpoi
     if (!asks_for_one_choice(body)) return bad("Only n = 1 is supported.", "n");
     return fields;
   }
+  if (net::is_nested_deeper(body)) return bad("The body is nested too deeply.", "");
   const json request = json::parse(body, nullptr, false);
   if (!request.is_object()) return bad("The body is not a JSON object.", "");
   const json input = request.value("input", json());
@@ -104,6 +107,7 @@ boost::system::result<EngineFields, ApiError> read_engine_fields(Endpoint endpoi
 
 boost::system::result<TokenizeRequest, ApiError> tokenize_request(
     std::string_view body, const std::string& default_model) {
+  if (net::is_nested_deeper(body)) return bad("The body is nested too deeply.", "");
   json request = json::parse(body, nullptr, false);
   if (!request.is_object()) return bad("The body is not a JSON object.", "");
   if (!request.contains("prompt") && !request.contains("messages")) {

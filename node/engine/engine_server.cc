@@ -15,17 +15,12 @@ namespace dualmesh::node {
 using net::ApiError;
 using net::Endpoint;
 using net::Exchange;
+using net::json_response;
 using nlohmann::json;
 
 namespace {
 
 using ExchangePtr = std::shared_ptr<Exchange>;
-
-net::HttpResponse json_response(int status, std::string body) {
-  net::HttpResponse response{.status = status, .body = std::move(body)};
-  response.headers.set("content-type", "application/json");
-  return response;
-}
 
 void refuse(const ExchangePtr& exchange, const ApiError& error) {
   exchange->respond(json_response(error.status, net::to_json(error)));

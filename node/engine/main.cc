@@ -7,6 +7,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "net/descriptors.h"
+#include "net/destination.h"
 #include "node/engine/engine_server.h"
 
 namespace {
@@ -92,17 +94,13 @@ void add_options(CLI::App& app, Settings& s) {
 }
 
 std::string finish_settings(Settings& s) {
-  const std::size_t colon = s.listen.rfind(':');
-  if (colon == std::string::npos) return "--listen must be HOST:PORT, got " + s.listen;
-  s.host = s.listen.substr(0, colon);
-  if (s.host.size() > 2 && s.host.front() == '[') s.host = s.host.substr(1, s.host.size() - 2);
-  const std::string port = s.listen.substr(colon + 1);
-  char* end = nullptr;
-  const unsigned long number = std::strtoul(port.c_str(), &end, 10);
-  if (port.empty() || *end != '\0' || number + s.count - (number > 0 ? 1 : 0) > 65535) {
-    return "--listen must end in a port from 0 to 65535 with room for --count, got " + s.listen;
+  net::HostPort listen;
+  if (!net::split_destination(s.listen, listen, net::PortZero::allowed) ||
+      (listen.port > 0 && listen.port + s.count - 1 > 65535)) {
+    return "--listen must be HOST:PORT with room for --count below 65536, got " + s.listen;
   }
-  s.port = static_cast<std::uint16_t>(number);
+  s.host = listen.host;
+  s.port = listen.port;
   auto& parameters = s.server.parameters;
   parameters.prefill_per_token = policies::from_seconds(s.prefill_us_per_token * 1e-6);
   parameters.min_iteration = policies::from_seconds(s.min_iteration_ms * 1e-3);
@@ -145,6 +143,7 @@ int serve(const Settings& s) {
   sigaddset(&ending, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &ending, nullptr);
 
+  net::raise_descriptor_limit();
   net::IoThreads threads(s.io_threads);
   node::EngineClock clock(s.speed);
   std::vector<std::unique_ptr<node::EngineServer>> servers;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "net/descriptors.h"
 #include "net/destination.h"
 #include "net/http_client.h"
 #include "node/replay/load_generator.h"
@@ -178,6 +179,7 @@ void block_signals() {
 
 ReplayOutcome replay(const LiveSettings& s, const Workload& workload) {
   block_signals();
+  net::raise_descriptor_limit();
   net::IoThreads threads(1);
   net::IoThread& thread = threads.at(0);
   LoadGenerator generator(thread, workload, s.load);
@@ -243,7 +245,10 @@ int run_live(LiveSettings& s) {
       make_report(outcome, {.slo_ttft_s = s.slo_ttft_s, .speed = s.load.speed});
   std::cout << format_report(report) << std::flush;
   if (!s.json_file.empty()) {
-    if (auto written = write_atomically(s.json_file, report.dump(2) + "\n"); written.has_error()) {
+    // Answers of others may be quoted in it, whatever bytes they are.
+    const std::string text =
+        report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    if (auto written = write_atomically(s.json_file, text); written.has_error()) {
       std::cerr << "dualmesh-replay: " << written.error().message << "\n";
       return 1;
     }

@@ -10,13 +10,7 @@
 
 namespace dualmesh::node {
 
-inline net::HttpResponse json_response(int status, std::string body) {
-  net::HttpResponse response;
-  response.status = status;
-  response.headers.add("Content-Type", "application/json");
-  response.body = std::move(body);
-  return response;
-}
+using net::json_response;
 
 inline net::HttpResponse error_response(const net::ApiError& error) {
   return json_response(error.status, net::to_json(error));

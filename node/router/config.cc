@@ -7,14 +7,11 @@
 #include <charconv>
 #include <set>
 
+#include "net/destination.h"
 #include "node/router/settings_table.h"
 
 namespace dualmesh::node {
 namespace {
-
-bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0;
-}
 
 std::string host_name() {
   char name[256] = {};
@@ -60,27 +57,6 @@ MeshConfig mesh_config(const Config& config) {
   return mesh;
 }
 
-bool parse_host_port(std::string_view text, HostPort& out) {
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return false;
-  std::string_view host = text.substr(0, colon);
-  const std::string_view digits = text.substr(colon + 1);
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-    if (host.find(':') == std::string_view::npos) return false;
-  } else if (host.find(':') != std::string_view::npos) {
-    return false;  // an IPv6 address without brackets is ambiguous
-  }
-  if (host.empty() || host.size() > 253 || digits.empty() || digits.size() > 5) return false;
-  const auto bad = [](char c) { return c <= ' ' || c == 0x7f || c == '/' || c == '[' || c == ']'; };
-  if (std::ranges::any_of(host, bad)) return false;
-  std::uint16_t port = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (error != std::errc() || end != digits.data() + digits.size()) return false;
-  out = {std::string(host), port};
-  return true;
-}
-
 ConfigProblems read_flag(const std::string& key, const std::string& value, Config& config) {
   const Setting* setting = find_setting(key);
   if (!setting) return {{"--" + key, "unknown setting"}};
@@ -101,15 +77,15 @@ ConfigProblems read_instance_flag(const std::string& value, Config& config) {
     const std::size_t equals = part.find('=');
     const std::string key = part.substr(0, equals);
     const std::string text = equals == std::string::npos ? "" : part.substr(equals + 1);
-    HostPort parsed;
+    net::HostPort parsed;
     if (text.empty()) {
       problem(fmt::format("\"{}\": must be key=value", part));
     } else if (key == "name") {
       instance.name = text;
     } else if (key == "address") {
       instance.address = text;
-      if (!parse_host_port(text, parsed)) {
-        problem("instance.address: must be a text of the form HOST:PORT");
+      if (!net::split_destination(text, parsed)) {
+        problem("instance.address: must be a text of the form HOST:PORT, the port not 0");
       }
     } else if (key == "model") {
       instance.models.push_back(text);
@@ -140,9 +116,9 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
            fmt::format("instance.name: \"{}\" is there twice; names must differ", instance.name)});
     }
   }
-  HostPort listen;
-  if (parse_host_port(config.mesh.listen, listen) && !is_loopback(listen.host) &&
-      !config.mesh.insecure) {
+  net::HostPort listen;
+  if (net::split_destination(config.mesh.listen, listen, net::PortZero::allowed) &&
+      !net::is_loopback(listen.host) && !config.mesh.insecure) {
     problems.push_back({where, fmt::format("mesh.listen: {} is beyond loopback and the mesh has no "
                                            "TLS; set mesh.insecure = true in a network you trust",
                                            config.mesh.listen)});

@@ -64,13 +64,6 @@ policies::SchedulerSettings scheduler_settings(const Config& config);
 policies::ResidencyIndex::Limits residency_limits(const Config& config);
 MeshConfig mesh_config(const Config& config);
 
-struct HostPort {
-  std::string host;
-  std::uint16_t port = 0;
-};
-// "host:port" or "[v6]:port"; false when it is neither.
-bool parse_host_port(std::string_view text, HostPort& out);
-
 struct ConfigProblem {
   std::string where;    // "dualmeshd.toml:12" or "--mesh.seeds"
   std::string message;  // "routing.policy: ..."

@@ -6,6 +6,7 @@
 #include <spdlog/fmt/fmt.h>
 #include <toml++/toml.h>
 
+#include "net/destination.h"
 #include "node/router/settings_table.h"
 
 namespace dualmesh::node {
@@ -129,13 +130,13 @@ class Reader {
   bool read_instance_key(std::string_view key, const toml::node& node, SeedInstance& instance) {
     const std::optional<RawValue> value = raw(node);
     const auto* text = value ? std::get_if<std::string>(&*value) : nullptr;
-    HostPort parsed;
+    net::HostPort parsed;
     if (key == "name") {
       if (text && !text->empty()) return instance.name = *text, true;
       problem(node, "instance.name: must be a text, not empty");
     } else if (key == "address") {
-      if (text && parse_host_port(*text, parsed)) return instance.address = *text, true;
-      problem(node, "instance.address: must be a text of the form HOST:PORT");
+      if (text && net::split_destination(*text, parsed)) return instance.address = *text, true;
+      problem(node, "instance.address: must be a text of the form HOST:PORT, the port not 0");
     } else if (key == "models") {
       const auto* texts = value ? std::get_if<std::vector<std::string>>(&*value) : nullptr;
       if (texts) return instance.models = *texts, true;

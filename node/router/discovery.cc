@@ -19,7 +19,7 @@ std::string Discovery::Changes::note(std::vector<std::string>& addresses, const 
                      why.empty() ? "empty answer" : why);
 }
 
-Discovery::Discovery(net::IoThread& thread, std::string what, HostPort name,
+Discovery::Discovery(net::IoThread& thread, std::string what, net::HostPort name,
                      std::chrono::seconds interval, Found found)
     : thread_(thread),
       what_(std::move(what)),

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "net/destination.h"
 #include "net/io_threads.h"
-#include "node/router/config.h"
 
 namespace dualmesh::node {
 
@@ -31,8 +31,8 @@ class Discovery {
   };
 
   using Found = std::function<void(std::vector<std::string> addresses)>;
-  Discovery(net::IoThread& thread, std::string what, HostPort name, std::chrono::seconds interval,
-            Found found);
+  Discovery(net::IoThread& thread, std::string what, net::HostPort name,
+            std::chrono::seconds interval, Found found);
   void start();
 
  private:
@@ -40,7 +40,7 @@ class Discovery {
 
   net::IoThread& thread_;
   const std::string what_;
-  const HostPort name_;
+  const net::HostPort name_;
   const std::chrono::seconds interval_;
   const Found found_;
   Changes changes_;

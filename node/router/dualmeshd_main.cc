@@ -10,6 +10,7 @@
 
 #include <cstdio>
 
+#include "net/descriptors.h"
 #include "node/router/build_id.h"
 #include "node/router/command_line.h"
 #include "node/router/crash_handler.h"
@@ -88,6 +89,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (!set_up_log(line.run->config)) return 1;
+  net::raise_descriptor_limit();
   const sigset_t signals = block_signals();
   const int status = serve(line.run->config, signals);
   spdlog::shutdown();

@@ -1,5 +1,7 @@
 #include "node/router/front_door.h"
 
+#include <openssl/crypto.h>
+
 #include "node/router/api_error.h"
 #include "node/router/request_flow.h"
 
@@ -32,18 +34,11 @@ net::HttpResponse text_response(int status, std::string body, std::string_view t
   return response;
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 std::string percent_decoded(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const int high = text[i] == '%' && i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
-    const int low = high >= 0 ? hex_digit(text[i + 2]) : -1;
+    const int high = text[i] == '%' && i + 2 < text.size() ? net::hex_digit(text[i + 1]) : -1;
+    const int low = high >= 0 ? net::hex_digit(text[i + 2]) : -1;
     if (low >= 0) {
       out += static_cast<char>(high * 16 + low);
       i += 2;
@@ -63,13 +58,9 @@ net::HttpResponse method_not_allowed(const net::HttpRequest& request) {
 
 }  // namespace
 
+// The length of a key is no secret.
 bool equal_in_constant_time(std::string_view a, std::string_view b) {
-  if (a.empty() || b.empty()) return a.empty() && b.empty();
-  volatile unsigned char difference = a.size() == b.size() ? 0 : 1;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference = static_cast<unsigned char>(difference | (a[i] ^ b[i % b.size()]));
-  }
-  return difference == 0;
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 FrontDoor::FrontDoor(RequestFlow& flow, std::vector<std::string> api_keys, Answers answers)

@@ -108,7 +108,9 @@ void InstanceMonitor::probe(policies::Slot slot, std::uint64_t life) {
   const policies::Time started = monotonic_now();
   client_.fetch(address, get("/health"), settings_.probe_timeout, kLargestHealthBytes,
                 [this, slot, life, started](net::ClientError error, net::HttpResponse answer) {
-                  if (error != net::ClientError::none) {
+                  if (error == net::ClientError::local) {
+                    // Nobody has been asked.
+                  } else if (error != net::ClientError::none) {
                     missed(slot, life, 1, std::string("GET /health: ") + net::to_string(error));
                   } else if (answer.status >= 500) {
                     missed(slot, life, 1, "GET /health: status " + std::to_string(answer.status));
@@ -134,7 +136,13 @@ void InstanceMonitor::ask_models(policies::Slot slot, std::uint64_t life) {
                 [this, slot, life](net::ClientError error, net::HttpResponse answer) {
                   if (error == net::ClientError::none && answer.status == 200) {
                     models_answered(slot, life, answer);
-                  }
+                  } else if (error == net::ClientError::none) {
+                    models_failed(slot, life, "status " + std::to_string(answer.status));
+                  } else if (error == net::ClientError::timeout ||
+                             error == net::ClientError::too_large ||
+                             error == net::ClientError::malformed) {
+                    models_failed(slot, life, net::to_string(error));
+                  }  // else nobody is there, which /health tells
                   schedule_models(slot, life, models_pause(slot, life));
                 });
 }
@@ -152,7 +160,7 @@ std::chrono::nanoseconds InstanceMonitor::models_pause(policies::Slot slot, std:
 void InstanceMonitor::models_answered(policies::Slot slot, std::uint64_t life,
                                       const net::HttpResponse& answer) {
   auto listed = parse_models(answer.body);
-  if (!listed) return;
+  if (!listed) return models_failed(slot, life, "not a list of models");
   std::vector<std::string> ids;
   for (const ListedModel& model : *listed) ids.push_back(model.id);
   std::ranges::sort(ids);
@@ -164,10 +172,20 @@ void InstanceMonitor::models_answered(policies::Slot slot, std::uint64_t life,
     Watched* watched = find(slot, life);
     if (!watched) return;
     watched->listed = std::move(*listed);
+    watched->models_trouble.clear();
     name = watched->name;
     differs = ids != watched->models;
   }
   if (differs && !ids.empty()) hooks_.models_found(name, std::move(ids));
+}
+
+// Told once per change: an instance of which no model is known gets no request.
+void InstanceMonitor::models_failed(policies::Slot slot, std::uint64_t life, std::string why) {
+  const std::lock_guard lock(mutex_);
+  Watched* watched = find(slot, life);
+  if (!watched || watched->models_trouble == why) return;
+  spdlog::warn("instance {} ({}): GET /v1/models: {}", watched->name, watched->address, why);
+  watched->models_trouble = std::move(why);
 }
 
 void InstanceMonitor::failed(policies::Slot slot, net::ClientError error) {
@@ -223,6 +241,9 @@ InstanceFacts InstanceMonitor::facts(policies::Slot slot) const {
   if (found != watched_.end()) {
     facts.healthy = found->second.healthy;
     facts.unhealthy_reason = found->second.reason;
+    if (facts.healthy && !found->second.models_trouble.empty()) {
+      facts.unhealthy_reason = "GET /v1/models: " + found->second.models_trouble;
+    }
   }
   return facts;
 }

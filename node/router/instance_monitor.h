@@ -62,6 +62,7 @@ class InstanceMonitor {
     std::uint32_t misses = 0;
     std::uint32_t answers = 0;
     std::string reason;
+    std::string models_trouble;  // why it did not tell its models
     std::vector<ListedModel> listed;
     net::IoThread::Timer probe_timer;  // these two on thread_ only
     net::IoThread::Timer models_timer;
@@ -76,6 +77,7 @@ class InstanceMonitor {
   void probe(policies::Slot slot, std::uint64_t life);
   void ask_models(policies::Slot slot, std::uint64_t life);
   void models_answered(policies::Slot slot, std::uint64_t life, const net::HttpResponse& answer);
+  void models_failed(policies::Slot slot, std::uint64_t life, std::string why);
   void missed(policies::Slot slot, std::uint64_t life, std::uint32_t misses, std::string reason);
   void answered(policies::Slot slot, std::uint64_t life);
   Watched* find(policies::Slot slot, std::uint64_t life);  // with mutex_ held

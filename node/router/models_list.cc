@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "net/json_depth.h"
+
 namespace dualmesh::node {
 namespace {
 
@@ -19,6 +21,7 @@ std::string plain_model(const std::string& id) {
 }  // namespace
 
 std::optional<std::vector<ListedModel>> parse_models(std::string_view body) {
+  if (net::is_nested_deeper(body)) return std::nullopt;
   const Json answer = Json::parse(body, nullptr, false);
   if (!answer.is_object() || !answer.contains("data") || !answer["data"].is_array()) {
     return std::nullopt;

@@ -41,10 +41,11 @@ InstanceMonitor::Settings monitor_settings(const Config& config) {
           config.upstream_api_key};
 }
 
-HostPort host_port(const std::string& address) {
-  HostPort parsed;
+net::HostPort host_port(const std::string& address) {
+  net::HostPort parsed;
   if (!address.empty()) {
-    DUALMESH_CHECK(parse_host_port(address, parsed), "address {}", address);
+    DUALMESH_CHECK(net::split_destination(address, parsed, net::PortZero::allowed), "address {}",
+                   address);
   }
   return parsed;
 }
@@ -175,6 +176,7 @@ void Node::health_changed(policies::Slot slot, bool healthy) {
     const std::lock_guard lock(mutex_);
     untold_health_.emplace_back(slot, healthy);
   }
+  if (!healthy) flow_.instance_unhealthy(slot);
   wake_mesh();
 }
 
@@ -183,7 +185,7 @@ void Node::health_changed(policies::Slot slot, bool healthy) {
 void Node::open_listener() {
   if (!ready_.load() || listening_ || draining_.load() || !mesh_ready_.load()) return;
   listening_ = true;  // or given up
-  const HostPort address = host_port(config_.http_listen);
+  const net::HostPort address = host_port(config_.http_listen);
   const auto port = server_.listen(address.host, address.port);
   if (port.has_error()) {
     spdlog::critical("cannot listen for clients on {}: {}", config_.http_listen,
@@ -218,9 +220,11 @@ void Node::tick() {
   });
 }
 
+// Connections that were open go on being served, also while the mesh is told goodbye: only a node
+// that has been idle from one tick to the next stops.
 void Node::check_drained() {
-  if (leaving_) return;
   const bool idle = live_requests() == 0 && server_.stats().held_requests == 0;
+  const bool was_idle = std::exchange(was_idle_, idle);
   const policies::Time at = scheduler_.now();
   if (!idle && at < drain_until_) return;
   if (!idle && !aborted_) {
@@ -230,12 +234,14 @@ void Node::check_drained() {
     drain_until_ = at + std::chrono::seconds(1);  // for the last answers to leave
     return;
   }
-  leave_and_stop();
+  if (!leaving_) return leave_mesh();
+  if (left_ && (was_idle || !idle)) stopped(0);
 }
 
-void Node::leave_and_stop() {
+void Node::leave_mesh() {
   leaving_ = true;
-  mesh_ready_.load()->leave(kLeaveTimeout_ms, [this] { stopped(0); });
+  mesh_ready_.load()->leave(kLeaveTimeout_ms,
+                            [this] { io_threads_.at(0).post([this] { left_ = true; }); });
 }
 
 void Node::stopped(int exit_status) {

@@ -20,6 +20,7 @@
 #include <mutex>
 #include <string>
 
+#include "net/destination.h"
 #include "net/http_server.h"
 #include "node/mesh/mesh_thread.h"
 #include "node/router/config.h"
@@ -77,7 +78,7 @@ class Node final : private MeshHost, private AdminHost {
   void begin_draining();
   void tick();
   void check_drained();
-  void leave_and_stop();
+  void leave_mesh();
   void stopped(int exit_status);
   std::string not_ready_reason() const;
 
@@ -110,6 +111,8 @@ class Node final : private MeshHost, private AdminHost {
   bool listening_ = false;
   bool aborted_ = false;
   bool leaving_ = false;
+  bool left_ = false;
+  bool was_idle_ = false;  // at the last look while draining
   policies::Time drain_until_{};
 };
 

@@ -170,6 +170,34 @@ void RequestFlow::receive(std::size_t thread, std::span<const Delivery> deliveri
   }
 }
 
+void RequestFlow::instance_unhealthy(policies::Slot slot) {
+  const ViewPointer view = shared_.scheduler.view();
+  std::vector<policies::Slot> healthy;
+  for (const policies::QueueSnapshot& queue : shared_.scheduler.read(
+           [](const policies::Scheduler& scheduler) { return scheduler.queues(); })) {
+    if (queue.healthy && queue.slot != slot) healthy.push_back(queue.slot);
+  }
+  const auto served_elsewhere = [view, healthy](const std::string& model) {
+    const auto known = view->models.find(model);
+    if (known == view->models.end()) return model.empty() && !healthy.empty();
+    return std::ranges::any_of(known->second.active, [&](policies::Slot other) {
+      return std::ranges::find(healthy, other) != healthy.end();
+    });
+  };
+  const std::string address = slot < view->instances.size() ? view->instances[slot].address : "";
+  for (std::size_t i = 0; i < io_threads_.count(); ++i) {
+    io_threads_.at(i).post([this, i, slot, address, served_elsewhere] {
+      FlowThread& home = here(io_threads_.at(i));
+      home.client.close_idle(address);
+      std::vector<std::shared_ptr<RoutedRequest>> requests;
+      for (const auto& [id, request] : home.live) {
+        if (served_elsewhere(request->model())) requests.push_back(request);
+      }
+      for (const auto& request : requests) request->instance_unhealthy(slot);
+    });
+  }
+}
+
 void RequestFlow::abort_all() {
   shared_.aborting.store(true);
   for (std::size_t i = 0; i < io_threads_.count(); ++i) {

@@ -98,9 +98,13 @@ class RequestFlow {
   // Any /v1/ request but the list of models. `api_key` as the client presented it, or empty.
   void handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key);
   void abort_all();  // ends every live request, on its thread
+  // Any thread: what has been sent to `slot` and shows no answer yet is tried elsewhere, where the
+  // scheduler knows a healthy instance of its model.
+  void instance_unhealthy(policies::Slot slot);
 
   std::uint64_t live_requests() const { return shared_.stats.live.load(); }
   FlowStats& stats() { return shared_.stats; }
+  const PassThroughLoad& pass_through_load() const { return shared_.pass_through; }
   const FlowSettings& settings() const { return shared_.settings; }
 
  private:

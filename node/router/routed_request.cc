@@ -11,14 +11,27 @@ void count(Counter& counter) { counter.fetch_add(1, std::memory_order_relaxed); 
 
 bool is_worth_a_retry(int status) { return status == 502 || status == 503; }
 
-bool is_event_stream(const net::Headers& headers) {
-  constexpr std::string_view kType = "text/event-stream";
-  return net::equals_ignoring_case(headers.find("Content-Type").substr(0, kType.size()), kType);
+// Whatever the instance has begun with it, the request may be sent to another one.
+bool is_safe(const net::HttpRequest& request) {
+  return request.method == "GET" || request.method == "HEAD";
 }
 
-net::HttpRequest make_upstream_request(const net::HttpRequest& request,
-                                       const FlowSettings& settings) {
-  net::HttpRequest upstream = request;
+bool is_surely_unsent(net::ClientError error) {
+  return error == net::ClientError::connect || error == net::ClientError::resolve ||
+         error == net::ClientError::local;
+}
+
+bool blames_instance(net::ClientError error) {
+  return error != net::ClientError::none && error != net::ClientError::local &&
+         error != net::ClientError::called_off;
+}
+
+// Without the body, which goes from where it lies.
+net::HttpRequest make_upstream_head(const net::HttpRequest& request, const FlowSettings& settings) {
+  net::HttpRequest upstream;
+  upstream.method = request.method;
+  upstream.target = request.target;
+  upstream.headers = request.headers;
   upstream.headers.remove("Host");  // the instance's own, set by the client
   if (!settings.upstream_api_key.empty()) {
     upstream.headers.set("Authorization", "Bearer " + settings.upstream_api_key);
@@ -74,10 +87,13 @@ void RoutedRequest::placed(policies::Slot slot) {
 
 void RoutedRequest::dispatched(const Delivery& dispatch, const ViewPointer& view) {
   if (state_ != State::waiting) return;
-  if (home_.shared.aborting.load()) return abort();
+  slot_ = dispatch.slot;
+  if (home_.shared.aborting.load()) {
+    // By a post: ending this one here would dispatch the next from inside it, and so on.
+    return home_.thread.post([self = shared_from_this()] { self->abort(); });
+  }
   timer_.reset();
   state_ = State::relaying;
-  slot_ = dispatch.slot;
   reason_ = dispatch.reason;
   DUALMESH_CHECK(slot_ < view->instances.size(), "slot {} of {}", slot_, view->instances.size());
   instance_name_ = view->instances[slot_].name;
@@ -112,12 +128,22 @@ void RoutedRequest::rejected(policies::Rejected why) {
 void RoutedRequest::abort() {
   if (state_ == State::ended) return;
   count(home_.shared.stats.aborted);
-  if (state_ == State::waiting) {
-    return end_with(How::cancelled, unavailable("This node is shutting down.", "draining"));
-  }
   const auto exchange = exchange_;
+  if (!exchange->answered()) {
+    net::HttpResponse answer = unavailable("This node is shutting down.", "draining");
+    end(How::cancelled);
+    exchange->call_off();
+    return respond(*exchange, std::move(answer));
+  }
   end(How::cancelled);
   exchange->abort();
+}
+
+void RoutedRequest::instance_unhealthy(policies::Slot slot) {
+  if (state_ != State::relaying || slot_ != slot) return;
+  if (!may_retry(net::ClientError::called_off)) return;
+  const auto exchange = exchange_;
+  exchange->call_off();
 }
 
 void RoutedRequest::pass_through() {
@@ -142,7 +168,8 @@ void RoutedRequest::pass_through() {
 void RoutedRequest::queue_timed_out() {
   if (state_ != State::waiting) return;
   count(home_.shared.stats.queue_timeouts);
-  end_with(How::failed, unavailable("No instance became free in time.", "queue_timeout"));
+  // Cancelled for the scheduler: the instance whose queue it was in has not failed at it.
+  end_with(How::cancelled, unavailable("No instance became free in time.", "queue_timeout"));
 }
 
 void RoutedRequest::client_gone() {
@@ -165,22 +192,27 @@ void RoutedRequest::relay_to(const std::string& destination) {
   handler.on_done = [weak](const net::RelayResult& result) {
     if (const auto request = weak.lock()) request->relay_done(result);
   };
-  exchange_->relay(home_.client, destination,
-                   make_upstream_request(exchange_->request(), home_.shared.settings),
-                   home_.shared.settings.upstream_timeouts, std::move(handler));
+  net::HttpRequest head = make_upstream_head(exchange_->request(), home_.shared.settings);
+  if (scheduled_) head.headers.remove("Accept-Encoding");  // we read the answer ourselves
+  exchange_->relay(home_.client, destination, head, home_.shared.settings.upstream_timeouts,
+                   std::move(handler));
 }
 
-bool RoutedRequest::may_retry() const { return retries_ < home_.shared.settings.max_retries; }
+// Generating again harms nobody; what else a POST does at an instance is not ours to repeat.
+bool RoutedRequest::may_retry(net::ClientError error) const {
+  return retries_ < home_.shared.settings.max_retries &&
+         (scheduled_ || is_safe(exchange_->request()) || is_surely_unsent(error));
+}
 
 bool RoutedRequest::head_arrived(net::HttpResponse& head) {
   if (state_ != State::relaying) return false;
   status_ = head.status;
-  if (is_worth_a_retry(head.status) && may_retry()) return false;
+  if (is_worth_a_retry(head.status) && may_retry(net::ClientError::none)) return false;
   head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
   head.headers.set("x-dualmesh-instance", instance_name_);
   head.headers.set("x-dualmesh-reason",
                    scheduled_ ? policies::to_string(reason_) : "passed_through");
-  if (scheduled_ && head.status < 300) watcher_.emplace(is_event_stream(head.headers));
+  if (scheduled_ && head.status < 300) watcher_.emplace(net::is_event_stream(head.headers));
   return true;
 }
 
@@ -221,8 +253,8 @@ void RoutedRequest::attempt_failed(const net::RelayResult& result) {
                result.error == net::ClientError::none ? std::to_string(status_)
                                                       : net::to_string(result.error));
   // First the health, so that the scheduler does not choose the same one again.
-  if (result.error != net::ClientError::none) shared.instance_failed(slot_, result.error);
-  if (may_retry() && result.error != net::ClientError::timeout) {
+  if (blames_instance(result.error)) shared.instance_failed(slot_, result.error);
+  if (may_retry(result.error) && result.error != net::ClientError::timeout) {
     retry();
   } else {
     give_up(result);
@@ -234,6 +266,7 @@ void RoutedRequest::retry() {
   count(home_.shared.stats.retries);
   leave_instance();
   timer_.reset();
+  watcher_.reset();
   state_ = State::waiting;
   if (!scheduled_) return pass_through();
   home_.shared.scheduler.enter(
@@ -244,6 +277,9 @@ void RoutedRequest::retry() {
 }
 
 void RoutedRequest::give_up(const net::RelayResult& result) {
+  if (result.error == net::ClientError::local) {
+    return end_with(How::cancelled, unavailable("This node is out of sockets.", "overloaded"));
+  }
   const bool late = result.error == net::ClientError::timeout;
   net::ApiError error{
       late ? 504 : 502,
@@ -260,9 +296,13 @@ void RoutedRequest::leave_instance() {
 
 void RoutedRequest::end_with(How how, net::HttpResponse answer) {
   const auto exchange = exchange_;
-  answer.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
   end(how);
-  exchange->respond(std::move(answer));
+  respond(*exchange, std::move(answer));
+}
+
+void RoutedRequest::respond(net::Exchange& exchange, net::HttpResponse answer) const {
+  answer.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
+  exchange.respond(std::move(answer));
 }
 
 void RoutedRequest::end(How how) {

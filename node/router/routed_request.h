@@ -41,6 +41,9 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   void dispatched(const Delivery& dispatch, const ViewPointer& view);
   void rejected(policies::Rejected why);
   void abort();  // the time for draining is up
+  // Tried elsewhere if it waits for `slot` and the client has seen nothing.
+  void instance_unhealthy(policies::Slot slot);
+  const std::string& model() const { return model_; }
 
  private:
   enum class State : std::uint8_t { waiting, relaying, ended };
@@ -60,8 +63,9 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   void give_up(const net::RelayResult& result);
   void end(How how);
   void end_with(How how, net::HttpResponse answer);
+  void respond(net::Exchange& exchange, net::HttpResponse answer) const;
   void leave_instance();
-  bool may_retry() const;
+  bool may_retry(net::ClientError error) const;
 
   FlowThread& home_;
   std::shared_ptr<net::Exchange> exchange_;

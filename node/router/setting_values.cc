@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "net/destination.h"
 #include "node/router/settings_table.h"
 
 namespace dualmesh::node {
@@ -37,18 +38,21 @@ bool is_ip(const std::string& host) {
 }
 
 bool text_fits(const Setting& setting, const std::string& text) {
-  HostPort parsed;
+  net::HostPort parsed;
+  const auto is_address = [&] {
+    return net::split_destination(text, parsed, net::PortZero::allowed);
+  };
   switch (setting.rule) {
     case TextRule::any:
       return true;
     case TextRule::not_empty:
       return !text.empty();
     case TextRule::address:
-      return parse_host_port(text, parsed);
+      return is_address();
     case TextRule::ip_address:
-      return parse_host_port(text, parsed) && is_ip(parsed.host);
+      return is_address() && is_ip(parsed.host);
     case TextRule::address_or_empty:
-      return text.empty() || parse_host_port(text, parsed);
+      return text.empty() || is_address();
     case TextRule::one_of:
       return std::ranges::find(setting.allowed, text) != setting.allowed.end();
   }

@@ -1,6 +1,8 @@
 // HttpClient against raw servers: framing, pools, timeouts, failures.
 #include "net/http_client.h"
 
+#include <sys/resource.h>
+
 #include <vector>
 
 #include "tests/net/raw_peer.h"
@@ -256,6 +258,34 @@ TEST_CASE("timeouts: no head, no further body") {
   second.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab");
   CHECK(halting->get().error == ClientError::timeout);
   CHECK(halting->get().response.body == "ab");
+}
+
+TEST_CASE("a head alone does not lengthen the time for the first byte of the body") {
+  Client client;
+  RawListener server;
+  ClientTimeouts timeouts;
+  timeouts.first_byte = std::chrono::milliseconds(50);
+  timeouts.idle = std::chrono::hours(1);
+  const auto outcome = client.send(server.destination(), get(), timeouts);
+  RawPeer peer = server.accept();
+  peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+  CHECK(outcome->get().error == ClientError::timeout);
+}
+
+TEST_CASE("out of descriptors is told as this host's trouble") {
+  Client client;
+  RawListener server;
+  const auto warm = client.send("127.0.0.1:1", get());  // the loop needs descriptors of its own
+  warm->get();
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none = before;
+  none.rlim_cur = 3;
+  setrlimit(RLIMIT_NOFILE, &none);
+  const auto outcome = client.send(server.destination(), get());
+  const ClientError error = outcome->get().error;
+  setrlimit(RLIMIT_NOFILE, &before);
+  CHECK(error == ClientError::local);
 }
 
 TEST_CASE("cancelling closes at once and nothing is told") {

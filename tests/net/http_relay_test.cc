@@ -50,12 +50,18 @@ struct Proxy {
   }
 
   void abort_current() {
+    on_current([](Exchange& exchange) { return exchange.abort(), true; });
+  }
+  bool call_off_current() {
+    return on_current([](Exchange& exchange) { return exchange.call_off(); });
+  }
+  bool on_current(const std::function<bool(Exchange&)>& work) {
     Eventually<bool> done;
     threads.at(0).post([&] {
-      if (const auto exchange = current.lock()) exchange->abort();
-      done.set(true);
+      const auto exchange = current.lock();
+      done.set(exchange && work(*exchange));
     });
-    done.get();
+    return done.get();
   }
 
   IoThreads threads;
@@ -144,6 +150,24 @@ TEST_CASE("aborting a relayed answer cancels upstream and closes the client's co
   CHECK(server.is_closed_by_peer());
   CHECK(client.receive_to_end() == "");
   CHECK(proxy.ended.get().end == End::client_gone);
+}
+
+TEST_CASE("a relay that is called off before the client has seen anything goes elsewhere") {
+  RawListener first, second;
+  Proxy proxy(first.destination(), second.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer hung = first.accept();
+  hung.receive_message();
+  CHECK(proxy.call_off_current());
+  CHECK(hung.is_closed_by_peer());
+  RawPeer server = second.accept();
+  CHECK(server.receive_message().ends_with("hi"));
+  begin_stream(server, client);
+  CHECK_FALSE(proxy.call_off_current());  // the client has seen something
+  server.send("0\r\n\r\n");
+  CHECK(client.receive_bytes(5) == "0\r\n\r\n");
+  CHECK(proxy.ended.get().end == End::complete);
 }
 
 TEST_CASE("an instance that dies in the middle of a stream") {

@@ -364,3 +364,16 @@ TEST_CASE("listening: IPv6, a taken port, a bad address") {
   peer.send(get_x);
   CHECK(starts_with(peer.receive_message(), "HTTP/1.1 200"));
 }
+
+TEST_CASE("a request counts as held until its answer has been sent") {
+  EchoServer echo;
+  RawPeer peer = RawPeer::connect(echo.port, 4 * 1024);
+  peer.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+  const auto exchange = echo.held.get();
+  const std::string body(32 * 1024 * 1024, 'x');  // more than the kernel takes
+  echo.on_thread(exchange, [&] { exchange->respond(text(200, body)); });
+  echo.on_thread(exchange, [] {});  // the write has been tried
+  CHECK(echo.server.stats().held_requests == 1);
+  CHECK(peer.receive_message().size() > body.size());
+  CHECK(becomes_true([&] { return echo.server.stats().held_requests == 0; }));
+}

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <thread>
 
+#include "node/engine/engine_request.h"
 #include "node/replay/scrape.h"
 #include "tests/node/engine_fixture.h"
 
@@ -294,6 +295,13 @@ TEST_CASE("a client that goes away takes its request out of the model") {
   CHECK(snapshot.counters.cancelled == 1);
   CHECK(snapshot.blocks_in_use == 0);
   CHECK(snapshot.blocks_cached > 0);
+}
+
+TEST_CASE("bodies that are nested without end are refused before a tree is built of them") {
+  const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  CHECK(tokenize_request(R"({"prompt":"x","y":)" + deep + "}", "m").has_error());
+  CHECK(read_engine_fields(net::Endpoint::embeddings, R"({"input":)" + deep + "}").has_error());
+  CHECK(tokenize_request(R"({"prompt":"[[[\"[["})", "m").has_value());
 }
 
 }  // namespace

@@ -4,11 +4,13 @@
 
 #include <set>
 
+#include "net/destination.h"
 #include "node/router/command_line.h"
 #include "node/router/config.h"
 #include "node/router/settings_table.h"
 
 using namespace dualmesh::node;
+namespace net = dualmesh::net;
 
 namespace {
 
@@ -156,7 +158,7 @@ TEST_CASE("every bad setting is named with its line and what is allowed") {
       {"[[instance]]\nname = \"e\"",
        "d.toml:1: instance.address: missing; must be a text of the form HOST:PORT\n"},
       {"[[instance]]\naddress = \"x\"",
-       "d.toml:2: instance.address: must be a text of the form HOST:PORT\n"},
+       "d.toml:2: instance.address: must be a text of the form HOST:PORT, the port not 0\n"},
       {"[[instance]]\naddress = \"x:1\"\nweight = 0",
        "d.toml:3: instance.weight: must be a number above 0, at most 1000\n"},
       {"[[instance]]\naddress = \"x:1\"\nmodels = \"m\"",
@@ -260,16 +262,34 @@ TEST_CASE("what is printed reads back to the same, keys left out") {
 }
 
 TEST_CASE("addresses") {
-  HostPort out;
-  CHECK(parse_host_port("a:1", out));
+  net::HostPort out;
+  CHECK(net::split_destination("a:1", out));
   CHECK(out.host == "a");
-  CHECK(parse_host_port("[fe80::1]:65535", out));
+  CHECK(net::split_destination("[fe80::1]:65535", out));
   CHECK(out.host == "fe80::1");
   CHECK(out.port == 65535);
   for (const char* bad : {"", "a", ":1", "a:", "a:x", "a:65536", "a:-1", "a:+1", "a: 1", "::1:80",
                           "[a]:1", "[::1]", "a b:1", "a/b:1", "a:1:2", "a:000001"}) {
     CAPTURE(bad);
-    CHECK(!parse_host_port(bad, out));
+    CHECK(!net::split_destination(bad, out, net::PortZero::allowed));
+  }
+  CHECK(!net::split_destination("a:0", out));
+  CHECK(net::split_destination("a:0", out, net::PortZero::allowed));
+  Config config;
+  CHECK(read_instance_flag("address=127.0.0.1:0", config).size() == 1);
+  CHECK(read_toml("[[instance]]\naddress = \"a:0\"", "d.toml", config).size() == 1);
+  CHECK(config.mesh.instances.empty());
+}
+
+TEST_CASE("loopback is what an address is, not how it is spelled") {
+  for (const char* here : {"localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"}) {
+    CAPTURE(here);
+    CHECK(net::is_loopback(here));
+  }
+  for (const char* beyond : {"127.example.org", "127.0.0.1.example.org", "0.0.0.0",
+                             "::", "10.0.0.1", "::ffff:10.0.0.1", ""}) {
+    CAPTURE(beyond);
+    CHECK(!net::is_loopback(beyond));
   }
 }
 

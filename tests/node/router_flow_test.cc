@@ -274,6 +274,10 @@ TEST_CASE("a request that nobody takes in time is answered 503") {
       client.post(router.port(), "/v1/chat/completions", chat_body("m", "x", true));
   CHECK(second.response.status == 503);
   CHECK(has(second, R"("code":"queue_timeout")"));
+  // The instance has not failed: it was never asked.
+  const auto queue =
+      router.scheduler.read([](const policies::Scheduler& inner) { return inner.queues().at(0); });
+  CHECK(queue.failed == 0);
   one.run([&] {
     answer_json(*held[0], 200, "{}");
     held.clear();
@@ -306,7 +310,8 @@ TEST_CASE("draining breaks off what is left: queued, waiting for a head, and str
   router.server.close_listener();
   router.flow.abort_all();
   CHECK(streaming->done.get_future().get().error != net::ClientError::none);
-  CHECK(waiting->done.get_future().get().error != net::ClientError::none);
+  // Cut off is only who has seen a part; who has seen nothing is told.
+  CHECK(waiting->done.get_future().get().response.status == 503);
   CHECK(queued->done.get_future().get().response.status == 503);
   CHECK(eventually([&] { return router.is_empty(); }));
   CHECK(eventually([&] { return gone.load() == 2; }));  // the instance may stop computing
@@ -336,4 +341,53 @@ TEST_CASE("instances drained while requests wait: they move, nothing is lost") {
   });
   CHECK(first->done.get_future().get().response.status == 200);
   CHECK(eventually([&] { return router.is_empty(); }));
+}
+
+TEST_CASE("while a node gives up, requests passed through give their place back") {
+  FakeInstance one(completing("x"));
+  TestRouter router(make_view({{"e1", one.address(), {"m"}}}));
+  TestClient client;
+  router.flow.abort_all();
+  const Answer answer = client.get(router.port(), "/v1/other");
+  CHECK(answer.response.status == 503);
+  CHECK(has(answer, R"("code":"draining")"));
+  CHECK(router.flow.pass_through_load().at(0) == 0);
+  CHECK(router.flow.pass_through_load().at(policies::kNoSlot) == 0);
+  CHECK(eventually([&] { return router.is_empty(); }));
+  CHECK(one.requests() == 0);
+}
+
+TEST_CASE("a POST that is passed through is repeated only when it cannot have arrived") {
+  FakeInstance dying(die_at_once);
+  FakeInstance busy(
+      [](std::shared_ptr<net::Exchange> exchange) { answer_json(*exchange, 503, "mine"); });
+  FakeInstance good(
+      [](std::shared_ptr<net::Exchange> exchange) { answer_json(*exchange, 200, "done"); });
+  const auto router_with = [&](const std::string& first) {
+    return std::make_unique<TestRouter>(
+        make_view({{"e1", first, {"m"}}, {"e2", good.address(), {"m"}}}));
+  };
+  TestClient client;
+  CHECK(client.post(router_with(dying.address())->port(), "/v1/files", "{}").response.status ==
+        502);
+  CHECK(client.post(router_with(busy.address())->port(), "/v1/files", "{}").response.body ==
+        "mine");
+  CHECK(good.requests() == 0);
+  CHECK(client.post(router_with(unused_address())->port(), "/v1/files", "{}").response.body ==
+        "done");
+  CHECK(client.get(router_with(dying.address())->port(), "/v1/files").response.body == "done");
+  CHECK(client.get(router_with(busy.address())->port(), "/v1/files").response.body == "done");
+}
+
+TEST_CASE("a routed request asks for an answer that the router can read") {
+  FakeInstance one(completing("x"));
+  TestRouter router(make_view({{"e1", one.address(), {"m"}}}));
+  TestClient client;
+  net::HttpRequest request = post_request("/v1/chat/completions", chat_body("m", "x", false));
+  request.headers.add("Accept-Encoding", "gzip");
+  CHECK(client.call(router.port(), request).response.status == 200);
+  CHECK_FALSE(one.last_request().headers.has("Accept-Encoding"));
+  request.target = "/v1/other";
+  CHECK(client.call(router.port(), request).response.status == 200);
+  CHECK(one.last_request().headers.find("Accept-Encoding") == "gzip");
 }

@@ -94,6 +94,21 @@ TEST_CASE("health: told at first sight, after the misses, and after the recovery
   CHECK(watching.monitor.facts(0).healthy);
 }
 
+TEST_CASE("an instance that does not tell its models is shown with the reason") {
+  std::atomic<int> status{401};
+  FakeInstance one([&](std::shared_ptr<net::Exchange> exchange) {
+    if (exchange->request().target == "/health") return answer_json(*exchange, 200, "");
+    answer_json(*exchange, status.load(), status == 200 ? R"({"data":[{"id":"a"}]})" : "");
+  });
+  Watching watching(quick());
+  watching.monitor.set_view(make_view({{"e1", one.address(), {}}}));
+  const auto reason = [&] { return watching.monitor.facts(0).unhealthy_reason; };
+  CHECK(eventually([&] { return reason() == "GET /v1/models: status 401"; }));
+  CHECK(watching.monitor.facts(0).healthy);
+  status = 200;
+  CHECK(eventually([&] { return reason().empty(); }));
+}
+
 TEST_CASE("a single miss is not enough; a failed connection seen by traffic is") {
   Scripted scripted;
   FakeInstance one(scripted.script());
@@ -149,4 +164,14 @@ TEST_CASE("another address in the same slot is another instance; a removed one i
   watching.monitor.set_view(
       make_view({{"e1", two.address(), {"a"}, policies::Lifecycle::removed}}));
   CHECK(eventually([&] { return watching.monitor.listed_models().empty(); }));
+}
+
+TEST_CASE("a list of models that is nested without end is not taken") {
+  const auto listed = [](std::size_t levels) {
+    return parse_models(R"({"data":[{"id":"a","x":)" + std::string(levels, '[') +
+                        std::string(levels, ']') + R"(,"text":"[[\"]]"}]})");
+  };
+  REQUIRE(listed(100));
+  CHECK(listed(100)->at(0).id == "a");
+  CHECK(!listed(1'000'000));
 }

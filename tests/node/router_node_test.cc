@@ -133,6 +133,37 @@ TEST_CASE("draining is bounded: what does not end is broken off") {
   one.run([&] { held.reset(); });
 }
 
+TEST_CASE("what a hung instance has not begun to answer is answered by another") {
+  // The one that gets the first request takes it, never answers, and is unwell from then on.
+  std::atomic<int> hung{-1};
+  std::shared_ptr<net::Exchange> held;
+  const auto script = [&](int self) -> FakeInstance::Script {
+    return [&, self](std::shared_ptr<net::Exchange> exchange) {
+      const std::string& target = exchange->request().target;
+      if (target == "/v1/models") return answer_json(*exchange, 404, "");
+      if (target == "/health") return answer_json(*exchange, hung == self ? 500 : 200, "");
+      int nobody = -1;
+      if (!hung.compare_exchange_strong(nobody, self)) return completing("x")(std::move(exchange));
+      exchange->begin(200, event_stream());  // a head is no answer yet
+      held = std::move(exchange);
+    };
+  };
+  FakeInstance one(script(0)), two(script(1));
+  Config config = alone({{"e1", one.address(), {"m"}, 1.0}, {"e2", two.address(), {"m"}, 1.0}});
+  config.models_interval_s = 3'600;
+  const auto node = started(std::move(config));
+  REQUIRE(eventually([&] { return node->ready(); }));
+  TestClient client;
+  const Answer answer =
+      client.post(node->http_port(), "/v1/chat/completions", chat_body("m", "x", true));
+  CHECK(answer.response.status == 200);
+  CHECK(answer.response.headers.find("x-dualmesh-reason") == "retried");
+  CHECK(answer.response.headers.find("x-dualmesh-instance") == (hung == 0 ? "e2" : "e1"));
+  CHECK(answer.response.body.ends_with("data: [DONE]\n\n"));
+  CHECK(eventually([&] { return is_empty(*node); }));
+  (hung == 0 ? one : two).run([&] { held.reset(); });
+}
+
 TEST_CASE("a node destroyed while it is busy leaves quietly") {
   std::vector<std::shared_ptr<net::Exchange>> held;
   FakeInstance one(serving(
