@@ -66,13 +66,13 @@ bool SharedState::join_field(const net::FieldKey& key, const crdt::LastWriter<st
   return true;
 }
 
-bool SharedState::join_setting(const net::SettingKey& key,
 bool SharedState::has_room_for(const std::string& instance) const {
   const auto known = instance_names_.find(instance);
   const bool in_use = known != instance_names_.end() && known->second;
   return in_use || instances_in_use_ < config_.max_instances;
 }
 
+bool SharedState::join_setting(const net::SettingKey& key,
                                const crdt::MultiValue<std::string>& value) {
   if (!settings_.join(key, value)) return false;
   observer_.setting_grew(key);
