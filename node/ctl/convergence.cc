@@ -200,8 +200,11 @@ Baseline baseline_of(const Nodes& nodes) {
 std::vector<std::string> missing_from(const Baseline& baseline, const Nodes& nodes) {
   std::vector<std::string> missing;
   for (const NodeReport& node : nodes) {
-    if (!node.reached)
+    if (!node.reached) {
       missing.push_back(fmt::format("{} was not reached: {}", node.name, node.why_not));
+    } else if (!node.ready) {
+      missing.push_back(fmt::format("{} is not ready: {}", node.name, node.not_ready));
+    }
   }
   for (const StreamRow& row : compare(nodes).rows) {
     const auto wanted = baseline.find(row.id);

@@ -45,6 +45,8 @@ struct NodeReport {
   std::string address;
   bool reached = false;
   std::string why_not;  // when not reached
+  bool ready = true;
+  std::string not_ready;  // why, when it is not
   std::map<StreamId, Position> positions;
 };
 
@@ -76,7 +78,7 @@ Comparison compare(const std::vector<NodeReport>& nodes);
 // What writers had written at one moment; the target of wait-converged.
 using Baseline = std::map<StreamId, std::uint64_t>;
 Baseline baseline_of(const std::vector<NodeReport>& nodes);
-// Empty when every node has applied the baseline, equal versions have equal digests and the tables
+// Empty when every node is ready (before, it may know nobody yet), has applied the baseline, equal versions have equal digests and the tables
 // agree; otherwise what is missing, with the names of the nodes.
 std::vector<std::string> missing_from(const Baseline& baseline,
                                       const std::vector<NodeReport>& nodes);

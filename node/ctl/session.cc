@@ -58,9 +58,11 @@ net::Result<Session::MeshReport> Session::ask_all() {
   auto nodes = live_nodes();
   if (!nodes) return nodes.error();
   std::vector<PendingCall<wire::Admin::ReplicationResults>> calls;
+  std::vector<PendingCall<wire::Admin::StatusResults>> statuses;
   for (const LiveNode& live : *nodes) {
     AdminClient& asked = client(live.mesh_address);
     calls.push_back(asked.send(asked.admin().replicationRequest(), "read its positions"));
+    statuses.push_back(asked.send(asked.admin().statusRequest(), "read its status"));
   }
   MeshReport report;
   for (std::size_t i = 0; i < nodes->size(); ++i) {
@@ -73,8 +75,12 @@ net::Result<Session::MeshReport> Session::ask_all() {
                      .why_not = {},
                      .positions = {}};
     auto answer = calls[i].wait();
+    auto status = statuses[i].wait();
     report.answers.emplace_back();
+    if (answer && !status) answer = status.error();
     if (answer) {
+      entry.ready = status->getStatus().getReady();
+      entry.not_ready = status->getStatus().getNotReadyReason().cStr();
       entry.reached = true;
       report.answers.back() =
           std::make_shared<capnp::Response<wire::Admin::ReplicationResults>>(kj::mv(*answer));

@@ -113,6 +113,16 @@ TEST_CASE("a live node that was not reached is never taken for converged") {
   CHECK(missing_from(baseline_of(nodes), nodes).size() == 1);
 }
 
+TEST_CASE("a node that is not ready yet is never taken for converged, however alone it is") {
+  std::vector<NodeReport> nodes = {node(1, {{load_of(1), {5, 2, 77}}})};
+  CHECK(missing_from(baseline_of(nodes), nodes).empty());
+  nodes[0].ready = false;
+  nodes[0].not_ready = "receiving the state of b";
+  const auto missing = missing_from(baseline_of(nodes), nodes);
+  REQUIRE(missing.size() == 1);
+  CHECK(missing[0] == nodes[0].name + " is not ready: receiving the state of b");
+}
+
 TEST_CASE("without its writer a feed is measured against the furthest replica") {
   auto nodes = equal_nodes();
   nodes[0].reached = false;
