@@ -35,11 +35,6 @@ void write_load(const policies::Load& load, wire::LoadInfo::Builder out) {
   out.setDecodingTokens(load.decoding_tokens);
 }
 
-std::uint64_t registry_digest(const MeshNode& node) {
-  const auto digest = node.state().registry().digest();
-  return digest.sum + digest.count;
-}
-
 std::vector<std::string> setting_conflicts(const MeshNode& node) {
   std::vector<std::string> conflicts;
   node.state().settings().for_each([&](const net::SettingKey& key, const auto& value) {
@@ -117,7 +112,7 @@ void write_status(MeshNode& node, wire::Status::Builder out) {
   set_all(out.initPanic(static_cast<unsigned>(host.panicking_models.size())),
           host.panicking_models);
   out.setRingDigest(hex(view.ring_digest));
-  out.setRegistryDigest(hex(registry_digest(node)));
+  out.setRegistryDigest(hex(node.state().registry_digest()));
   out.setDepthDigest(hex(view.depth ? view.depth->digest : 0));
   out.setHttpAddress(self.http_address);
   out.setMeshAddress(self.mesh_address);

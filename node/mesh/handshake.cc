@@ -5,8 +5,6 @@
 namespace dualmesh::node {
 namespace {
 
-constexpr std::uint64_t kMaxEpochAheadMs = 3'600'000;
-
 void write_parameters(const MeshConfig& config, wire::Parameters::Builder out) {
   out.setCluster(config.cluster);
   out.setBlockBytes(config.chain.block_bytes);
@@ -17,9 +15,9 @@ void write_parameters(const MeshConfig& config, wire::Parameters::Builder out) {
 }
 
 std::string differing_parameter(wire::Parameters::Reader theirs, const MeshConfig& ours) {
-  if (std::string_view(theirs.getCluster().begin(), theirs.getCluster().size()) != ours.cluster) {
-    return fmt::format("cluster is '{}' there and '{}' here", theirs.getCluster().cStr(),
-                       ours.cluster);
+  const std::string_view cluster(theirs.getCluster().begin(), theirs.getCluster().size());
+  if (cluster != ours.cluster) {
+    return fmt::format("cluster is '{}' there and '{}' here", cut_text(cluster), ours.cluster);
   }
   auto differ = [](const char* what, auto there, auto here) {
     return there == here ? std::string()
@@ -36,6 +34,12 @@ std::string differing_parameter(wire::Parameters::Reader theirs, const MeshConfi
 }
 
 }  // namespace
+
+std::string cut_text(std::string_view text) {
+  constexpr std::size_t kLongest = 256;
+  if (text.size() <= kLongest) return std::string(text);
+  return std::string(text.substr(0, kLongest)) + "...";
+}
 
 void write_hello(const SharedState& state, const MeshConfig& config, std::uint64_t wall_ms,
                  wire::Hello::Builder out) {

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "net/mesh.capnp.h"
 #include "net/mesh_rows.h"
@@ -16,6 +17,9 @@
 #include "node/mesh/shared_state.h"
 
 namespace dualmesh::node {
+
+// What a stranger says goes into logs and answers: cut to 256 bytes.
+std::string cut_text(std::string_view text);
 
 void write_hello(const SharedState& state, const MeshConfig& config, std::uint64_t wall_ms,
                  wire::Hello::Builder out);

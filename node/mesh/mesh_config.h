@@ -47,7 +47,6 @@ struct MeshConfig {
   std::uint32_t redial_min_ms = 100;
   std::uint32_t redial_max_ms = 2'000;
   std::uint32_t call_timeout_ms = 3'000;  // a push or hello not answered by then drops the link
-  std::uint32_t max_message_bytes = 8 * 1024 * 1024;
 
   // Membership
   std::uint32_t ping_interval_ms = 250;
@@ -64,7 +63,6 @@ struct MeshConfig {
   std::uint32_t placement_ttl_s = 600;
   std::uint32_t max_placements = 1'000'000;  // own; the oldest expire first
   std::uint32_t max_instances = 4'096;
-  std::uint32_t max_clock_ahead_ms = 60'000;
 };
 
 }  // namespace dualmesh::node

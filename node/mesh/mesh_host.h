@@ -40,7 +40,8 @@ class MeshHost {
   virtual void take_local_changes(LocalChanges& out) = 0;
   // The scheduler must have read the view when this returns: propagation is measured up to here.
   virtual void view_changed(std::shared_ptr<const policies::FleetView> view) = 0;
-  // Blocks that other nodes placed at `slot`.
+  // Blocks that other nodes placed at `slot`, the most recently used first; of two calls the later
+  // brings the more recent. They age from now on: what has expired elsewhere is not taken back.
   virtual void placements_learned(policies::Slot slot,
                                   std::span<const policies::BlockKey> blocks) = 0;
   // Joined and synchronised (or alone by configuration), or not (any more) and why.

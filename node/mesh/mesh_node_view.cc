@@ -17,6 +17,17 @@ net::LoadGauges to_gauges(const policies::Load& load) {
           load.head_wait_ms};
 }
 
+// `blocks` in the order of use, oldest first: so go the batches, each with its most recent block
+// first, as whoever placed them saw it.
+void hand_over(MeshHost& host, policies::Slot slot, std::vector<policies::BlockKey>& blocks) {
+  const std::span<policies::BlockKey> all(blocks);
+  for (std::size_t at = 0; at < all.size(); at += kPlacementBatch) {
+    const auto batch = all.subspan(at, std::min(kPlacementBatch, all.size() - at));
+    std::reverse(batch.begin(), batch.end());
+    host.placements_learned(slot, batch);
+  }
+}
+
 }  // namespace
 
 void MeshNode::take_local_changes() {
@@ -89,10 +100,9 @@ void MeshNode::note_view(const policies::FleetView& view) {
   } else if (!disagreeing_since_ && !view.rings_agree) {
     disagreeing_since_ = context_.now();
   }
-  const auto registry = state_.registry().digest();
   state_.set_status(StatusKey::ring_digest, view.ring_digest);
   state_.set_status(StatusKey::depth_digest, view.depth ? view.depth->digest : 0);
-  state_.set_status(StatusKey::registry_digest, registry.sum + registry.count);
+  state_.set_status(StatusKey::registry_digest, state_.registry_digest());
   state_.set_status(StatusKey::policy,
                     XXH3_64bits(view.settings.policy.data(), view.settings.policy.size()));
 }
@@ -106,10 +116,7 @@ void MeshNode::placements_grew(const net::ResidencyFeed::Delta& delta) {
       if (without_slot_.size() < config_.max_instances) without_slot_.insert(instance);
       continue;
     }
-    const std::span<const policies::BlockKey> all(blocks);
-    for (std::size_t at = 0; at < all.size(); at += kPlacementBatch) {
-      host_.placements_learned(slot, all.subspan(at, std::min(kPlacementBatch, all.size() - at)));
-    }
+    hand_over(host_, slot, blocks);
   }
 }
 
@@ -122,14 +129,10 @@ void MeshNode::seen_first(const std::vector<policies::InstanceId>& instances) {
         const auto* held = state_.residencies().find(node);
         if (held == nullptr) return;
         std::vector<policies::BlockKey> blocks;
-        const policies::Slot slot = builder_.slot_of(instance);
         held->feed.for_each([&](const net::PlacementKey& key, crdt::Version) {
           if (key.instance == instance) blocks.push_back(key.block);
-          if (blocks.size() < kPlacementBatch) return;
-          host_.placements_learned(slot, blocks);
-          blocks.clear();
         });
-        if (!blocks.empty()) host_.placements_learned(slot, blocks);
+        hand_over(host_, builder_.slot_of(instance), blocks);
       }));
     }
   }

@@ -154,7 +154,8 @@ void MeshPeers::write_hello(wire::Hello::Builder hello) {
 }
 
 net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader welcome) {
-  const std::string why(welcome.getRefusal().begin(), welcome.getRefusal().size());
+  const std::string why =
+      cut_text({welcome.getRefusal().begin(), welcome.getRefusal().size()});
   auto from = net::read_member(welcome.getFrom());
   if (!from) {
     refusal(link.address(), from.error().message);
@@ -240,11 +241,7 @@ void MeshPeers::refusal(const std::string& address, const std::string& why, bool
   refusing_[address] = name_in_use;
   const std::string text = address + ": " + why;
   last_refusal_ = text;
-  if (std::find(refusals_.begin(), refusals_.end(), text) == refusals_.end()) {
-    spdlog::error("mesh: {}: refused: {}", context_.config.node_name, text);
-    refusals_.push_back(text);
-    if (refusals_.size() > kMaxRefusals) refusals_.pop_front();
-  }
+  note_refusal(text);
   observer_.peers_changed();
 }
 
@@ -255,13 +252,8 @@ HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello) {
       });
   if (verdict.is_self) return verdict;
   if (!verdict.accepted) {
-    const std::string text = fmt::format("we refused {} ({}): {}", verdict.from.name,
-                                         verdict.from.mesh_address, verdict.refusal);
-    if (std::find(refusals_.begin(), refusals_.end(), text) == refusals_.end()) {
-      spdlog::error("mesh: {}: {}", context_.config.node_name, text);
-      refusals_.push_back(text);
-      if (refusals_.size() > kMaxRefusals) refusals_.pop_front();
-    }
+    note_refusal(fmt::format("we refused {} ({}): {}", verdict.from.name,
+                             cut_text(verdict.from.mesh_address), verdict.refusal));
     return verdict;
   }
   state_.join_member(verdict.node, verdict.from);
@@ -280,20 +272,24 @@ HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello) {
   return verdict;
 }
 
-void MeshPeers::note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uint64_t our_wall_ms) {
-  const double before = peer.clock_offset_ms;
-  peer.clock_offset_ms = static_cast<double>(their_wall_ms) - static_cast<double>(our_wall_ms);
-  const double limit = context_.config.max_clock_ahead_ms;
-  if (std::abs(peer.clock_offset_ms) <= limit || std::abs(before) > limit) return;
-  const crdt::Member* member = state_.members().find(peer.node);
-  const std::string text = fmt::format(
-      "the clock of {} is {:.0f} ms {} ours: its changes to instances and settings are "
-      "refused until the clocks agree",
-      member == nullptr ? "a peer" : member->name, std::abs(peer.clock_offset_ms),
-      peer.clock_offset_ms > 0 ? "ahead of" : "behind");
+void MeshPeers::note_refusal(const std::string& text) {
+  if (std::find(refusals_.begin(), refusals_.end(), text) != refusals_.end()) return;
   spdlog::error("mesh: {}: {}", context_.config.node_name, text);
   refusals_.push_back(text);
   if (refusals_.size() > kMaxRefusals) refusals_.pop_front();
+}
+
+void MeshPeers::note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uint64_t our_wall_ms) {
+  const double before = peer.clock_offset_ms;
+  peer.clock_offset_ms = static_cast<double>(their_wall_ms) - static_cast<double>(our_wall_ms);
+  const double limit = crdt::HybridClock::kMaxAheadMs;
+  if (std::abs(peer.clock_offset_ms) <= limit || std::abs(before) > limit) return;
+  const crdt::Member* member = state_.members().find(peer.node);
+  note_refusal(fmt::format(
+      "the clock of {} is {:.0f} ms {} ours: its changes to instances and settings are "
+      "refused until the clocks agree",
+      member == nullptr ? "a peer" : member->name, std::abs(peer.clock_offset_ms),
+      peer.clock_offset_ms > 0 ? "ahead of" : "behind"));
 }
 
 void MeshPeers::heard(crdt::NodeId node, std::size_t bytes) {

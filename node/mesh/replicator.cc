@@ -11,12 +11,6 @@ constexpr auto kMinInterval = std::chrono::milliseconds(2);
 // After a push of which nothing was applied: the peer cannot take it now, so do not storm it.
 constexpr auto kRefusedPause = std::chrono::milliseconds(250);
 
-std::size_t index_of(net::StreamKind kind) { return static_cast<std::size_t>(kind); }
-
-crdt::Version end_of(const net::StreamDelta& delta) {
-  return std::visit([](const auto& body) { return body.to; }, delta.body);
-}
-
 }  // namespace
 
 Replicator::Replicator(MeshContext& context, const SharedState& state, OnAnswer on_answer,

@@ -1,7 +1,7 @@
 // Replicator: pushes what one peer has not acknowledged, at most one push at a time.
 //
 // What waits for a slow peer is the difference between our versions and its acknowledged ones: a
-// set of changed keys, never a queue. The first change goes at once, a sustained stream of them at
+// set of changed keys, never a queue. A first change goes at once, a sustained stream of them at
 // an interval growing to flush_interval_ms (Pacer); a push is cut at max_push_bytes and the next
 // one continues it without waiting. The answer's positions are the acknowledgement: higher ones
 // advance, lower ones (the peer lost our column, or we began a new epoch) make the next push start

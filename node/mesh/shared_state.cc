@@ -107,8 +107,9 @@ void SharedState::place(std::uint64_t instance, std::span<const std::uint64_t> b
                         policies::Time now) {
   if (blocks.empty()) return;
   crdt::Version last;
-  for (const std::uint64_t block : blocks) {
-    last = own_residency_.touch(net::PlacementKey{instance, block});
+  // From the back, as the index does: the beginning of a prompt is the last of it to go.
+  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
+    last = own_residency_.touch(net::PlacementKey{instance, *block});
   }
   placed_.emplace_back(now, last);
   while (own_residency_.size() > config_.max_placements) {

@@ -34,7 +34,6 @@ namespace dualmesh::node {
 // What a node says of itself in its status feed.
 enum class StatusKey : std::uint8_t { ready, ring_digest, depth_digest, registry_digest, policy };
 
-// The row of the load feed that carries no load but a number to measure propagation with.
 // Fields of an instance in the registry; what they mean is said in registry.h. Numbers are wire
 // format: only ever added to.
 enum class InstanceField : std::uint8_t {
@@ -46,6 +45,7 @@ enum class InstanceField : std::uint8_t {
   learned_models = 6,
 };
 
+// The row of the load feed that carries no load but a number to measure propagation with.
 inline constexpr std::uint64_t kBeaconInstance = 0;
 
 // Told of every growth, own writes included.
@@ -70,9 +70,17 @@ struct StateCounters {
   std::uint64_t malformed = 0;
   std::uint64_t stale_writer = 0;       // of a dead node or an earlier life
   std::uint64_t far_future = 0;         // stamps, epochs and buckets too far ahead of our clock
-  std::uint64_t over_bounds = 0;        // rows beyond max_members, max_instances, depth_max_marks
+  std::uint64_t over_bounds = 0;        // rows of tables, deltas of feeds
   std::uint64_t digest_mismatches = 0;  // same version, different digest: never normal
 };
+
+// Epochs are wall clocks of the nodes; one further ahead of ours is taken for an error.
+inline constexpr std::uint64_t kMaxEpochAheadMs = 3'600'000;
+
+inline std::size_t index_of(net::StreamKind kind) { return static_cast<std::size_t>(kind); }
+inline crdt::Version end_of(const net::StreamDelta& delta) {
+  return std::visit([](const auto& body) { return body.to; }, delta.body);
+}
 
 // How far a peer has acknowledged our streams.
 struct Acknowledged {
@@ -98,12 +106,12 @@ class SharedState {
   bool join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value);
   bool join_setting(const net::SettingKey& key, const crdt::MultiValue<std::string>& value);
   void mark_depth(std::uint64_t bucket, std::uint64_t prefix, std::uint32_t deeper);
+  // May a registry name come into use: it is in use already, or fewer than max_instances are.
+  bool has_room_for(const std::string& instance) const;
   void set_load(std::uint64_t instance, const net::LoadGauges& gauges);  // all zero: erased
   void set_health(std::uint64_t instance, bool healthy);
   void set_status(StatusKey key, std::uint64_t value);
   void place(std::uint64_t instance, std::span<const std::uint64_t> blocks, policies::Time now);
-  // May a registry name come into use: it is in use already, or fewer than max_instances are.
-  bool has_room_for(const std::string& instance) const;
 
   // Replication.
   struct Batch {
@@ -131,6 +139,9 @@ class SharedState {
   // Reading.
   const net::MembershipTable& members() const { return members_; }
   const net::RegistryTable& registry() const { return registry_; }
+  std::uint64_t registry_digest() const {  // as it is told and shown
+    return registry_.digest().sum + registry_.digest().count;
+  }
   const net::SettingsTable& settings() const { return settings_; }
   const net::DepthTable& depth() const { return depth_; }
   const crdt::Columns<net::LoadFeed>& loads() const { return loads_; }
@@ -158,6 +169,8 @@ class SharedState {
                    std::uint64_t wall_ms);
   template <class Delta>
   void apply_feed(const Delta& delta, crdt::Origin writer);
+  template <class Feed, class Delta>
+  bool fits_in(const Feed& feed, const Delta& delta) const;
   void grow(const net::MembershipTable::Entry& row) { join_member(row.key, row.value); }
   void grow(const net::RegistryTable::Entry& row) { join_field(row.key, row.value); }
   void grow(const net::SettingsTable::Entry& row) { join_setting(row.key, row.value); }

@@ -1,5 +1,6 @@
 // The replicating half of SharedState: what to send, what to accept, and where we are.
 #include "net/error.h"
+#include "net/mesh_codec.h"
 #include "node/mesh/shared_state.h"
 
 namespace dualmesh::node {
@@ -20,14 +21,18 @@ constexpr StreamKind kPushOrder[] = {
 constexpr std::size_t kWritersBeyond = 2;
 constexpr std::size_t kNamesPerInstance = 16;
 
-// Bytes of one row on the wire, for cutting a push; texts are taken at a usual length.
+constexpr std::size_t kStatusRows = 64;
+constexpr std::size_t kSettings = 256;
+constexpr std::size_t kSettingWriters = 4'096;
+
+// Bytes of one row on the wire but for its texts, for cutting a push.
 std::size_t row_bytes(StreamKind kind) {
   switch (kind) {
     case StreamKind::membership:
-      return 200;
+      return 104;
     case StreamKind::registry:
     case StreamKind::settings:
-      return 128;
+      return 72;
     case StreamKind::load:
       return 56;
     case StreamKind::depth:
@@ -36,17 +41,46 @@ std::size_t row_bytes(StreamKind kind) {
     case StreamKind::residency:
       return 24;
   }
-  return 200;
+  return 104;
 }
 
-std::size_t index_of(StreamKind kind) { return static_cast<std::size_t>(kind); }
+std::size_t text_bytes(const net::MembershipTable::Entry& row) {
+  const crdt::Member& member = row.value;
+  return member.name.size() + member.mesh_address.size() + member.http_address.size() +
+         member.build.size();
+}
+std::size_t text_bytes(const net::RegistryTable::Entry& row) {
+  return row.key.instance.size() + row.value.value.size();
+}
+std::size_t text_bytes(const net::SettingsTable::Entry& row) {
+  std::size_t bytes = row.key.name.size() + 16 * row.value.seen().size();
+  for (const auto& sibling : row.value.siblings()) bytes += 48 + sibling.value.size();
+  return bytes;
+}
+std::size_t text_bytes(const auto&) { return 0; }
+
+// How many of the first rows fit into `limit` bytes, and what they take.
+struct Fit {
+  std::size_t rows = 0;
+  std::size_t bytes = 0;
+};
+Fit fit(const net::StreamDelta& delta, std::size_t limit) {
+  return std::visit(
+      [&](const auto& body) {
+        Fit result;
+        for (const auto& row : body.entries) {
+          const std::size_t more = row_bytes(delta.kind()) + text_bytes(row);
+          if (result.bytes + more > limit) break;
+          result.bytes += more;
+          ++result.rows;
+        }
+        return result;
+      },
+      delta.body);
+}
 
 std::size_t rows_of(const net::StreamDelta& delta) {
   return std::visit([](const auto& body) { return body.entries.size(); }, delta.body);
-}
-
-crdt::Version end_of(const net::StreamDelta& delta) {
-  return std::visit([](const auto& body) { return body.to; }, delta.body);
 }
 
 void add_feed_positions(StreamKind kind, const auto& columns,
@@ -127,20 +161,30 @@ SharedState::Batch SharedState::collect(const Acknowledged& acknowledged,
     const bool expired =
         kind == StreamKind::residency && acknowledged.residency_floor < own_residency_.floor();
     if (from >= version_of(kind) && !expired) continue;
-    const std::size_t rows = left / row_bytes(kind);
+    const std::size_t rows = std::min(left / row_bytes(kind), net::CodecLimits::kRows);
     if (rows == 0) {
       batch.complete = false;
       break;
     }
-    batch.deltas.push_back(delta_of(kind, from, rows));
-    left -= std::min(left, rows_of(batch.deltas.back()) * row_bytes(kind));
-    if (end_of(batch.deltas.back()) < version_of(kind)) batch.complete = false;
+    net::StreamDelta delta = delta_of(kind, from, rows);
+    Fit fits = fit(delta, left);
+    if (net::is_table(kind) && fits.rows < rows_of(delta)) {
+      // A row longer than a whole push goes alone, or nothing would ever go on.
+      if (fits.rows == 0 && !batch.deltas.empty()) {
+        batch.complete = false;
+        break;
+      }
+      delta = delta_of(kind, from, std::max<std::size_t>(fits.rows, 1));
+    }
+    left -= fits.rows == 0 && rows_of(delta) > 0 ? left : fits.bytes;
+    if (end_of(delta) < version_of(kind)) batch.complete = false;
+    batch.deltas.push_back(std::move(delta));
   }
   return batch;
 }
 
 bool SharedState::admit(const net::MembershipTable::Entry& row, std::uint64_t wall_ms) {
-  if (row.value.epoch.value > wall_ms + 3'600'000) return ++counters_.far_future, false;
+  if (row.value.epoch.value > wall_ms + kMaxEpochAheadMs) return ++counters_.far_future, false;
   return true;  // join_member counts what is too many
 }
 
@@ -159,6 +203,16 @@ bool SharedState::admit(const net::RegistryTable::Entry& row, std::uint64_t wall
 }
 
 bool SharedState::admit(const net::SettingsTable::Entry& row, std::uint64_t wall_ms) {
+  crdt::MultiValue<std::string> joined = row.value;
+  if (const auto* held = settings_.find(row.key)) {
+    joined.join(*held);
+  } else if (settings_.size() >= kSettings) {
+    return ++counters_.over_bounds, false;
+  }
+  if (joined.siblings().size() > net::CodecLimits::kSiblings ||
+      joined.seen().size() > kSettingWriters) {
+    return ++counters_.over_bounds, false;
+  }
   for (const auto& [writer, time] : row.value.seen()) {  // covers the dots of the siblings
     if (!clock_.observe({time, writer}, wall_ms)) return ++counters_.far_future, false;
   }
@@ -208,12 +262,29 @@ bool SharedState::accepts_feeds_of(crdt::Origin writer) const {
          member->epoch == writer.epoch;
 }
 
+// Would the feed stay within its bound? A feed that says more than any honest writer is refused
+// whole: part of it would have another digest at the same version.
+template <class Feed, class Delta>
+bool SharedState::fits_in(const Feed& feed, const Delta& delta) const {
+  std::size_t rows = feed.size();
+  std::size_t limit = kNamesPerInstance * std::size_t{config_.max_instances} + 1;  // + the beacon
+  if constexpr (std::is_same_v<Feed, net::StatusFeed>) limit = kStatusRows;
+  if constexpr (std::is_same_v<Feed, net::ResidencyFeed>) {
+    limit = 2 * std::size_t{config_.max_placements};
+    for (const auto& row : delta.entries) rows += feed.contains(row.key) ? 0 : 1;
+  } else {
+    for (const auto& row : delta.entries) rows += feed.find(row.key) != nullptr ? 0 : 1;
+  }
+  return rows <= limit;
+}
+
 template <class Delta>
 void SharedState::apply_feed(const Delta& delta, crdt::Origin writer) {
   if (!accepts_feeds_of(writer)) return ++counters_.stale_writer, void();
   auto apply_to = [&](auto& columns, auto&& grew) {
     auto* feed = columns.open(writer);
     if (feed == nullptr) return ++counters_.stale_writer, void();
+    if (!fits_in(*feed, delta)) return ++counters_.over_bounds, void();
     const crdt::Applied applied = feed->apply(delta);
     count(applied);
     if (applied == crdt::Applied::changed) grew();
@@ -227,6 +298,7 @@ void SharedState::apply_feed(const Delta& delta, crdt::Origin writer) {
   } else {
     auto* feed = residencies_.open(writer);
     if (feed == nullptr) return ++counters_.stale_writer, void();
+    if (!fits_in(*feed, delta)) return ++counters_.over_bounds, void();
     const auto ignore = [](const net::PlacementKey&) {};
     const crdt::Applied applied = feed->apply(delta, ignore, ignore);
     count(applied);

@@ -37,6 +37,12 @@ class FakeMeshHost : public MeshHost, public AdminHost {
     std::lock_guard lock(mutex_);
     return why_not_;
   }
+  // Oldest first, as an index would have touched them.
+  std::vector<policies::BlockKey> learned_in_order(policies::Slot slot) const {
+    std::lock_guard lock(mutex_);
+    auto held = order_.find(slot);
+    return held == order_.end() ? std::vector<policies::BlockKey>{} : held->second;
+  }
   std::set<policies::BlockKey> learned(policies::Slot slot) const {
     std::lock_guard lock(mutex_);
     auto held = learned_.find(slot);
@@ -65,6 +71,8 @@ class FakeMeshHost : public MeshHost, public AdminHost {
                           std::span<const policies::BlockKey> blocks) override {
     std::lock_guard lock(mutex_);
     learned_[slot].insert(blocks.begin(), blocks.end());
+    // As the index takes them: the first is the most recently used.
+    order_[slot].insert(order_[slot].end(), blocks.rbegin(), blocks.rend());
   }
   void readiness_changed(bool ready, const std::string& why_not) override {
     std::lock_guard lock(mutex_);
@@ -90,6 +98,7 @@ class FakeMeshHost : public MeshHost, public AdminHost {
   LocalChanges changes_;
   std::shared_ptr<const policies::FleetView> view_;
   std::map<policies::Slot, std::set<policies::BlockKey>> learned_;
+  std::map<policies::Slot, std::vector<policies::BlockKey>> order_;
   bool ready_ = false;
   std::string why_not_;
 };

@@ -1,13 +1,16 @@
 // The parts of a node's mesh half that need no event loop: registry rules, views, replicated state,
 // failure detection, readiness, and what is kept on disk.
+#include <capnp/message.h>
 #include <doctest/doctest.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
+#include "net/mesh_codec.h"
 #include "node/mesh/failure_detector.h"
 #include "node/mesh/fleet_view_builder.h"
+#include "node/mesh/handshake.h"
 #include "node/mesh/latency_histogram.h"
 #include "node/mesh/pacer.h"
 #include "node/mesh/readiness.h"
@@ -309,6 +312,117 @@ TEST_CASE("state: a push is cut at its size and continues until both sides are e
   CHECK(pushes > 10);
   CHECK(b.state.loads().find(NodeId{1})->feed.digest() == a.state.own_load().digest());
   CHECK(b.state.residencies().find(NodeId{1})->feed.digest() == a.state.own_residency().digest());
+}
+
+TEST_CASE("state: a push of long texts is cut by their bytes, and each row goes in the end") {
+  Replica a(1), b(2);
+  a.state.join_member(NodeId{2}, alive(kWall));
+  b.state.join_member(NodeId{1}, alive(kWall));
+  for (int i = 0; i < 40; ++i) {
+    SeedInstance wordy =
+        seed(std::to_string(i) + std::string(200, 'n'), "h:" + std::to_string(i + 1));
+    wordy.models = {std::string(4'000, 'm')};
+    REQUIRE(a.registry.add(wordy, kWall).has_value());
+  }
+  const std::size_t limit = 3'000;  // less than the longest row
+  std::size_t pushes = 0;
+  while (a.state.has_news(a.acknowledged)) {
+    REQUIRE(++pushes < 1'000);
+    const auto batch = a.state.collect(a.acknowledged, limit);
+    std::size_t bytes = 0;
+    std::size_t rows = 0;
+    for (const auto& delta : batch.deltas) {
+      capnp::MallocMessageBuilder message;
+      auto written = message.initRoot<wire::Delta>();
+      net::write_delta(delta, written);
+      bytes += written.totalSize().wordCount * sizeof(capnp::word);
+      rows += std::visit([](const auto& body) { return body.entries.size(); }, delta.body);
+      const auto at = b.state.apply(delta, a.state.self(), kWall);
+      a.acknowledged.versions[static_cast<std::size_t>(at.kind)] = at.version;
+    }
+    // Beside the rows each delta has a head.
+    CHECK((rows == 1 || bytes <= limit + 100 * batch.deltas.size()));
+  }
+  CHECK(a.state.registry().digest() == b.state.registry().digest());
+}
+
+TEST_CASE(
+    "state: feeds and settings beyond their bounds are refused, counted and not acknowledged") {
+  MeshConfig small;
+  small.max_instances = 2;
+  small.max_placements = 10;
+  Replica a(1), b(2, small);
+  b.state.join_member(NodeId{1}, alive(kWall));
+  const auto offer = [&] {
+    const auto before = b.state.counters().over_bounds;
+    a.acknowledged = {};
+    for (const auto& delta : a.state.collect({}, 1 << 20).deltas) {
+      b.state.apply(delta, a.state.self(), kWall);
+    }
+    return b.state.counters().over_bounds - before;
+  };
+  const auto at = [&](net::StreamKind kind) { return b.state.position(kind, a.state.self()); };
+
+  SUBCASE("load and health: as many as there may be names, and the beacon") {
+    for (std::uint64_t i = 0; i < 33; ++i) {
+      a.state.set_load(i, net::LoadGauges{1});
+      a.state.set_health(i, true);
+    }
+    CHECK(offer() == 0);
+    a.state.set_load(99, net::LoadGauges{1});
+    a.state.set_health(99, true);
+    CHECK(offer() == 2);
+    CHECK(at(net::StreamKind::load).digest.count == 33);
+    CHECK(at(net::StreamKind::load).version < a.state.own_load().version());
+    CHECK(at(net::StreamKind::health).digest.count == 33);
+  }
+  SUBCASE("status") {
+    for (int i = 0; i < 64; ++i) a.state.set_status(static_cast<StatusKey>(i), 1);
+    CHECK(offer() == 0);
+    a.state.set_status(static_cast<StatusKey>(64), 1);
+    CHECK(offer() == 1);
+  }
+  SUBCASE("placements") {
+    std::vector<std::uint64_t> blocks(20);
+    for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = i;
+    a.state.place(1, blocks, milliseconds(1));
+    CHECK(offer() == 0);
+    a.state.place(2, blocks, milliseconds(1));
+    CHECK(offer() == 1);
+    CHECK(at(net::StreamKind::residency).digest.count == 20);
+  }
+  SUBCASE("settings: their number, and the concurrent values of one") {
+    const auto say = [&](const std::string& name, std::uint64_t writer) {
+      crdt::MultiValue<std::string> value;
+      value.assign({kWall << 16, NodeId{writer}}, "v");
+      a.state.join_setting({name}, value);
+    };
+    for (int i = 0; i < 256; ++i) say("s" + std::to_string(i), 1);
+    CHECK(offer() == 0);
+    say("one more", 1);
+    CHECK(offer() == 1);
+    for (std::uint64_t writer = 2; writer <= 64; ++writer) say("s0", writer);
+    CHECK(offer() == 1);
+    say("s0", 65);
+    CHECK(offer() == 2);
+    CHECK(b.state.settings().find({"s0"})->siblings().size() == 64);
+  }
+}
+
+TEST_CASE("state: of one prompt the beginning is told last, as the most recently used") {
+  Replica node(1);
+  const std::uint64_t prompt[] = {10, 11, 12};
+  node.state.place(1, prompt, milliseconds(1));
+  std::vector<std::uint64_t> told;
+  node.state.own_residency().for_each(
+      [&](const net::PlacementKey& key, crdt::Version) { told.push_back(key.block); });
+  CHECK(told == std::vector<std::uint64_t>{12, 11, 10});
+}
+
+TEST_CASE("handshake: what a stranger says is cut before it is repeated") {
+  CHECK(cut_text("short") == "short");
+  CHECK(cut_text(std::string(256, 'x')) == std::string(256, 'x'));
+  CHECK(cut_text(std::string(1'000'000, 'x')) == std::string(256, 'x') + "...");
 }
 
 TEST_CASE("state: placements are bounded in number and in time") {

@@ -295,6 +295,24 @@ TEST_CASE("a joiner gets everything in pieces before it is ready") {
           .size() == 5'000);
 }
 
+TEST_CASE("placements are handed over so that the most recent stays the most recent") {
+  SimCluster cluster(18);
+  cluster.add_many(2);
+  cluster.start(0);
+  cluster.start(1);
+  REQUIRE(cluster.run_until([&] { return cluster.all_ready(); }, 3'000) >= 0);
+  cluster.run_for(1'000);
+  // Two prompts between two looks of the mesh, so that they travel together.
+  cluster.node(0).host.say_placement(0, {1, 2, 3});
+  cluster.node(0).host.say_placement(0, {4, 5});
+  cluster.node(0).mesh->local_changes();
+  cluster.run_for(1'000);
+  const auto& name = cluster.node(0).mesh->view()->instances[0].name;
+  const auto slot = cluster.node(1).host.instance(name)->slot;
+  CHECK(cluster.node(1).host.learned_in_order(slot) ==
+        std::vector<policies::BlockKey>{3, 2, 1, 5, 4});
+}
+
 TEST_CASE("placements expire everywhere") {
   SimCluster cluster(17);
   cluster.add_many(2);
