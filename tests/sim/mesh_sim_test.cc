@@ -130,7 +130,9 @@ TEST_CASE("a killed node's load is gone everywhere within four seconds") {
       },
       4'000);
   CHECK(took > 0);
-  CHECK(status_of(cluster.node(0), "n3") == MemberStatus::dead);
+  // Its load goes first, its death is agreed within the same four seconds.
+  CHECK(cluster.run_until([&] { return status_of(cluster.node(0), "n3") == MemberStatus::dead; },
+                          4'000 - took) >= 0);
 }
 
 TEST_CASE("a node that was silent for ten seconds comes back by refuting its death") {
