@@ -105,7 +105,7 @@ void add_http(std::vector<Setting>& table) {
        {"http.upstream_connect_timeout_ms", MILLIS(upstream_timeouts.connect),
         "Connecting to an instance.", 1, kDay_ms},
        {"http.upstream_first_byte_timeout_ms", MILLIS(upstream_timeouts.first_byte),
-        "From a request sent to an instance to the head of its answer.", 1, kDay_ms},
+        "From a request sent to an instance to the first byte of its answer's body.", 1, kDay_ms},
        {"http.upstream_idle_timeout_ms", MILLIS(upstream_timeouts.idle),
         "Between two pieces of an instance's answer.", 1, kDay_ms},
        {"http.upstream_idle_connections", SIZE(upstream_pool.idle_per_destination),
