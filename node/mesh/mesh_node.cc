@@ -2,6 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "net/mesh_codec.h"
 #include "node/mesh/peer_service.h"
 #include "node/mesh/repeat.h"
@@ -135,7 +138,7 @@ void MeshNode::member_grew(crdt::NodeId node, const crdt::Member& member) {
     peers_.member_changed(node, member);
     view_stale();
   }
-  replicate();
+  replicate(Urgency::at_once);
 }
 
 void MeshNode::refute(const crdt::Member& accused) {
@@ -173,18 +176,18 @@ void MeshNode::field_grew(const net::FieldKey& key) {
   registry_stale_ = true;
   if (saveable_) saveable_();
   view_stale();
-  replicate();
+  replicate(Urgency::at_once);
 }
 
 void MeshNode::setting_grew(const net::SettingKey&) {
   if (saveable_) saveable_();
   view_stale();
-  replicate();
+  replicate(Urgency::at_once);
 }
 
 void MeshNode::depth_grew() {
   view_stale();
-  replicate();
+  replicate(Urgency::paced);
 }
 
 void MeshNode::load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta) {
@@ -198,19 +201,20 @@ void MeshNode::load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta)
 
 void MeshNode::status_grew(crdt::NodeId) { view_stale(); }
 
-void MeshNode::own_feed_grew() { replicate(); }
+void MeshNode::own_feed_grew() { replicate(Urgency::paced); }
 
 void MeshNode::peers_changed() { judge_ready(); }
 
 void MeshNode::unheard_changed() { view_stale(); }
 
 // Once per turn of the event loop, so that a batch of changes makes one push.
-void MeshNode::replicate() {
+void MeshNode::replicate(Urgency urgency) {
+  urgency_ = std::max(urgency_, urgency);
   if (replicate_waiting_ || !running_) return;
   replicate_waiting_ = true;
   tasks_.add(kj::evalLater([this]() {
     replicate_waiting_ = false;
-    peers_.state_changed();
+    peers_.state_changed(std::exchange(urgency_, Urgency::paced));
   }));
 }
 

@@ -123,7 +123,7 @@ class MeshNode final : private StateObserver,
   void publish_view();
   void note_view(const policies::FleetView& view);
   void seen_first(const std::vector<policies::InstanceId>& instances);
-  void replicate();
+  void replicate(Urgency urgency);
   void judge_ready();
   void housekeep();
 
@@ -143,6 +143,7 @@ class MeshNode final : private StateObserver,
   bool view_waiting_ = false;
   bool local_waiting_ = false;
   bool replicate_waiting_ = false;
+  Urgency urgency_ = Urgency::paced;  // of the changes since the last replicate
   bool registry_stale_ = true;
   std::set<policies::InstanceId> without_slot_;  // placements seen before the instance was
   std::map<crdt::NodeId, std::uint64_t> beacons_pending_;

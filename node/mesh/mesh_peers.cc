@@ -123,8 +123,8 @@ std::size_t MeshPeers::linked() const {
       peers_.begin(), peers_.end(), [](const auto& slot) { return slot.second->link != nullptr; }));
 }
 
-void MeshPeers::state_changed() {
-  for (auto& [node, peer] : peers_) peer->replicator->state_changed();
+void MeshPeers::state_changed(Urgency urgency) {
+  for (auto& [node, peer] : peers_) peer->replicator->state_changed(urgency);
 }
 
 void MeshPeers::drop_links(const std::string& reason) {

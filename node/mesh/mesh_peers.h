@@ -70,7 +70,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
 
   void start();
   void found(std::vector<std::string> addresses);  // by a look-up; replaces what the last one found
-  void state_changed();                            // something may have to be pushed
+  void state_changed(Urgency urgency);             // something may have to be pushed
   void member_changed(crdt::NodeId node, const crdt::Member& member);
   void ask_all_positions();
   void drop_links(const std::string& reason);  // all; they dial again

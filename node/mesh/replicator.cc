@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "net/mesh_codec.h"
 
 namespace dualmesh::node {
@@ -47,7 +49,8 @@ void Replicator::start_over() {
   state_changed();
 }
 
-void Replicator::state_changed() {
+void Replicator::state_changed(Urgency urgency) {
+  urgency_ = std::max(urgency_, urgency);
   if (!dirty_since_) dirty_since_ = context_.now();
   schedule();
 }
@@ -90,10 +93,12 @@ double Replicator::pending_ms() const {
 }
 
 void Replicator::schedule() {
-  if (peer_ == nullptr || in_flight_since_ || waiting_ || !dirty_since_) return;
+  if (peer_ == nullptr || in_flight_since_ || !dirty_since_) return;
   const policies::Time now = context_.now();
-  const policies::Time at = std::max(pacer_.next(), not_before_);
+  const policies::Time paced = urgency_ == Urgency::at_once ? now : pacer_.next();
+  const policies::Time at = std::max(paced, not_before_);
   if (at <= now) return push();
+  if (waiting_) return;
   waiting_ = true;
   tasks_.add(context_.after(at - now).then([this]() {
     waiting_ = false;
@@ -105,6 +110,7 @@ void Replicator::push() {
   Sent sent{state_.collect(to_send_after(), context_.config.max_push_bytes),
             state_.own_residency().floor(), *dirty_since_};
   dirty_since_.reset();
+  urgency_ = Urgency::paced;
   if (sent.batch.deltas.empty()) return;
   in_flight_since_ = sent.first_change;
   pacer_.acted(context_.now());

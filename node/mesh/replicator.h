@@ -37,6 +37,10 @@ struct ReplicatorStats {
   LatencyHistogram ack;
 };
 
+// Load and the like is paced; membership, instances and settings change seldom and decide where
+// every node sends its requests, so they wait for no interval.
+enum class Urgency : std::uint8_t { paced, at_once };
+
 class Replicator final : private kj::TaskSet::ErrorHandler {
  public:
   using OnAnswer = std::function<void()>;
@@ -46,7 +50,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
 
   void attach(wire::Peer::Client peer);  // the link is up; continues from what was acknowledged
   void detach();
-  void state_changed();
+  void state_changed(Urgency urgency = Urgency::paced);
   // A position of one of our own streams, as the peer told it outside of a push.
   void peer_is_at(const net::StreamPosition& position);
   // The peer holds other rows in a table than we do although it acknowledged all: sends them again.
@@ -89,6 +93,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   policies::Time not_before_{0};                     // after a push that moved nothing
   std::uint64_t attachment_ = 0;                     // answers of an earlier link are ignored
   bool waiting_ = false;                             // a timer is set
+  Urgency urgency_ = Urgency::paced;                 // of the changes in no push yet
   kj::TaskSet tasks_;
 };
 

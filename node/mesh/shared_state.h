@@ -76,6 +76,8 @@ struct StateCounters {
 
 // Epochs are wall clocks of the nodes; one further ahead of ours is taken for an error.
 inline constexpr std::uint64_t kMaxEpochAheadMs = 3'600'000;
+// Names once used are remembered, or a removal would be forgotten; they too end somewhere.
+inline constexpr std::size_t kNamesPerInstance = 16;
 
 inline std::size_t index_of(net::StreamKind kind) { return static_cast<std::size_t>(kind); }
 inline crdt::Version end_of(const net::StreamDelta& delta) {
