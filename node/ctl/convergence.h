@@ -78,9 +78,9 @@ Comparison compare(const std::vector<NodeReport>& nodes);
 // What writers had written at one moment; the target of wait-converged.
 using Baseline = std::map<StreamId, std::uint64_t>;
 Baseline baseline_of(const std::vector<NodeReport>& nodes);
-// Empty when every node is ready (before, it may know nobody yet) and has applied the baseline, equal
-// versions have equal digests and the tables agree; otherwise what is missing, with the names of the
-// nodes.
+// Empty when every node is ready (before, it may know nobody yet) and has applied the baseline,
+// equal versions have equal digests and the tables agree; otherwise what is missing, with the names
+// of the nodes.
 std::vector<std::string> missing_from(const Baseline& baseline,
                                       const std::vector<NodeReport>& nodes);
 
