@@ -8,6 +8,7 @@
 
 #include "net/destination.h"
 #include "node/router/settings_table.h"
+#include "node/router/toml_scan.h"
 
 namespace dualmesh::node {
 namespace {
@@ -160,6 +161,10 @@ class Reader {
 
 ConfigProblems read_toml(std::string_view text, const std::string& file_name, Config& config) {
   if (text.size() > kLongestFileBytes) return {{file_name, "larger than 16 MiB"}};
+  if (const std::size_t line = line_of_stray_character(text)) {
+    return {{fmt::format("{}:{}", file_name, line),
+             "not TOML: a character beyond ASCII stands outside of a text; put it in quotes"}};
+  }
   const toml::parse_result parsed = toml::parse(text, file_name);
   if (!parsed) {
     const toml::parse_error& error = parsed.error();
