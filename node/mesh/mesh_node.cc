@@ -38,6 +38,7 @@ MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& hos
                environment.wall_ms,
                environment.monotonic_ns,
                std::mt19937_64(environment.seed)},
+      refusals_(config_.node_name, environment.timer),
       state_({crdt::node_id_of(config_.node_name), crdt::Epoch{environment.wall_ms()}}, config_,
              *this),
       registry_(state_),

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "net/mesh_acceptor.h"
+#include "net/mesh_refusals.h"
 #include "node/mesh/fleet_view_builder.h"
 #include "node/mesh/latency_histogram.h"
 #include "node/mesh/mesh_context.h"
@@ -102,6 +103,8 @@ class MeshNode final : private StateObserver,
   std::uint64_t views_published() const { return views_published_; }
   std::uint64_t epoch_raises() const { return epoch_raises_; }
   const net::MeshAcceptor& acceptor() const { return acceptor_; }
+  net::Refusals& refusals() { return refusals_; }
+  const net::Refusals& refusals() const { return refusals_; }
 
  private:
   void member_grew(crdt::NodeId node, const crdt::Member& member) override;
@@ -131,6 +134,7 @@ class MeshNode final : private StateObserver,
   MeshHost& host_;
   AdminHost& admin_;
   MeshContext context_;
+  net::Refusals refusals_;
   SharedState state_;
   Registry registry_;
   MeshPeers peers_;
