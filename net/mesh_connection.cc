@@ -5,24 +5,24 @@
 namespace dualmesh::net {
 namespace {
 
-capnp::ReaderOptions limits() {
+capnp::ReaderOptions reader_options(MessageLimits limits) {
   capnp::ReaderOptions options;
-  options.traversalLimitInWords = MeshConnection::kTraversalLimitWords;
-  options.nestingLimit = MeshConnection::kNestingLimit;
+  options.traversalLimitInWords = limits.words;
+  options.nestingLimit = limits.nesting;
   return options;
 }
 
 }  // namespace
 
-MeshConnection::MeshConnection(kj::Own<kj::AsyncIoStream> stream)
+MeshConnection::MeshConnection(kj::Own<kj::AsyncIoStream> stream, MessageLimits limits)
     : stream_(kj::mv(stream)),
-      network_(*stream_, capnp::rpc::twoparty::Side::CLIENT, limits()),
+      network_(*stream_, capnp::rpc::twoparty::Side::CLIENT, reader_options(limits)),
       rpc_(capnp::makeRpcClient(network_)) {}
 
 MeshConnection::MeshConnection(kj::Own<kj::AsyncIoStream> stream,
                                capnp::Capability::Client bootstrap)
     : stream_(kj::mv(stream)),
-      network_(*stream_, capnp::rpc::twoparty::Side::SERVER, limits()),
+      network_(*stream_, capnp::rpc::twoparty::Side::SERVER, reader_options(MessageLimits())),
       rpc_(capnp::makeRpcServer(network_, kj::mv(bootstrap))) {}
 
 capnp::Capability::Client MeshConnection::bootstrap() {

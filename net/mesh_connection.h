@@ -12,19 +12,26 @@
 
 #include <cstdint>
 
+#include "net/mesh_identity.h"
+
 namespace dualmesh::net {
+
+struct MessageLimits {
+  std::uint64_t words = 1 << 20;
+  int nesting = 16;
+};
 
 class MeshConnection {
  public:
-  static constexpr std::uint64_t kTraversalLimitWords = 1 << 20;
-  static constexpr int kNestingLimit = 16;
-
   // The dialling side.
-  explicit MeshConnection(kj::Own<kj::AsyncIoStream> stream);
+  explicit MeshConnection(kj::Own<kj::AsyncIoStream> stream,
+                          MessageLimits limits = MessageLimits());
   // The accepting side, which offers `bootstrap`.
   MeshConnection(kj::Own<kj::AsyncIoStream> stream, capnp::Capability::Client bootstrap);
 
   capnp::Capability::Client bootstrap();
+  // Of the other side; null without TLS.
+  const PeerIdentity* identity() const { return identity_of(*stream_); }
   kj::Promise<void> on_disconnect() { return network_.onDisconnect(); }
 
  private:

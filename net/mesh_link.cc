@@ -35,6 +35,13 @@ wire::Peer::Client MeshLink::peer() const {
   check_failed("link is up", __FILE__, __LINE__, address_);
 }
 
+const PeerIdentity* MeshLink::identity() const {
+  KJ_IF_MAYBE (connection, connection_) {
+    return (*connection)->identity();
+  }
+  return nullptr;
+}
+
 void MeshLink::drop(std::string reason) {
   KJ_IF_MAYBE (fulfiller, drop_) {
     if (drop_reason_.empty()) drop_reason_ = std::move(reason);

@@ -64,6 +64,8 @@ class MeshLink {
   bool up() const { return up_; }
   bool closed() const { return closed_; }
   wire::Peer::Client peer() const;  // REQUIRES: up()
+  // What the other side's certificate says; null without TLS. REQUIRES: called from `welcomed`.
+  const PeerIdentity* identity() const;
   void drop(std::string reason);
   void redial_soon();  // somebody was heard from that address: skip the rest of the backoff
 

@@ -2,7 +2,8 @@
 //
 // Every byte, connection, hello and delta that a node turns down ends here, so that an operator can
 // tell a wrong certificate from a wrong cluster name from an attack. The log gets at most one line
-// per reason and second, with the number that were left out; the counters miss nothing.
+// per reason and second, the same line at most once a minute, with the number that were left out;
+// the counters miss nothing.
 //
 // Threads: kj; the mesh thread's.
 #pragma once
@@ -48,6 +49,9 @@ class Refusals {
 
   // `who`: an address or a node's name. `why` is for people and has been cut to a bounded length.
   void count(Refusal reason, std::string_view who, std::string_view why);
+  void count(Refusal reason) {
+    ++slots_[static_cast<std::size_t>(reason)].count;
+  }  // logged already
   std::uint64_t of(Refusal reason) const { return slots_[static_cast<std::size_t>(reason)].count; }
   std::uint64_t all() const;
 
@@ -56,6 +60,8 @@ class Refusals {
     std::uint64_t count = 0;
     std::uint64_t unlogged = 0;
     kj::TimePoint next_line = kj::origin<kj::TimePoint>();
+    kj::TimePoint next_same_line = kj::origin<kj::TimePoint>();
+    std::string last_why;
   };
   std::string node_name_;
   kj::Timer& timer_;

@@ -2,20 +2,14 @@
 
 #include <string_view>
 
+#include "net/mesh.capnp.h"
+#include "net/mesh_tls_stream.h"
+
 namespace dualmesh::node::ctl {
 namespace {
 
 // Rows of a whole residency stream are the largest answer there is.
-constexpr capnp::ReaderOptions kReaderOptions{.traversalLimitInWords = 128 * 1024 * 1024,
-                                              .nestingLimit = 32};
-
-// Usable at once: calls made before the connection is up wait for it.
-wire::Admin::Client admin_of(capnp::EzRpcClient& rpc) {
-  return rpc.getMain<wire::Bootstrap>().adminRequest().send().then(
-      [](capnp::Response<wire::Bootstrap::AdminResults>&& answer) {
-        return answer.getAdmin().getAs<wire::Admin>();
-      });
-}
+constexpr net::MessageLimits kLimits{.words = 128 * 1024 * 1024, .nesting = 32};
 
 }  // namespace
 
@@ -32,6 +26,12 @@ net::Error call_error(const std::string& doing, const std::string& address,
                     "--node HOST:PORT",
                     doing, address, kCallTimeoutMs / 1000)};
   }
+  if (auto tls = why.find(net::kTlsFailure); tls != std::string::npos) {
+    return net::Error{fmt::format(
+        "cannot {}: {}: {}; a certificate of the mesh's CA is shown with --ca, --certificate and "
+        "--key or DUALMESH_CA, DUALMESH_CERTIFICATE and DUALMESH_KEY",
+        doing, address, why.substr(tls))};
+  }
   if (auto colon = why.rfind("; "); colon != std::string::npos) why.erase(0, colon + 2);
   return net::Error{
       fmt::format("cannot {}: {} is not reachable ({}); is dualmeshd running there? Name a node's "
@@ -39,13 +39,40 @@ net::Error call_error(const std::string& doing, const std::string& address,
                   doing, address, why)};
 }
 
-AdminClient::AdminClient(const std::string& address)
-    : address_(address),
-      rpc_(std::make_unique<capnp::EzRpcClient>(address.c_str(), kDefaultMeshPort, kReaderOptions)),
-      admin_(admin_of(*rpc_)) {}
+AdminClient::AdminClient(const std::string& address, AdminIo& io)
+    : address_(address), io_(io), admin_(connect()) {}
+
+// Calls made before the connection is up wait for it.
+kj::Promise<wire::Admin::Client> AdminClient::connect() {
+  return kj::evalNow([this]() { return dial(); }).then([this](kj::Own<kj::AsyncIoStream>&& stream) {
+    auto connection = kj::heap<net::MeshConnection>(kj::mv(stream), kLimits);
+    auto asked = connection->bootstrap().castAs<wire::Bootstrap>().adminRequest().send();
+    connection_ = kj::mv(connection);
+    return asked.then([](capnp::Response<wire::Bootstrap::AdminResults>&& answer) {
+      return answer.getAdmin().getAs<wire::Admin>();
+    });
+  });
+}
+
+kj::Promise<kj::Own<kj::AsyncIoStream>> AdminClient::dial() {
+  return io_.io.provider->getNetwork()
+      .parseAddress(address_.c_str(), kDefaultMeshPort)
+      .then([](kj::Own<kj::NetworkAddress>&& parsed) {
+        auto connected = parsed->connect();
+        return connected.attach(kj::mv(parsed));
+      })
+      .then([this](kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<kj::Own<kj::AsyncIoStream>> {
+        if (!io_.certificate) return kj::mv(stream);
+        auto tls = kj::heap<net::TlsStream>(kj::mv(stream), io_.certificate,
+                                            net::TlsStream::Side::dialling);
+        auto secured = tls->handshake();
+        return secured.then(
+            [tls = kj::mv(tls)]() mutable { return kj::Own<kj::AsyncIoStream>(kj::mv(tls)); });
+      });
+}
 
 void AdminClient::sleep_ms(std::uint32_t milliseconds) {
-  timer().afterDelay(milliseconds * kj::MILLISECONDS).wait(rpc_->getWaitScope());
+  timer().afterDelay(milliseconds * kj::MILLISECONDS).wait(io_.io.waitScope);
 }
 
 }  // namespace dualmesh::node::ctl

@@ -6,10 +6,9 @@
 //
 // Invariant: no call outlasts its timeout; a client whose call failed to reach its node is dialled
 // again by making a new one.
-// Threads: one; all clients of a thread share its kj event loop (capnp/ez-rpc.h).
+// Threads: one; all clients share the event loop of an AdminIo.
 #pragma once
 
-#include <capnp/ez-rpc.h>
 #include <kj/async-io.h>
 
 #include <cstdint>
@@ -20,6 +19,8 @@
 
 #include "net/admin.capnp.h"
 #include "net/error.h"
+#include "net/mesh_certificate.h"
+#include "net/mesh_connection.h"
 
 namespace dualmesh::node::ctl {
 
@@ -57,9 +58,15 @@ class PendingCall {
   std::string address_;
 };
 
+// The event loop of a program that asks, and the certificate it shows; null: without TLS.
+struct AdminIo {
+  kj::AsyncIoContext io = kj::setupAsyncIo();
+  std::shared_ptr<const net::MeshCertificate> certificate;
+};
+
 class AdminClient {
  public:
-  explicit AdminClient(const std::string& address);
+  AdminClient(const std::string& address, AdminIo& io);
 
   const std::string& address() const { return address_; }
   wire::Admin::Client& admin() { return admin_; }
@@ -69,8 +76,8 @@ class AdminClient {
   PendingCall<Results> send(capnp::Request<Params, Results> request, std::string doing) {
     kj::Promise<capnp::Response<Results>> answer = request.send();
     return PendingCall<Results>(
-        timer().timeoutAfter(kCallTimeoutMs * kj::MILLISECONDS, kj::mv(answer)),
-        rpc_->getWaitScope(), std::move(doing), address_);
+        timer().timeoutAfter(kCallTimeoutMs * kj::MILLISECONDS, kj::mv(answer)), io_.io.waitScope,
+        std::move(doing), address_);
   }
   template <class Params, class Results>
   net::Result<capnp::Response<Results>> call(capnp::Request<Params, Results> request,
@@ -80,10 +87,13 @@ class AdminClient {
   void sleep_ms(std::uint32_t milliseconds);
 
  private:
-  kj::Timer& timer() { return rpc_->getIoProvider().getTimer(); }
+  kj::Timer& timer() { return io_.io.provider->getTimer(); }
+  kj::Promise<kj::Own<kj::AsyncIoStream>> dial();
+  kj::Promise<wire::Admin::Client> connect();
 
   std::string address_;
-  std::unique_ptr<capnp::EzRpcClient> rpc_;
+  AdminIo& io_;
+  kj::Maybe<kj::Own<net::MeshConnection>> connection_;
   wire::Admin::Client admin_;
 };
 

@@ -1,6 +1,7 @@
 // dualmeshctl: asks a node, or all of them, and prints the answer. Reads the command line only;
 // each command is a function of node/ctl/commands.h.
 #include <CLI/CLI.hpp>
+#include <ctime>
 #include <functional>
 #include <map>
 
@@ -27,6 +28,7 @@ constexpr const char* kExamples =
 struct Arguments {
   std::string node = "127.0.0.1:7000";
   bool json = false;
+  dualmesh::net::CertificateFiles tls;
   std::string policy;
   ctl::InstanceChange change;
   std::string a, b;
@@ -38,6 +40,19 @@ struct Arguments {
 using Command = std::function<int(ctl::Session&)>;
 
 const std::map<std::string, std::uint32_t> kDurations = {{"ms", 1}, {"s", 1'000}, {"m", 60'000}};
+
+void add_certificate(CLI::App& app, dualmesh::net::CertificateFiles& files) {
+  auto* ca = app.add_option("--ca", files.ca, "PEM file of the mesh's CA; without: no TLS")
+                 ->envname("DUALMESH_CA");
+  auto* certificate =
+      app.add_option("--certificate", files.certificate, "PEM file of a certificate that it signed")
+          ->envname("DUALMESH_CERTIFICATE");
+  auto* key = app.add_option("--key", files.key, "PEM file of that certificate's key")
+                  ->envname("DUALMESH_KEY");
+  ca->needs(certificate)->needs(key);
+  certificate->needs(ca);
+  key->needs(ca);
+}
 
 void add_mesh_commands(CLI::App& app, const Arguments& arguments, Command& command,
                        std::string& policy) {
@@ -133,6 +148,7 @@ int main(int argc, char** argv) {
       ->envname("DUALMESH_NODE")
       ->capture_default_str();
   app.add_flag("--json", arguments.json, "print JSON");
+  add_certificate(app, arguments.tls);
   add_mesh_commands(app, arguments, command, arguments.policy);
   add_instance_commands(app, arguments, command);
   add_convergence_commands(app, arguments, command);
@@ -142,6 +158,12 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? ctl::kExitDone : ctl::kExitFailed;
   }
-  ctl::Session session(arguments.node, arguments.json);
+  std::shared_ptr<const dualmesh::net::MeshCertificate> certificate;
+  if (arguments.tls.any()) {
+    auto loaded = dualmesh::net::MeshCertificate::load(arguments.tls, std::time(nullptr));
+    if (!loaded) return ctl::failed(loaded.error());
+    certificate = std::move(*loaded);
+  }
+  ctl::Session session(arguments.node, arguments.json, std::move(certificate));
   return command(session);
 }

@@ -30,7 +30,7 @@ void read_positions(wire::Replication::Reader replication, NodeReport& report) {
 
 AdminClient& Session::client(const std::string& address) {
   auto& slot = clients_[address];
-  if (!slot) slot = std::make_unique<AdminClient>(address);
+  if (!slot) slot = std::make_unique<AdminClient>(address, io_);
   return *slot;
 }
 

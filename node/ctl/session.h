@@ -29,7 +29,12 @@ struct LiveNode {
 
 class Session {
  public:
-  Session(std::string address, bool json) : address_(std::move(address)), json_(json) {}
+  // `certificate` null: without TLS.
+  Session(std::string address, bool json,
+          std::shared_ptr<const net::MeshCertificate> certificate = nullptr)
+      : address_(std::move(address)), json_(json) {
+    io_.certificate = std::move(certificate);
+  }
 
   bool json() const { return json_; }
   const std::string& address() const { return address_; }
@@ -50,6 +55,7 @@ class Session {
  private:
   std::string address_;
   bool json_;
+  AdminIo io_;
   std::map<std::string, std::unique_ptr<AdminClient>> clients_;
 };
 

@@ -49,41 +49,62 @@ void write_hello(const SharedState& state, const MeshConfig& config, std::uint64
   out.setWallMs(wall_ms);
 }
 
+net::Result<void> check_identity(const crdt::Member& member, crdt::NodeId node,
+                                 const net::PeerIdentity* identity) {
+  if (node != crdt::node_id_of(member.name)) {
+    return net::Error{fmt::format("the node id {:016x} is not that of the name '{}'", node.value,
+                                  cut_text(member.name))};
+  }
+  if (identity != nullptr && !identity->is_node(member.name)) {
+    return net::Error{fmt::format("it calls itself '{}', but its certificate is that of {}",
+                                  cut_text(member.name), cut_text(identity->describe()))};
+  }
+  return {};
+}
+
 HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
                          const MeshConfig& config, std::uint64_t wall_ms,
-                         const std::function<bool(crdt::NodeId)>& heard_lately) {
+                         const std::function<bool(crdt::NodeId)>& heard_lately,
+                         const net::PeerIdentity* identity) {
   HelloVerdict verdict;
-  auto refuse = [&](std::string why) {
+  auto refuse = [&](net::Refusal reason, std::string why) {
+    verdict.reason = reason;
     verdict.refusal = std::move(why);
     return verdict;
   };
   auto from = net::read_member(hello.getFrom());
-  if (!from) return refuse(from.error().message);
+  if (!from) return refuse(net::Refusal::unreadable, from.error().message);
   verdict.node = from->key;
   verdict.from = from->value;
 
+  if (auto good = check_identity(from->value, from->key, identity); !good) {
+    return refuse(net::Refusal::identity, good.error().message);
+  }
   if (from->key == state.self().node) {
     verdict.known_epoch = state.self().epoch;
     verdict.is_self = from->value.epoch == state.self().epoch;
-    return refuse(verdict.is_self
+    return refuse(net::Refusal::name_in_use,
+                  verdict.is_self
                       ? "this is the node that is calling"
                       : fmt::format("the node name '{}' is in use at {}", config.node_name,
                                     state.self_member().mesh_address));
   }
   if (hello.getProtocolVersion() != kProtocolVersion) {
-    return refuse(fmt::format("protocol version is {} there and {} here",
-                              hello.getProtocolVersion(), kProtocolVersion));
+    return refuse(net::Refusal::version, fmt::format("protocol version is {} there and {} here",
+                                                     hello.getProtocolVersion(), kProtocolVersion));
   }
   if (std::string why = differing_parameter(hello.getParameters(), config); !why.empty()) {
-    return refuse(std::move(why));
+    const bool other_mesh = why.starts_with("cluster");
+    return refuse(other_mesh ? net::Refusal::cluster : net::Refusal::parameters, std::move(why));
   }
   if (from->value.epoch.value > wall_ms + kMaxEpochAheadMs) {
-    return refuse(fmt::format("its epoch is {} s ahead of the clock here",
-                              (from->value.epoch.value - wall_ms) / 1000));
+    return refuse(net::Refusal::epoch, fmt::format("its epoch is {} s ahead of the clock here",
+                                                   (from->value.epoch.value - wall_ms) / 1000));
   }
   const crdt::Member* known = state.members().find(from->key);
   if (!state.has_room_for(from->key, from->value)) {
-    return refuse(fmt::format("{} members are known, and that is the limit", config.max_members));
+    return refuse(net::Refusal::members,
+                  fmt::format("{} members are known, and that is the limit", config.max_members));
   }
   if (known != nullptr) {
     verdict.known_epoch = known->epoch;
@@ -91,10 +112,11 @@ HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
                                  known->mesh_address != from->value.mesh_address &&
                                  heard_lately(from->key);
     if (lives_elsewhere) {
-      return refuse(
-          fmt::format("the node name '{}' is in use at {}", known->name, known->mesh_address));
+      return refuse(net::Refusal::name_in_use, fmt::format("the node name '{}' is in use at {}",
+                                                           known->name, known->mesh_address));
     }
-    if (from->value.epoch < known->epoch) return refuse("a later life of this node is known");
+    if (from->value.epoch < known->epoch)
+      return refuse(net::Refusal::epoch, "a later life of this node is known");
   }
   verdict.accepted = true;
   return verdict;

@@ -2,7 +2,8 @@
 //
 // Parameters that decide where a request goes (ring block, seeds, ring points) must be equal on all
 // nodes of a mesh, or their rings would silently differ; so must the cluster name and the protocol
-// version. A name belongs to one living node.
+// version. A name belongs to one living node; the node id is its hash, and over TLS the certificate
+// must bear it.
 //
 // Threads: pure functions.
 #pragma once
@@ -11,7 +12,10 @@
 #include <string>
 #include <string_view>
 
+#include "net/error.h"
 #include "net/mesh.capnp.h"
+#include "net/mesh_identity.h"
+#include "net/mesh_refusals.h"
 #include "net/mesh_rows.h"
 #include "node/mesh/mesh_config.h"
 #include "node/mesh/shared_state.h"
@@ -26,16 +30,23 @@ void write_hello(const SharedState& state, const MeshConfig& config, std::uint64
 
 struct HelloVerdict {
   bool accepted = false;
-  bool is_self = false;  // the caller is this very process
-  std::string refusal;   // empty when accepted
+  net::Refusal reason = net::Refusal::unreadable;  // when not accepted
+  bool is_self = false;                            // the caller is this very process
+  std::string refusal;                             // empty when accepted
   crdt::NodeId node;
   crdt::Member from;        // when it could be read
   crdt::Epoch known_epoch;  // the highest we know for the caller
 };
 
+// An error unless name and node id belong together and, over TLS, the certificate names this node.
+// `identity` is null without TLS.
+net::Result<void> check_identity(const crdt::Member& member, crdt::NodeId node,
+                                 const net::PeerIdentity* identity);
+
 // `heard_lately(node)`: we have heard from that node within the last second.
 HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
                          const MeshConfig& config, std::uint64_t wall_ms,
-                         const std::function<bool(crdt::NodeId)>& heard_lately);
+                         const std::function<bool(crdt::NodeId)>& heard_lately,
+                         const net::PeerIdentity* identity);
 
 }  // namespace dualmesh::node

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "net/certificate_files.h"
 #include "policies/fleet_view.h"
 #include "policies/prompt_chain.h"
 #include "policies/ring.h"
@@ -30,6 +31,8 @@ struct MeshConfig {
   std::vector<std::string> seeds;  // host:port of other nodes; our own address is ignored
   bool alone = false;              // ready without having met anyone
   bool may_found = true;  // ready when nobody answered for join_timeout_ms: the first of a mesh
+  net::CertificateFiles tls;  // of this node; none: plain TCP
+  std::uint32_t tls_check_interval_ms = 5'000;
   bool insecure = false;  // allow a listener beyond loopback without TLS
   std::string state_dir;  // registry and settings survive here; empty: nowhere
   std::string build;

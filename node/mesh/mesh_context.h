@@ -10,6 +10,7 @@
 #include <random>
 
 #include "net/mesh_link.h"
+#include "net/mesh_refusals.h"
 #include "node/mesh/mesh_config.h"
 #include "policies/time.h"
 
@@ -22,6 +23,7 @@ struct MeshContext {
   std::function<std::uint64_t()> wall_ms;
   std::function<std::uint64_t()> monotonic_ns;  // read anew at each call, unlike the timer
   std::mt19937_64 random;
+  net::Refusals& refusals;
 
   policies::Time now() const {
     return policies::Time((timer.now() - kj::origin<kj::TimePoint>()) / kj::NANOSECONDS);

@@ -2,6 +2,7 @@
 
 #include <kj/async-io.h>
 #include <kj/async-unix.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <random>
 
+#include "net/mesh_tls_stream.h"
 #include "node/mesh/mesh_metrics.h"
 #include "node/mesh/mesh_node.h"
 #include "node/mesh/registry.h"
@@ -50,7 +52,9 @@ void tend_socket(kj::AsyncIoStream& stream) {
 
 class SocketDialer final : public net::Dialer {
  public:
-  explicit SocketDialer(kj::Network& network) : network_(network) {}
+  SocketDialer(kj::Network& network, const MeshSecurity& security)
+      : network_(network), security_(security) {}
+  void count_in(net::Refusals& refusals) { refusals_ = &refusals; }
 
   kj::Promise<kj::Own<kj::AsyncIoStream>> dial(const std::string& address) override {
     return network_.parseAddress(address.c_str())
@@ -58,15 +62,51 @@ class SocketDialer final : public net::Dialer {
           auto connected = parsed->connect();
           return connected.attach(kj::mv(parsed));
         })
-        .then([](kj::Own<kj::AsyncIoStream>&& stream) {
+        .then([this, address](
+                  kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<kj::Own<kj::AsyncIoStream>> {
           tend_socket(*stream);
-          return kj::mv(stream);
+          if (!security_.certificate()) return kj::mv(stream);
+          return secure(kj::mv(stream), address);
         });
   }
 
  private:
+  // The chain is verified here, the name when the welcome says which node it is.
+  kj::Promise<kj::Own<kj::AsyncIoStream>> secure(kj::Own<kj::AsyncIoStream> stream,
+                                                 std::string address) {
+    auto tls = kj::heap<net::TlsStream>(kj::mv(stream), security_.certificate(),
+                                        net::TlsStream::Side::dialling);
+    net::TlsStream& secured = *tls;
+    return kj::evalNow([&]() { return secured.handshake(); })
+        .then([tls = kj::mv(tls)]() mutable { return kj::Own<kj::AsyncIoStream>(kj::mv(tls)); },
+              [this, &secured, address](kj::Exception&& exception) -> kj::Own<kj::AsyncIoStream> {
+                if (refusals_ != nullptr) {
+                  refusals_->count(secured.refusal(), address, exception.getDescription().cStr());
+                }
+                kj::throwFatalException(kj::mv(exception));
+              });
+  }
+
   kj::Network& network_;
+  const MeshSecurity& security_;
+  net::Refusals* refusals_ = nullptr;  // the node's, which is made later
 };
+
+// "10.0.0.12:49152", for people.
+std::string peer_address(kj::AsyncIoStream& stream) {
+  sockaddr_storage address{};
+  kj::uint length = sizeof(address);
+  stream.getpeername(reinterpret_cast<sockaddr*>(&address), &length);
+  char host[NI_MAXHOST];
+  char port[NI_MAXSERV];
+  if (::getnameinfo(reinterpret_cast<sockaddr*>(&address), length, host, sizeof(host), port,
+                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return "a peer";
+  }
+  return fmt::format("{}:{}", host, port);
+}
+
+std::int64_t wall_s() { return static_cast<std::int64_t>(::time(nullptr)); }
 
 std::uint64_t wall_ms() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -89,7 +129,7 @@ class Running final : private kj::TaskSet::ErrorHandler {
   Running(MeshLoop& loop, kj::AsyncIoContext& io, kj::Own<kj::ConnectionReceiver> listener)
       : loop_(loop),
         timer_(io.provider->getTimer()),
-        dialer_(io.provider->getNetwork()),
+        dialer_(io.provider->getNetwork(), *loop.security),
         listener_(kj::mv(listener)),
         observer_(io.unixEventPort, loop.mailbox.fd(), kj::UnixEventPort::FdObserver::OBSERVE_READ),
         node_(loop.config,
@@ -99,6 +139,8 @@ class Running final : private kj::TaskSet::ErrorHandler {
     auto paf = kj::newPromiseAndFulfiller<void>();
     stopped_ = kj::mv(paf.fulfiller);
     end_ = kj::mv(paf.promise);
+    dialer_.count_in(node_.refusals());
+    watch_certificate();
     node_.restore(loop.saved.registry, loop.saved.settings);
     if (loop.store) node_.on_saveable_change([this]() { save_soon(); });
     // Accepting may fail for want of file descriptors; going on is better than going deaf.
@@ -117,7 +159,8 @@ class Running final : private kj::TaskSet::ErrorHandler {
   kj::Promise<void> accept() {
     return listener_->accept().then([this](kj::Own<kj::AsyncIoStream>&& stream) {
       tend_socket(*stream);
-      node_.accept(kj::mv(stream));
+      std::string from = peer_address(*stream);
+      node_.accept(kj::mv(stream), std::move(from), loop_.security->certificate());
     });
   }
 
@@ -139,6 +182,19 @@ class Running final : private kj::TaskSet::ErrorHandler {
       loop_.metrics_text = std::move(text);
     }
     return timer_.afterDelay(1 * kj::SECONDS);
+  }
+
+  void watch_certificate() {
+    if (!loop_.security->certificate()) return;
+    node_.certificate_in_use(loop_.security->certificate()->not_after_s());
+    tasks_.add(repeat(timer_, "the certificate", [this]() {
+      return timer_.afterDelay(loop_.config.tls_check_interval_ms * kj::MILLISECONDS)
+          .then([this]() {
+            if (loop_.security->check(wall_s())) {
+              node_.certificate_in_use(loop_.security->certificate()->not_after_s());
+            }
+          });
+    }));
   }
 
   void save_soon() {
@@ -175,11 +231,11 @@ net::Result<void> check_listen(const MeshConfig& config) {
   }
   const std::string host = host_of(config.listen);
   const bool loopback = host.starts_with("127.") || host == "localhost" || host == "[::1]";
-  if (!loopback && !config.insecure) {
+  if (!loopback && !config.tls.any() && !config.insecure) {
     return net::Error{fmt::format(
-        "mesh.listen {} can be reached from other machines, and the mesh speaks without TLS: set "
-        "mesh.insecure = true if everyone on that network may administer this mesh, or listen on "
-        "a loopback address",
+        "mesh.listen {} can be reached from other machines, and there is no certificate: set "
+        "mesh.tls.ca, mesh.tls.certificate and mesh.tls.key; or mesh.insecure = true if everyone "
+        "on that network may administer this mesh; or listen on a loopback address",
         config.listen)};
   }
   const bool everywhere = host == "0.0.0.0" || host == "[::]" || host == "*";

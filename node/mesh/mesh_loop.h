@@ -13,6 +13,7 @@
 #include "node/mesh/mailbox.h"
 #include "node/mesh/mesh_config.h"
 #include "node/mesh/mesh_host.h"
+#include "node/mesh/mesh_security.h"
 #include "node/mesh/state_store.h"
 
 namespace dualmesh::node {
@@ -23,6 +24,7 @@ struct MeshLoop {
   MeshConfig config;
   MeshHost& host;
   AdminHost& admin;
+  std::unique_ptr<MeshSecurity> security;
   std::unique_ptr<StateStore> store;  // null: nothing is kept
   net::SavedTables saved;
   Mailbox<MeshNode> mailbox;

@@ -13,7 +13,6 @@ namespace dualmesh::node {
 namespace {
 
 constexpr auto kViewInterval = std::chrono::milliseconds(5);
-constexpr std::size_t kMaxConnections = 1'024;
 constexpr std::uint64_t kMaxEpochRaises = 8;
 
 crdt::Member describe_self(const MeshConfig& config, crdt::Epoch epoch) {
@@ -32,13 +31,14 @@ MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& hos
     : config_(std::move(config)),
       host_(host),
       admin_(admin),
+      refusals_(config_.node_name, environment.timer),
       context_{config_,
                environment.timer,
                environment.dialer,
                environment.wall_ms,
                environment.monotonic_ns,
-               std::mt19937_64(environment.seed)},
-      refusals_(config_.node_name, environment.timer),
+               std::mt19937_64(environment.seed),
+               refusals_},
       state_({crdt::node_id_of(config_.node_name), crdt::Epoch{environment.wall_ms()}}, config_,
              *this),
       registry_(state_),
@@ -47,7 +47,11 @@ MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& hos
       view_pacer_(std::chrono::milliseconds(1), kViewInterval),
       local_pacer_(std::chrono::milliseconds(1), kViewInterval),
       tasks_(*this),
-      acceptor_([this]() { return make_bootstrap_service(*this); }, kMaxConnections) {
+      acceptor_(
+          [this](std::shared_ptr<net::IncomingPeer> caller) {
+            return make_bootstrap_service(*this, std::move(caller));
+          },
+          net::AcceptorLimits{}, refusals_, environment.timer) {
   DUALMESH_CHECK(!config_.advertise.empty(), "node={}", config_.node_name);
   state_.join_member(state_.self().node, describe_self(config_, state_.self().epoch));
 }
@@ -88,7 +92,10 @@ void MeshNode::start() {
   }));
 }
 
-void MeshNode::accept(kj::Own<kj::AsyncIoStream> stream) { acceptor_.accept(kj::mv(stream)); }
+void MeshNode::accept(kj::Own<kj::AsyncIoStream> stream, std::string from,
+                      std::shared_ptr<const net::MeshCertificate> certificate) {
+  acceptor_.accept(kj::mv(stream), std::move(from), std::move(certificate));
+}
 
 void MeshNode::peers_found(std::vector<std::string> addresses) {
   peers_.found(std::move(addresses));

@@ -17,6 +17,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -68,7 +69,10 @@ class MeshNode final : private StateObserver,
   void on_saveable_change(std::function<void()> saveable) { saveable_ = std::move(saveable); }
   void start();
 
-  void accept(kj::Own<kj::AsyncIoStream> stream);
+  // `from` is for people; null certificate: without TLS.
+  void accept(kj::Own<kj::AsyncIoStream> stream, std::string from = "a peer",
+              std::shared_ptr<const net::MeshCertificate> certificate = nullptr);
+  void certificate_in_use(std::int64_t expires_s) { certificate_expires_s_ = expires_s; }
   void local_changes();  // MeshHost has some
   void peers_found(std::vector<std::string> addresses);
   void instances_found(const std::vector<SeedInstance>& instances);
@@ -102,6 +106,8 @@ class MeshNode final : private StateObserver,
   const LatencyHistogram& agreement() const { return agreement_; }
   std::uint64_t views_published() const { return views_published_; }
   std::uint64_t epoch_raises() const { return epoch_raises_; }
+  // Unix time at which this node's certificate expires; nothing without TLS.
+  std::optional<std::int64_t> certificate_expires_s() const { return certificate_expires_s_; }
   const net::MeshAcceptor& acceptor() const { return acceptor_; }
   net::Refusals& refusals() { return refusals_; }
   const net::Refusals& refusals() const { return refusals_; }
@@ -133,8 +139,8 @@ class MeshNode final : private StateObserver,
   MeshConfig config_;
   MeshHost& host_;
   AdminHost& admin_;
-  MeshContext context_;
   net::Refusals refusals_;
+  MeshContext context_;
   SharedState state_;
   Registry registry_;
   MeshPeers peers_;
@@ -166,6 +172,7 @@ class MeshNode final : private StateObserver,
   LatencyHistogram agreement_;
   std::uint64_t views_published_ = 0;
   std::uint64_t epoch_raises_ = 0;
+  std::optional<std::int64_t> certificate_expires_s_;
 
   kj::TaskSet tasks_;
   net::MeshAcceptor acceptor_;  // last: its connections call into all of the above

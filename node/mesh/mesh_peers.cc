@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "net/mesh_codec.h"
+#include "net/mesh_tls_stream.h"
 #include "node/mesh/repeat.h"
 
 namespace dualmesh::node {
@@ -154,11 +155,16 @@ void MeshPeers::write_hello(wire::Hello::Builder hello) {
 }
 
 net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader welcome) {
-  const std::string why =
-      cut_text({welcome.getRefusal().begin(), welcome.getRefusal().size()});
+  const std::string why = cut_text({welcome.getRefusal().begin(), welcome.getRefusal().size()});
   auto from = net::read_member(welcome.getFrom());
   if (!from) {
+    context_.refusals.count(net::Refusal::unreadable);
     refusal(link.address(), from.error().message);
+    return net::LinkVerdict::retry;
+  }
+  if (auto good = check_identity(from->value, from->key, link.identity()); !good) {
+    context_.refusals.count(net::Refusal::identity);
+    refusal(link.address(), good.error().message);
     return net::LinkVerdict::retry;
   }
   Target& target = targets_.at(link.address());
@@ -222,7 +228,11 @@ void MeshPeers::link_down(net::MeshLink& link, bool was_up, const std::string& r
     spdlog::debug("mesh: {}: no link to {}: {}", context_.config.node_name, link.address(), reason);
     // Whoever refused us there is gone, or can no longer be asked.
     const bool answered = std::exchange(targets_.at(link.address()).answered, false);
-    if (!answered && refusing_.erase(link.address()) > 0) observer_.peers_changed();
+    if (reason.find(net::kTlsFailure) != std::string::npos) {
+      refusal(link.address(), reason);
+    } else if (!answered && refusing_.erase(link.address()) > 0) {
+      observer_.peers_changed();
+    }
     return;
   }
   targets_.at(link.address()).answered = false;
@@ -245,13 +255,16 @@ void MeshPeers::refusal(const std::string& address, const std::string& why, bool
   observer_.peers_changed();
 }
 
-HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello) {
-  HelloVerdict verdict =
-      judge_hello(hello, state_, context_.config, context_.wall_ms(), [this](crdt::NodeId node) {
+HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello, const net::IncomingPeer& caller) {
+  HelloVerdict verdict = judge_hello(
+      hello, state_, context_.config, context_.wall_ms(),
+      [this](crdt::NodeId node) {
         return context_.now() - detector_.last_heard(node) < std::chrono::seconds(1);
-      });
+      },
+      caller.identity() ? &*caller.identity() : nullptr);
   if (verdict.is_self) return verdict;
   if (!verdict.accepted) {
+    context_.refusals.count(verdict.reason);
     note_refusal(fmt::format("we refused {} ({}): {}", verdict.from.name,
                              cut_text(verdict.from.mesh_address), verdict.refusal));
     return verdict;
@@ -285,11 +298,11 @@ void MeshPeers::note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uin
   const double limit = crdt::HybridClock::kMaxAheadMs;
   if (std::abs(peer.clock_offset_ms) <= limit || std::abs(before) > limit) return;
   const crdt::Member* member = state_.members().find(peer.node);
-  note_refusal(fmt::format(
-      "the clock of {} is {:.0f} ms {} ours: its changes to instances and settings are "
-      "refused until the clocks agree",
-      member == nullptr ? "a peer" : member->name, std::abs(peer.clock_offset_ms),
-      peer.clock_offset_ms > 0 ? "ahead of" : "behind"));
+  note_refusal(
+      fmt::format("the clock of {} is {:.0f} ms {} ours: its changes to instances and settings are "
+                  "refused until the clocks agree",
+                  member == nullptr ? "a peer" : member->name, std::abs(peer.clock_offset_ms),
+                  peer.clock_offset_ms > 0 ? "ahead of" : "behind"));
 }
 
 void MeshPeers::heard(crdt::NodeId node, std::size_t bytes) {

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "net/mesh_acceptor.h"
 #include "net/mesh_link.h"
 #include "node/mesh/failure_detector.h"
 #include "node/mesh/handshake.h"
@@ -76,7 +77,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void drop_links(const std::string& reason);  // all; they dial again
 
   // Called by the serving side.
-  HelloVerdict greeted(wire::Hello::Reader hello);
+  HelloVerdict greeted(wire::Hello::Reader hello, const net::IncomingPeer& caller);
   void heard(crdt::NodeId node, std::size_t bytes = 0);
   void applied(crdt::NodeId node);  // a push of that node was applied
   kj::Promise<bool> reach(crdt::NodeId node);
@@ -99,7 +100,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
     std::unique_ptr<net::MeshLink> link;
     bool is_self = false;
     bool answered = false;  // the dial under way was, with whatever
-    crdt::NodeId node;  // 0 until somebody answered
+    crdt::NodeId node;      // 0 until somebody answered
   };
 
   void write_hello(wire::Hello::Builder hello) override;

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <ctime>
 #include <future>
 #include <thread>
 
@@ -32,6 +33,8 @@ struct MeshThread::State {
 net::Result<std::unique_ptr<MeshThread>> MeshThread::start(MeshConfig config, MeshHost& host,
                                                            AdminHost& admin) {
   if (auto good = check_listen(config); !good) return good.error();
+  auto security = MeshSecurity::open(config, std::time(nullptr));
+  if (!security) return security.error();
   std::unique_ptr<StateStore> store;
   net::SavedTables saved;
   if (!config.state_dir.empty()) {
@@ -42,8 +45,8 @@ net::Result<std::unique_ptr<MeshThread>> MeshThread::start(MeshConfig config, Me
     if (!loaded) return loaded.error();
     saved = std::move(*loaded);
   }
-  auto state = std::unique_ptr<State>(
-      new State{{std::move(config), host, admin, std::move(store), std::move(saved)}});
+  auto state = std::unique_ptr<State>(new State{
+      {std::move(config), host, admin, std::move(*security), std::move(store), std::move(saved)}});
   std::promise<net::Result<std::uint16_t>> started;
   auto outcome = started.get_future();
   State* raw = state.get();  // kj's destructors may throw, so no kj object is ever captured here

@@ -67,10 +67,11 @@ class PeerService final : public wire::Peer::Server {
 
 class BootstrapService final : public wire::Bootstrap::Server {
  public:
-  explicit BootstrapService(MeshNode& node) : node_(node) {}
+  BootstrapService(MeshNode& node, std::shared_ptr<net::IncomingPeer> caller)
+      : node_(node), caller_(std::move(caller)) {}
 
   kj::Promise<void> hello(HelloContext context) override {
-    const HelloVerdict verdict = node_.peers().greeted(context.getParams().getHello());
+    const HelloVerdict verdict = node_.peers().greeted(context.getParams().getHello(), *caller_);
     auto results = context.getResults();
     auto welcome = results.initWelcome();
     welcome.setAccepted(verdict.accepted);
@@ -80,24 +81,29 @@ class BootstrapService final : public wire::Bootstrap::Server {
     welcome.setProtocolVersion(kProtocolVersion);
     net::write_member(node_.state().self().node, node_.state().self_member(), welcome.initFrom());
     if (verdict.accepted) {
+      caller_->set_greeted();
       results.setPeer(kj::heap<PeerService>(node_, crdt::Origin{verdict.node, verdict.from.epoch}));
     }
     return kj::READY_NOW;
   }
 
+  // Over TLS any certificate of the mesh's CA may administer.
   kj::Promise<void> admin(AdminContext context) override {
+    caller_->set_greeted();
     context.getResults().getAdmin().setAs<wire::Admin>(make_admin_service(node_));
     return kj::READY_NOW;
   }
 
  private:
   MeshNode& node_;
+  std::shared_ptr<net::IncomingPeer> caller_;
 };
 
 }  // namespace
 
-wire::Bootstrap::Client make_bootstrap_service(MeshNode& node) {
-  return kj::heap<BootstrapService>(node);
+wire::Bootstrap::Client make_bootstrap_service(MeshNode& node,
+                                               std::shared_ptr<net::IncomingPeer> caller) {
+  return kj::heap<BootstrapService>(node, std::move(caller));
 }
 
 }  // namespace dualmesh::node

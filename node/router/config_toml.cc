@@ -4,6 +4,8 @@
 // would end the process.
 #define TOML_ASSERT(expression) static_cast<void>(0)
 #include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
 // Its tables of characters beyond ASCII end in "unreachable" for some that can be reached: those
 // are simply not in the table.
 #include <toml++/impl/forward_declarations.h>
@@ -33,7 +35,7 @@ class Reader {
       if (key.str() == "instance") {
         read_instances(node);
       } else if (const auto* section = node.as_table(); section && is_section(key.str())) {
-        read_section(key.str(), *section);
+        read_section(std::string(key.str()), *section);
       } else if (is_section(key.str())) {
         problem(node, fmt::format("{}: must be a section, [{}]", key.str(), key.str()));
       } else {
@@ -76,13 +78,23 @@ class Reader {
                 : fmt::format("{}.{}: unknown setting; did you mean {}?", section, name, nearest));
   }
 
-  void read_section(std::string_view section, const toml::table& table) {
+  // `section` may be one within another: "mesh.tls".
+  void read_section(const std::string& section, const toml::table& table) {
     std::vector<std::string_view> names;
     for (const Setting& setting : all_settings()) {
-      if (setting.section() == section) names.push_back(setting.name());
+      if (setting.key.starts_with(section + ".")) {
+        names.push_back(setting.key.substr(section.size() + 1));
+      }
     }
     for (const auto& [key, node] : table) {
-      const Setting* setting = find_setting(fmt::format("{}.{}", section, key.str()));
+      const std::string name(key.str());
+      if (const auto* inner = node.as_table();
+          inner && std::any_of(names.begin(), names.end(),
+                               [&](auto known) { return known.starts_with(name + "."); })) {
+        read_section(section + "." + name, *inner);
+        continue;
+      }
+      const Setting* setting = find_setting(section + "." + name);
       if (!setting) {
         unknown_key(node, section, key.str(), names);
         continue;

@@ -173,9 +173,10 @@ int main(int argc, char** argv) {
   rings->add_option("--address", address, "of the instance that joins and leaves")->required();
   CLI11_PARSE(app, argc, argv);
 
+  dualmesh::node::ctl::AdminIo io;
   dualmesh::Clients clients;
   for (const std::string& node : nodes) {
-    clients.push_back(std::make_unique<dualmesh::AdminClient>(node));
+    clients.push_back(std::make_unique<dualmesh::AdminClient>(node, io));
   }
   std::mt19937 random(1);
   const nlohmann::json result = propagation->parsed()
