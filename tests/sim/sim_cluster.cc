@@ -19,10 +19,7 @@ void quiet_unless_asked() {
 }  // namespace
 
 SimCluster::SimCluster(std::uint64_t seed)
-    : random_(seed),
-      scope_(loop_),
-      timer_(kj::origin<kj::TimePoint>() + 1 * kj::SECONDS),
-      network_(timer_, seed ^ 0x5eed) {
+    : random_(seed), scope_(loop_), network_(events_, seed ^ 0x5eed) {
   quiet_unless_asked();
 }
 
@@ -57,9 +54,11 @@ void SimCluster::add_many(std::size_t count) {
 void SimCluster::start(std::size_t index) {
   SimNode& starting = node(index);
   ++starting.lives;
+  starting.paused = false;
+  starting.timer.advanceTo(events_.now());
   starting.dialer = network_.dialer_of(starting.address);
   const auto micros = [this] {
-    return static_cast<std::uint64_t>((timer_.now() - kj::origin<kj::TimePoint>()) /
+    return static_cast<std::uint64_t>((events_.now() - kj::origin<kj::TimePoint>()) /
                                       kj::MICROSECONDS);
   };
   const auto wall_ms = [micros, &starting] {
@@ -67,8 +66,8 @@ void SimCluster::start(std::size_t index) {
   };
   starting.mesh = std::make_unique<node::MeshNode>(
       starting.config,
-      node::MeshEnvironment{timer_, *starting.dialer, wall_ms, [micros] { return micros() * 1000; },
-                            random_()},
+      node::MeshEnvironment{starting.timer, *starting.dialer, wall_ms,
+                            [micros] { return micros() * 1000; }, random_()},
       starting.host, starting.host);
   network_.listen(starting.address, [&starting](kj::Own<kj::AsyncIoStream> stream) {
     starting.mesh->accept(kj::mv(stream));
@@ -84,6 +83,26 @@ void SimCluster::start_all() {
 void SimCluster::crash(std::size_t index) {
   network_.down(node(index).address);
   node(index).mesh.reset();
+  resume(index);
+}
+
+void SimCluster::vanish(std::size_t index) {
+  network_.vanish(node(index).address);
+  node(index).mesh.reset();
+  resume(index);
+}
+
+void SimCluster::pause(std::size_t index) {
+  if (!node(index).runs()) return;
+  node(index).paused = true;
+  network_.set_paused(node(index).address, true);
+}
+
+void SimCluster::resume(std::size_t index) {
+  if (!node(index).paused) return;
+  node(index).paused = false;
+  node(index).timer.advanceTo(events_.now());
+  network_.set_paused(node(index).address, false);
 }
 
 void SimCluster::partition(const std::vector<std::size_t>& left) {
@@ -97,28 +116,43 @@ void SimCluster::partition(const std::vector<std::size_t>& left) {
   }
 }
 
+kj::TimePoint SimCluster::next_event(kj::TimePoint end) const {
+  kj::TimePoint next = events_.next(end);
+  for (const auto& each : nodes_) {
+    if (!each->runs()) continue;
+    KJ_IF_MAYBE (due, each->timer.nextEvent()) {
+      next = std::min(next, *due);
+    }
+  }
+  return next;
+}
+
+void SimCluster::advance_to(kj::TimePoint time) {
+  for (auto& each : nodes_) {
+    if (!each->paused) each->timer.advanceTo(std::max(time, each->timer.now()));
+  }
+  events_.advance_to(time);
+}
+
 void SimCluster::run_for(double milliseconds) {
-  const kj::TimePoint end =
-      timer_.now() + static_cast<std::int64_t>(milliseconds * 1e6) * kj::NANOSECONDS;
+  const kj::TimePoint end = events_.now() + from_ms(milliseconds);
   for (;;) {
     loop_.run();
-    kj::TimePoint next = end;
-    KJ_IF_MAYBE (event, timer_.nextEvent()) {
-      next = std::min(*event, end);
-    }
+    const kj::TimePoint next = next_event(end);
     if (next >= end) break;
-    timer_.advanceTo(std::max(next, timer_.now()));
+    advance_to(next);
   }
-  timer_.advanceTo(end);
+  advance_to(end);
   loop_.run();
   note_trace();
 }
 
-double SimCluster::run_until(const std::function<bool()>& condition, double at_most_ms) {
+double SimCluster::run_until(const std::function<bool()>& condition, double at_most_ms,
+                             double step_ms) {
   const double begin = now_ms();
   while (!condition()) {
     if (now_ms() - begin >= at_most_ms) return -1.0;
-    run_for(1.0);
+    run_for(step_ms);
   }
   return now_ms() - begin;
 }

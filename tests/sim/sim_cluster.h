@@ -1,7 +1,8 @@
 // SimCluster: whole mesh nodes in one thread under virtual time: the same seed gives the same run.
 //
 // Nodes are real MeshNodes speaking real Cap'n Proto RPC over a SimNetwork; nothing sleeps and
-// nothing touches the operating system. The cluster advances the clock from event to event.
+// nothing touches the operating system. The cluster advances the clock from event to event. Each
+// node has a timer of its own, which stands still while the node is paused.
 //
 // Threads: one; at most one cluster at a time per thread (it owns the thread's kj event loop).
 #pragma once
@@ -27,11 +28,14 @@ struct SimNode {
   std::int64_t clock_skew_ms = 0;                     // may be changed while it runs
   std::function<void(node::MeshNode&)> before_start;  // what its disk had
   std::uint64_t lives = 0;
+  bool paused = false;
+  kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
   node::FakeMeshHost host;
   std::unique_ptr<net::Dialer> dialer;
   std::unique_ptr<node::MeshNode> mesh;  // null while it is down
 
   bool up() const { return mesh != nullptr; }
+  bool runs() const { return up() && !paused; }
 };
 
 class SimCluster {
@@ -44,22 +48,25 @@ class SimCluster {
   void add_many(std::size_t count);  // "n0", "n1", ...
   void start(std::size_t index);
   void start_all();
-  void crash(std::size_t index);  // without a word
+  void crash(std::size_t index);   // as by kill -9: its kernel closes its connections
+  void vanish(std::size_t index);  // as by a power cut: nobody is told
+  void pause(std::size_t index);   // as by SIGSTOP: neither timers nor I/O
+  void resume(std::size_t index);
   // Between `left` and everybody else.
   void partition(const std::vector<std::size_t>& left);
   void heal() { network_.heal_all(); }
 
   void run_for(double milliseconds);
-  // Virtual milliseconds until the condition held, looked at every millisecond; negative: it did
-  // not.
-  double run_until(const std::function<bool()>& condition, double at_most_ms);
+  // Virtual milliseconds until the condition held, looked at every `step_ms`; negative: it did not.
+  double run_until(const std::function<bool()>& condition, double at_most_ms, double step_ms = 1.0);
 
   SimNode& node(std::size_t index) { return *nodes_[index]; }
+  const SimNode& node(std::size_t index) const { return *nodes_[index]; }
   std::size_t size() const { return nodes_.size(); }
   SimNetwork& network() { return network_; }
   std::mt19937_64& random() { return random_; }
   double now_ms() const {
-    return static_cast<double>((timer_.now() - kj::origin<kj::TimePoint>()) / kj::MICROSECONDS) /
+    return static_cast<double>((events_.now() - kj::origin<kj::TimePoint>()) / kj::MICROSECONDS) /
            1e3;
   }
 
@@ -73,12 +80,14 @@ class SimCluster {
   void change_something();
 
  private:
+  kj::TimePoint next_event(kj::TimePoint end) const;
+  void advance_to(kj::TimePoint time);
   void note_trace();
 
   std::mt19937_64 random_;
   kj::EventLoop loop_;
   kj::WaitScope scope_;
-  kj::TimerImpl timer_;
+  SimEvents events_;
   SimNetwork network_;
   std::vector<std::unique_ptr<SimNode>> nodes_;
   std::uint64_t trace_ = 0;
