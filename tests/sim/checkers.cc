@@ -1,0 +1,227 @@
+#include "tests/sim/checkers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace dualmesh::sim {
+namespace {
+
+constexpr std::size_t kChoices = 64;  // keys asked of a ring
+constexpr std::size_t kBytesBesidesPush = 192 * 1'024;
+
+auto rank(const crdt::Member& member) {
+  return std::tuple(member.epoch, member.refutations, member.status);
+}
+
+template <class Columns>
+std::string stray_column(const node::SharedState& state, const Columns& columns, const char* what) {
+  for (const auto& [node, column] : columns.all()) {
+    const crdt::Member* member = state.members().find(node);
+    if (member == nullptr) return fmt::format("holds {} of a node it does not know", what);
+    if (!member->reachable()) return fmt::format("holds {} of {}, dead", what, member->name);
+    if (member->epoch != column.epoch) {
+      return fmt::format("holds {} of {}, epoch {}, whose epoch is {}", what, member->name,
+                         column.epoch.value, member->epoch.value);
+    }
+  }
+  return "";
+}
+
+// What a scheduler could choose of it.
+bool can_choose(const policies::FleetView& view, policies::Slot slot) {
+  for (const auto& [name, model] : view.models) {
+    if (std::count(model.active.begin(), model.active.end(), slot) != 0) return true;
+    if (std::count(model.serving.begin(), model.serving.end(), slot) != 0) return true;
+    for (std::size_t i = 0; i < kChoices; ++i) {
+      const policies::BlockKey key = i * 0x9e3779b97f4a7c15ULL;
+      const auto any = [](policies::Slot) { return true; };
+      if (model.ring_a.owner(key, any) == slot || model.ring_b.owner(key, any) == slot) return true;
+    }
+  }
+  return false;
+}
+
+std::string chosen_of(const policies::FleetView& view, const std::set<std::string>& names) {
+  for (const auto& instance : view.instances) {
+    if (names.contains(instance.name) && can_choose(view, instance.slot)) return instance.name;
+  }
+  return "";
+}
+
+}  // namespace
+
+Checkers::Checkers(const Scenario& scenario, SimCluster& cluster, const Workload& workload)
+    : scenario_(scenario), cluster_(cluster), workload_(workload), seen_(cluster.size()) {}
+
+std::string Checkers::watch() {
+  if (!workload_.disobeyed().empty()) return workload_.disobeyed();
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    if (!cluster_.node(i).runs()) continue;
+    if (seen_[i].life != cluster_.node(i).lives)
+      seen_[i] = Seen{cluster_.node(i).lives, {}, {}, {}};
+    for (std::string problem :
+         {check_columns(i), check_memberships(i), check_removed(i), check_bounds(i)}) {
+      if (!problem.empty()) return fmt::format("n{} {}", i, problem);
+    }
+  }
+  return "";
+}
+
+std::string Checkers::check_columns(std::size_t node) const {
+  const node::SharedState& state = cluster_.node(node).mesh->state();
+  for (std::string stray :
+       {stray_column(state, state.loads(), "load"), stray_column(state, state.healths(), "health"),
+        stray_column(state, state.statuses(), "status"),
+        stray_column(state, state.residencies(), "placements")}) {
+    if (!stray.empty()) return stray;
+  }
+  return "";
+}
+
+std::string Checkers::check_memberships(std::size_t node) {
+  const node::SharedState& state = cluster_.node(node).mesh->state();
+  Seen& seen = seen_[node];
+  if (state.self().epoch < seen.epoch) return "went back to a lower epoch";
+  seen.epoch = state.self().epoch;
+  std::string problem;
+  state.members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
+    auto [known, fresh] = seen.members.try_emplace(id, member);
+    if (rank(member) < rank(known->second)) {
+      problem = fmt::format("knew more of {} than it knows now", member.name);
+    }
+    known->second = member;
+  });
+  if (state.self_member().epoch != state.self().epoch) return "is known to itself by another epoch";
+  return problem;
+}
+
+std::set<std::string> Checkers::removed_at(std::size_t node) const {
+  std::set<std::string> names;
+  constexpr auto kLifecycle = static_cast<std::uint8_t>(node::InstanceField::lifecycle);
+  cluster_.node(node).mesh->state().registry().for_each(
+      [&](const net::FieldKey& key, const crdt::LastWriter<std::string>& field) {
+        if (key.field == kLifecycle && field.value == "removed") names.insert(key.instance);
+      });
+  return names;
+}
+
+// A view follows the state within milliseconds, so that only what was removed at the last look as
+// well must be gone from it.
+std::string Checkers::check_removed(std::size_t node) {
+  std::set<std::string> now = removed_at(node);
+  std::set<std::string> both;
+  std::set_intersection(now.begin(), now.end(), seen_[node].removed.begin(),
+                        seen_[node].removed.end(), std::inserter(both, both.end()));
+  seen_[node].removed = std::move(now);
+  const std::string chosen = chosen_of(*cluster_.node(node).mesh->view(), both);
+  return chosen.empty() ? "" : fmt::format("can choose {}, which it holds as removed", chosen);
+}
+
+std::string Checkers::check_bounds(std::size_t node) const {
+  const node::SharedState& state = cluster_.node(node).mesh->state();
+  const node::MeshConfig& config = cluster_.node(node).config;
+  if (state.members().size() > config.max_members) return "knows more members than it may";
+  if (state.own_residency().size() > config.max_placements) return "holds more placements";
+  const std::size_t names = node::kNamesPerInstance * std::size_t{config.max_instances};
+  if (state.registry().size() > 6 * names) return "holds more registry fields than it may";
+  for (const auto& [id, column] : state.residencies().all()) {
+    if (column.feed.size() > 2 * std::size_t{config.max_placements}) {
+      return "holds more placements of another than it may";
+    }
+  }
+  if (cluster_.network().largest_backlog() >
+      SimPipe::kSendBuffer + 2 * config.max_push_bytes + kBytesBesidesPush) {
+    return fmt::format("let {} bytes pile up on a link", cluster_.network().largest_backlog());
+  }
+  return "";
+}
+
+std::string Checkers::difference() const {
+  std::size_t first = cluster_.size();
+  std::size_t up = 0;
+  for (std::size_t i = 0; i < cluster_.size(); ++i) up += cluster_.node(i).up() ? 1 : 0;
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    if (!cluster_.node(i).up()) continue;
+    const node::MeshNode& mesh = *cluster_.node(i).mesh;
+    if (!mesh.ready()) return fmt::format("n{} is not ready: {}", i, mesh.why_not_ready());
+    if (first == cluster_.size()) first = i;
+    const node::MeshNode& other = *cluster_.node(first).mesh;
+    if (mesh.state().root() != other.state().root()) {
+      return fmt::format("n{} and n{} hold different states", first, i);
+    }
+    if (mesh.view()->ring_digest != other.view()->ring_digest || !mesh.view()->rings_agree) {
+      return fmt::format("n{} and n{} have different rings", first, i);
+    }
+    if (!(mesh.view()->settings == other.view()->settings)) {
+      return fmt::format("n{} and n{} have different settings", first, i);
+    }
+    if (mesh.view()->live_nodes != up) {
+      return fmt::format("n{} counts {} live nodes of {}", i, mesh.view()->live_nodes, up);
+    }
+    if (std::string links = links_differ(i); !links.empty()) return fmt::format("n{} {}", i, links);
+    if (std::string loads = loads_differ(i); !loads.empty()) return fmt::format("n{} {}", i, loads);
+  }
+  return "";
+}
+
+std::string Checkers::links_differ(std::size_t node) const {
+  const node::MeshNode& mesh = *cluster_.node(node).mesh;
+  std::size_t others = 0;
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    if (i == node || !cluster_.node(i).up()) continue;
+    ++others;
+    const std::string& name = cluster_.node(i).config.node_name;
+    const auto* member = mesh.state().members().find(crdt::node_id_of(name));
+    const auto* peer = mesh.peers().find(crdt::node_id_of(name));
+    if (member == nullptr || member->status != crdt::MemberStatus::alive) {
+      return fmt::format("does not hold {} for alive", name);
+    }
+    if (peer == nullptr || peer->link == nullptr) return fmt::format("has no link to {}", name);
+    if (!peer->replicator->in_step() || peer->replicator->pending_ms() > 0) {
+      return fmt::format("has something unacknowledged for {}", name);
+    }
+  }
+  if (!mesh.peers().unheard().empty()) return "has not heard from somebody";
+  if (mesh.acceptor().connections() != others) {
+    return fmt::format("serves {} connections of {} others", mesh.acceptor().connections(), others);
+  }
+  return "";
+}
+
+std::string Checkers::loads_differ(std::size_t node) const {
+  for (const auto& instance : cluster_.node(node).mesh->view()->instances) {
+    const policies::Load truth = workload_.truth(node, instance.name);
+    if (instance.others == truth) continue;
+    return fmt::format("counts {} queued and {} decoding of others for {}, in truth {} and {}",
+                       instance.others.queued_requests, instance.others.decoding_requests,
+                       instance.name, truth.queued_requests, truth.decoding_requests);
+  }
+  return "";
+}
+
+std::string Checkers::leftovers() const {
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    if (!cluster_.node(i).up()) continue;
+    const node::MeshNode& mesh = *cluster_.node(i).mesh;
+    for (const auto& instance : mesh.view()->instances) {
+      if (!(instance.others == policies::Load{})) {
+        return fmt::format("n{} counts load of {} that is finished", i, instance.name);
+      }
+    }
+    std::size_t rows = 0;
+    mesh.state().own_load().for_each([&](std::uint64_t id, const net::LoadGauges&) {
+      rows += id == node::kBeaconInstance ? 0 : 1;
+    });
+    if (rows != 0) return fmt::format("n{} keeps {} rows of load that is finished", i, rows);
+    if (mesh.state().counters().digest_mismatches != 0) {
+      return fmt::format("n{} has seen one version with two contents", i);
+    }
+    const std::string chosen = chosen_of(*mesh.view(), removed_at(i));
+    if (!chosen.empty()) return fmt::format("n{} can choose {}, removed", i, chosen);
+  }
+  return "";
+}
+
+}  // namespace dualmesh::sim

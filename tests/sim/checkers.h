@@ -1,0 +1,58 @@
+// Checkers: what must be true of a mesh, looked at from outside of its nodes.
+//
+// While there is trouble (`watch`, twice a virtual second):
+//   columns      nothing of a dead epoch or of an unreachable node is held
+//   memberships  what a node knows of another only grows; its own epoch never goes back
+//   removed      an instance that a node holds as removed is on none of its rings
+//   bounds       members, feeds, names and bytes under way stay within their limits
+// After healing and silence (`settled`, `difference` names what is missing):
+//   digests equal, everybody alive to everybody, links in step, load sums equal to the truth, rings
+//   equal, no connection too many
+//
+// Each returns a sentence for people, empty when all is well. Threads: none; the cluster's.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/sim/scenario.h"
+#include "tests/sim/sim_pipe.h"
+#include "tests/sim/workload.h"
+
+namespace dualmesh::sim {
+
+class Checkers {
+ public:
+  Checkers(const Scenario& scenario, SimCluster& cluster, const Workload& workload);
+
+  std::string watch();
+  // Why the mesh is not at rest and in agreement; empty: it is.
+  std::string difference() const;
+  // After all requests are finished and the mesh has agreed: nothing is left of them.
+  std::string leftovers() const;
+
+ private:
+  std::string check_columns(std::size_t node) const;
+  std::string check_memberships(std::size_t node);
+  std::string check_removed(std::size_t node);
+  std::string check_bounds(std::size_t node) const;
+  std::string links_differ(std::size_t node) const;
+  std::string loads_differ(std::size_t node) const;
+  std::set<std::string> removed_at(std::size_t node) const;
+
+  struct Seen {  // by one life of a node
+    std::uint64_t life = 0;
+    crdt::Epoch epoch;
+    std::map<crdt::NodeId, crdt::Member> members;
+    std::set<std::string> removed;
+  };
+
+  const Scenario& scenario_;
+  SimCluster& cluster_;
+  const Workload& workload_;
+  std::vector<Seen> seen_;
+};
+
+}  // namespace dualmesh::sim
