@@ -18,6 +18,7 @@ MeshPeers::MeshPeers(MeshContext& context, SharedState& state, PeersObserver& ob
       state_(state),
       observer_(observer),
       detector_(context.config),
+      asked_(context.random()),
       tasks_(*this) {}
 
 void MeshPeers::start() {

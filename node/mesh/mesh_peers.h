@@ -133,6 +133,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   PeersObserver& observer_;
   FailureDetector detector_;
   std::set<crdt::NodeId> unheard_;
+  std::uint64_t asked_;  // peers for their positions, one each second
   std::map<std::string, Target> targets_;  // by address
   std::map<crdt::NodeId, std::unique_ptr<MeshPeer>> peers_;
   std::set<std::string> found_;

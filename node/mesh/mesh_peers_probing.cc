@@ -31,9 +31,8 @@ kj::Promise<void> MeshPeers::ask_somebody() {
           }
         }
         if (!linked.empty()) {
-          const std::size_t chosen =
-              std::uniform_int_distribution<std::size_t>(0, linked.size() - 1)(context_.random);
-          ask_positions(*linked[chosen]);
+          // In turn, so that nobody's turn is left to luck.
+          ask_positions(*linked[asked_++ % linked.size()]);
         }
         tend_targets();
       });

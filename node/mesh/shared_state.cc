@@ -132,8 +132,10 @@ void SharedState::expire(policies::Time now, std::uint64_t wall_ms) {
   }
 
   const std::uint64_t bucket = depth_bucket(wall_ms);
-  const std::size_t dropped = depth_.forget_if(
-      [&](const net::DepthKey& key, const auto&) { return key.bucket + 1 < bucket; });
+  // Also what lies too far ahead for others to take it: marked before our clock was set back.
+  const std::size_t dropped = depth_.forget_if([&](const net::DepthKey& key, const auto&) {
+    return key.bucket + 1 < bucket || key.bucket > bucket + 1;
+  });
   if (dropped > 0) observer_.depth_grew();
 }
 

@@ -30,7 +30,9 @@ Faults::Faults(const Scenario& scenario, SimCluster& cluster, Dice& dice, Hooks 
     : scenario_(scenario), cluster_(cluster), dice_(dice), hooks_(std::move(hooks)) {
   const double begin = cluster.now_ms();
   for (std::size_t i = 0; i < scenario.faults; ++i) {
-    planned_.push_back(draw(begin + dice_.between(0.0, scenario.trouble_ms * 0.95)));
+    // Some just before the end, so that there is something to heal.
+    const double earliest = i < 3 ? scenario.trouble_ms - 3'000 : 0.0;
+    planned_.push_back(draw(begin + dice_.between(earliest, scenario.trouble_ms - 100)));
   }
   std::stable_sort(planned_.begin(), planned_.end(),
                    [](const Fault& x, const Fault& y) { return x.begins_ms < y.begins_ms; });

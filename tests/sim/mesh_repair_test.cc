@@ -226,6 +226,45 @@ TEST_CASE("the load of a node that only others reach is left out, and is back wi
   CHECK(cluster.run_until([&] { return others_queued(cluster.node(0), 0) == 7; }, 5'000) >= 0);
 }
 
+TEST_CASE("a depth mark made while the clock was ahead ends when the clock is right") {
+  SimCluster cluster(39);
+  start_and_settle(cluster, 3);
+  SimNode& ahead = cluster.node(1);
+  ahead.clock_skew_ms = 600'000;
+  ahead.host.say_depth(7, 2);
+  ahead.mesh->local_changes();
+  cluster.run_for(100);
+  REQUIRE(ahead.mesh->state().depth().size() == 1);
+  REQUIRE(cluster.node(0).mesh->state().depth().size() == 0);  // too far ahead to be taken
+  ahead.clock_skew_ms = 0;
+  CHECK(cluster.run_until([&] { return cluster.converged(); }, 1'000) >= 0);
+  CHECK(ahead.mesh->state().depth().size() == 0);
+}
+
+TEST_CASE("what a peer refused for its clock is offered again within a second per peer") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    CAPTURE(seed);
+    SimCluster cluster(seed);
+    start_and_settle(cluster, 6);
+    cluster.node(2).clock_skew_ms = -120'000;
+    REQUIRE(cluster.node(0)
+                .mesh->change(node::SeedInstance{"x1", "10.0.1.1:9000", {"m"}, 1.0})
+                .has_value());
+    cluster.run_for(500);
+    REQUIRE_FALSE(cluster.node(2).mesh->registry().find("x1").has_value());
+    cluster.node(2).clock_skew_ms = 0;
+    const auto all_in_step = [&] {
+      for (std::size_t i = 0; i < 6; ++i) {
+        for (const auto& [node, peer] : cluster.node(i).mesh->peers().all()) {
+          if (!peer->replicator->in_step()) return false;
+        }
+      }
+      return true;
+    };
+    CHECK(cluster.run_until(all_in_step, 5'500) >= 0);
+  }
+}
+
 TEST_CASE("a loop whose turn fails goes on a second later") {
   kj::EventLoop loop;
   kj::WaitScope scope(loop);

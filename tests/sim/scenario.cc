@@ -52,8 +52,8 @@ Scenario draw_scenario(std::uint64_t seed) {
   scenario.seed = seed;
   scenario.nodes = draw_nodes(dice);
   scenario.instances = draw_instances(dice);
-  scenario.faults = 10 + dice.below(8);
-  const double busy = scenario.nodes > 8 ? 2.0 : 12.0;
+  scenario.faults = 12 + dice.below(20);
+  const double busy = scenario.nodes > 8 ? 3.0 : 20.0;
   scenario.changes_per_s = dice.between(1.0, busy);
   if (dice.chance(0.3)) scenario.loss = dice.between(0.001, 0.05);
   scenario.delay.min_ms = dice.between(0.05, 1.0);

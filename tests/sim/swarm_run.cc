@@ -17,6 +17,7 @@ constexpr double kWatchEveryMs = 500;
 // that was ahead makes the others wait for it.
 constexpr double kAgreementMs = 45'000;
 constexpr double kLookEveryMs = 50;
+constexpr double kTellEveryMs = 1'000;
 
 class Run {
  public:
@@ -75,8 +76,17 @@ class Run {
   }
 
   std::string agree(Checkers& checkers, const char* when) {
-    const double took = cluster_.run_until([&] { return checkers.difference().empty(); },
-                                           kAgreementMs, kLookEveryMs);
+    double told = cluster_.now_ms();
+    const double took = cluster_.run_until(
+        [&] {
+          const std::string difference = checkers.difference();
+          if (cluster_.now_ms() - told >= kTellEveryMs) {
+            told = cluster_.now_ms();
+            result_.story += fmt::format("{:9.1f} ms: {}\n", told, difference);
+          }
+          return difference.empty();
+        },
+        kAgreementMs, kLookEveryMs);
     if (took < 0) return fmt::format("{}: {}", when, checkers.difference());
     result_.agreement_ms = std::max(result_.agreement_ms, took);
     return checkers.watch();
