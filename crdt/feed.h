@@ -89,7 +89,10 @@ class Feed {
   std::size_t size() const { return held_.size() - tombstones_; }
   Version version() const { return version_; }
   Version collected() const { return collected_; }
-  StateDigest digest() const { return digest_; }  // of live entries: key, version and value
+  StateDigest digest() const { return digest_.total(); }  // of live entries: key, version and value
+  const BucketSums& bucket_sums() const { return digest_.sums(); }
+  template <class Visit>  // visit(key, version, value), the live entries of some buckets
+  void for_each_in(const Buckets& buckets, Visit&& visit) const;
   // At most `max_entries` (> 0) entries after `from`, oldest change first; a snapshot when `from`
   // is below collected(). A snapshot is not cut below collected(), whatever its length: a replica
   // standing there could not be told from one that missed the forgotten deletions. One that is cut
@@ -123,7 +126,7 @@ class Feed {
   std::size_t tombstones_ = 0;
   Version version_;
   Version collected_;
-  StateDigest digest_;
+  BucketedDigest digest_;
 };
 
 template <class Key, class Value>
@@ -154,6 +157,14 @@ template <class Visit>
 void Feed<Key, Value>::for_each(Visit&& visit) const {
   for (const auto& [key, held] : held_) {
     if (held.value) visit(key, *held.value);
+  }
+}
+
+template <class Key, class Value>
+template <class Visit>
+void Feed<Key, Value>::for_each_in(const Buckets& buckets, Visit&& visit) const {
+  for (const auto& [key, held] : held_) {
+    if (held.value && buckets[bucket_of(hash_of(key, held))]) visit(key, held.version, *held.value);
   }
 }
 

@@ -21,4 +21,12 @@ EntryHasher& EntryHasher::add(std::span<const char> bytes) {
   return *this;
 }
 
+Buckets differing_buckets(const BucketSums& a, const BucketSums& b) {
+  Buckets differing;
+  for (std::size_t bucket = 0; bucket < a.size(); ++bucket) {
+    differing[bucket] = a[bucket] != b[bucket];
+  }
+  return differing;
+}
+
 }  // namespace dualmesh::crdt

@@ -2,7 +2,10 @@
 // in which they were reached.
 //
 // A digest is (count, wrapping sum of per-entry hashes). Adding or removing one entry is O(1), so a
-// replicated type keeps its digest up to date with every change.
+// replicated type keeps its digest up to date with every change. Beside it stand 256 sums, one for
+// each leading byte of an entry's hash: two holders whose digests differ compare those (2 KB) and
+// list only the entries of the buckets that differ. An entry that both hold alike lies in the same
+// bucket on both sides; one that they hold differently makes the buckets of both forms differ.
 //
 // How an entry is hashed: the replicated types call `hash_entry(hasher, key, value)`. The one below
 // hashes key and value with `hash_field`, which knows numbers, enums, strings, pairs, Number<Tag>
@@ -17,6 +20,8 @@
 // cryptographic hash: it finds faults, it does not resist forgers.
 #pragma once
 
+#include <array>
+#include <bitset>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +58,33 @@ struct StateDigest {
   void add(std::uint64_t entry_hash) { ++count, sum += entry_hash; }
   void remove(std::uint64_t entry_hash) { --count, sum -= entry_hash; }
   bool operator==(const StateDigest&) const = default;
+};
+
+using BucketSums = std::array<std::uint64_t, 256>;
+using Buckets = std::bitset<256>;
+
+inline std::size_t bucket_of(std::uint64_t entry_hash) { return entry_hash >> 56; }
+
+// Where two states differ: all entries that one side has and the other has not lie in these.
+Buckets differing_buckets(const BucketSums& a, const BucketSums& b);
+
+// A digest and its bucket sums, kept together.
+class BucketedDigest {
+ public:
+  void add(std::uint64_t entry_hash) {
+    total_.add(entry_hash);
+    sums_[bucket_of(entry_hash)] += entry_hash;
+  }
+  void remove(std::uint64_t entry_hash) {
+    total_.remove(entry_hash);
+    sums_[bucket_of(entry_hash)] -= entry_hash;
+  }
+  const StateDigest& total() const { return total_; }
+  const BucketSums& sums() const { return sums_; }
+
+ private:
+  StateDigest total_;
+  BucketSums sums_{};
 };
 
 template <class T>

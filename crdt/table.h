@@ -49,8 +49,11 @@ class Table {
   template <class Visit>                      // visit(key, lattice), in key order
   void for_each(Visit&& visit) const;
   std::size_t size() const { return held_.size(); }
-  Version version() const { return version_; }    // local
-  StateDigest digest() const { return digest_; }  // of key and value
+  Version version() const { return version_; }            // local
+  StateDigest digest() const { return digest_.total(); }  // of key and value
+  const BucketSums& bucket_sums() const { return digest_.sums(); }
+  template <class Visit>  // visit(key, lattice), in key order, the entries of some buckets
+  void for_each_in(const Buckets& buckets, Visit&& visit) const;
   // At most `max_entries` (> 0) entries that grew after `from`.
   Delta delta_since(Version from, std::size_t max_entries) const;
   // Joins every entry; calls on_grown(key, value) with the joined value for each that grew.
@@ -76,7 +79,7 @@ class Table {
   boost::container::map<Key, Held> held_;
   VersionLog<Key> log_;
   Version version_;
-  StateDigest digest_;
+  BucketedDigest digest_;
 };
 
 template <class Key, class Lattice>
@@ -89,6 +92,14 @@ template <class Key, class Lattice>
 template <class Visit>
 void Table<Key, Lattice>::for_each(Visit&& visit) const {
   for (const auto& [key, held] : held_) visit(key, held.value);
+}
+
+template <class Key, class Lattice>
+template <class Visit>
+void Table<Key, Lattice>::for_each_in(const Buckets& buckets, Visit&& visit) const {
+  for (const auto& [key, held] : held_) {
+    if (buckets[bucket_of(held.hash)]) visit(key, held.value);
+  }
 }
 
 template <class Key, class Lattice>

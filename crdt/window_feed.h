@@ -54,7 +54,10 @@ class WindowFeed {
   std::size_t size() const { return held_.size(); }
   Version version() const { return version_; }
   Version floor() const { return floor_; }
-  StateDigest digest() const { return digest_; }  // of held keys: key and version
+  StateDigest digest() const { return digest_.total(); }  // of held keys: key and version
+  const BucketSums& bucket_sums() const { return digest_.sums(); }
+  template <class Visit>  // visit(key, version), in unspecified order, the keys of some buckets
+  void for_each_in(const Buckets& buckets, Visit&& visit) const;
   // At most `max_entries` (> 0) entries after `from`, oldest touch first.
   Delta delta_since(Version from, std::size_t max_entries) const;
 
@@ -81,7 +84,7 @@ class WindowFeed {
   VersionLog<Key> log_;
   Version version_;
   Version floor_;
-  StateDigest digest_;
+  BucketedDigest digest_;
 };
 
 template <class Key>
@@ -96,6 +99,14 @@ template <class Visit>
 void WindowFeed<Key>::for_each(Visit&& visit) const {
   for (const Record& record : log_) {
     if (is_current(record)) visit(record.key, record.version);
+  }
+}
+
+template <class Key>
+template <class Visit>
+void WindowFeed<Key>::for_each_in(const Buckets& buckets, Visit&& visit) const {
+  for (const auto& [key, version] : held_) {
+    if (buckets[bucket_of(hash_of(key, version))]) visit(key, version);
   }
 }
 
