@@ -22,6 +22,7 @@ from process import LocalError, wait_until  # noqa: E402,F401
 NAME = "dualmesh.test"
 MODEL = "sim"
 _subnets = itertools.count()
+RUNNING = []  # every cluster that has not been stopped
 
 
 class Cluster(LocalMesh):
@@ -34,6 +35,8 @@ class Cluster(LocalMesh):
         self._flags = list(flags)
         self.name_server = None
         self.resolver = None
+        RUNNING.append(self)
+        self.on_stop(lambda: RUNNING.remove(self))
 
     def node_host(self, index):
         return f"{self._subnet}.{index + 1}"

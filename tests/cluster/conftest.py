@@ -3,15 +3,13 @@
 import shutil
 
 import pytest
-from cluster import Cluster
-
-_clusters = pytest.StashKey()
+from cluster import RUNNING, Cluster
 
 
 @pytest.fixture(name="make_cluster")
-def make_cluster_fixture(request):
+def make_cluster_fixture():
     """Makes clusters that are stopped after the test, whatever happened in it."""
-    made = request.node.stash.setdefault(_clusters, [])
+    made = []
 
     def make(**settings):
         made.append(Cluster(**settings))
@@ -24,12 +22,12 @@ def make_cluster_fixture(request):
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
+def pytest_runtest_makereport(call):
     """Shows the end of every process's log beside a failure."""
     outcome = yield
     report = outcome.get_result()
     if call.when == "call" and report.failed:
-        for cluster in item.stash.get(_clusters, []):
+        for cluster in RUNNING:
             for log in sorted(cluster.directory.glob("*.log")):
                 lines = log.read_text(errors="replace").splitlines()[-25:]
                 report.sections.append((log.name, "\n".join(lines)))
