@@ -125,6 +125,14 @@ struct StreamPosition {
   sum @4 :UInt64;
 }
 
+struct FeedPositions {       # how far a node holds the feeds of a writer; 0: nothing of that life
+  writer @0 :Origin;
+  load @1 :UInt64;
+  health @2 :UInt64;
+  status @3 :UInt64;
+  residency @4 :UInt64;
+}
+
 struct Parameters {          # must be equal on all nodes of a mesh
   cluster @0 :Text;
   blockBytes @1 :UInt32;
@@ -166,8 +174,12 @@ interface Peer {
   push @0 (deltas :List(Delta)) -> (positions :List(StreamPosition));
   # The positions are those of the streams in the push, after applying it: the acknowledgement.
 
-  ping @1 (origin :Origin, sentMs :UInt64) -> (origin :Origin, wallMs :UInt64);
-  # Direct evidence of life.
+  ping @1 (origin :Origin, sentMs :UInt64, wanted :List(FeedPositions))
+      -> (origin :Origin, wallMs :UInt64, relaying :List(UInt64), held :FeedPositions);
+  # Direct evidence of life. `wanted`: writers whose own words do not reach the caller, how far it has
+  # their feeds, and which it asks the callee to pass on until a ping no longer names them. `relaying`:
+  # those among them of whom the callee hears itself. `held`: how far the callee has the caller's feeds,
+  # so that a column that was dropped comes again at once.
 
   pingFor @2 (target :UInt64) -> (reached :Bool);
   # Indirect probe: can you reach it? (SWIM)

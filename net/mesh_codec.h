@@ -28,6 +28,8 @@ Result<MembershipTable::Entry> read_member(wire::Member::Reader in);
 void write_delta(const StreamDelta& delta, wire::Delta::Builder out);
 Result<StreamDelta> read_delta(wire::Delta::Reader in);
 
+void write_feed_positions(const FeedPositions& positions, wire::FeedPositions::Builder out);
+FeedPositions read_feed_positions(wire::FeedPositions::Reader in);
 void write_position(const StreamPosition& position, wire::StreamPosition::Builder out);
 Result<std::vector<StreamPosition>> read_positions(
     capnp::List<wire::StreamPosition>::Reader positions);

@@ -106,6 +106,15 @@ struct StreamPosition {
   crdt::StateDigest digest;
 };
 
+// How far a node holds the feeds of a writer; zero: nothing of that life.
+struct FeedPositions {
+  crdt::Origin writer;
+  crdt::Version load;
+  crdt::Version health;
+  crdt::Version status;
+  crdt::Version residency;
+};
+
 std::size_t hash_value(const PlacementKey& key);
 
 void hash_field(crdt::EntryHasher& hasher, const FieldKey& key);

@@ -21,7 +21,7 @@ void FailureDetector::status(crdt::NodeId node, MemberStatus status, policies::T
   }
   auto [entry, added] = watched_.try_emplace(node);
   Watched& watched = entry->second;
-  if (added) watched.heard = watched.heard_directly = now;  // the benefit of the doubt
+  if (added) watched.heard = now;  // the benefit of the doubt
   if (status == MemberStatus::suspect && watched.status != MemberStatus::suspect) {
     watched.suspected = now;
   }
@@ -34,7 +34,7 @@ void FailureDetector::status(crdt::NodeId node, MemberStatus status, policies::T
 
 void FailureDetector::heard(crdt::NodeId node, policies::Time now) {
   auto entry = watched_.find(node);
-  if (entry != watched_.end()) entry->second.heard = entry->second.heard_directly = now;
+  if (entry != watched_.end()) entry->second.heard = now;
 }
 
 bool FailureDetector::probe_answered(crdt::NodeId node, bool reached, policies::Time now) {
@@ -54,7 +54,6 @@ FailureDetector::Actions FailureDetector::tick(policies::Time now) {
     ++own_pauses_;
     for (auto& [node, watched] : watched_) {
       watched.heard = std::max(watched.heard, now - interval_);
-      watched.heard_directly = std::max(watched.heard_directly, now - interval_);
       if (watched.status == MemberStatus::suspect) watched.suspected += since;
     }
   }
@@ -71,14 +70,6 @@ FailureDetector::Actions FailureDetector::tick(policies::Time now) {
     }
   }
   return actions;
-}
-
-std::set<crdt::NodeId> FailureDetector::unheard(policies::Time now) const {
-  std::set<crdt::NodeId> out;
-  for (const auto& [node, watched] : watched_) {
-    if (now - watched.heard_directly > 2 * silence_) out.insert(node);
-  }
-  return out;
 }
 
 policies::Time FailureDetector::last_heard(crdt::NodeId node) const {

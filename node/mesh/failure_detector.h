@@ -40,9 +40,6 @@ class FailureDetector {
   // Call every ping_interval_ms.
   Actions tick(policies::Time now);
 
-  // Nodes that count as living, but of which only others have heard for twice the silence that
-  // makes us ask them (2 s with the defaults): what they last told us is out of date.
-  std::set<crdt::NodeId> unheard(policies::Time now) const;
   policies::Time last_heard(crdt::NodeId node) const;  // zero: never
   std::uint64_t own_pauses() const { return own_pauses_; }
 
@@ -50,7 +47,6 @@ class FailureDetector {
   struct Watched {
     crdt::MemberStatus status = crdt::MemberStatus::alive;
     policies::Time heard{0};  // by us, or lately by somebody who was asked
-    policies::Time heard_directly{0};
     policies::Time suspected{0};
     bool probing = false;
   };

@@ -23,6 +23,7 @@
 #include "node/mesh/failure_detector.h"
 #include "node/mesh/handshake.h"
 #include "node/mesh/mesh_context.h"
+#include "node/mesh/relays.h"
 #include "node/mesh/replicator.h"
 #include "node/mesh/shared_state.h"
 
@@ -79,7 +80,12 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   // Called by the serving side.
   HelloVerdict greeted(wire::Hello::Reader hello, const net::IncomingPeer& caller);
   void heard(crdt::NodeId node, std::size_t bytes = 0);
-  void applied(crdt::NodeId node);  // a push of that node was applied
+  void applied(crdt::NodeId node);                      // a push of that node was applied
+  void told(crdt::NodeId node, std::size_t bytes = 0);  // over that node's own link
+  // `node` does not hear these writers: from now on our copies of their feeds go to it too, and no
+  // others. Returns those of which we hear ourselves.
+  std::vector<crdt::NodeId> relay_to(crdt::NodeId node,
+                                     const std::vector<net::FeedPositions>& writers);
   kj::Promise<bool> reach(crdt::NodeId node);
 
   const std::map<crdt::NodeId, std::unique_ptr<MeshPeer>>& all() const { return peers_; }
@@ -92,6 +98,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   const std::deque<std::string>& refusals() const { return refusals_; }
   const FailureDetector& detector() const { return detector_; }
   const std::set<crdt::NodeId>& unheard() const { return unheard_; }  // as of the last pings
+  const Relays& relays() const { return relays_; }
   const PeersCounters& counters() const { return counters_; }
   Acknowledged lowest_acknowledged() const;
 
@@ -121,6 +128,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   kj::Promise<void> ask_somebody();  // after positions_interval_ms
   void ping(MeshPeer& peer);
   void detect();
+  void choose_relays();
   void probe(crdt::NodeId node);
   void accuse(crdt::NodeId node, crdt::MemberStatus status);
   void ask_positions(MeshPeer& peer);
@@ -132,6 +140,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   SharedState& state_;
   PeersObserver& observer_;
   FailureDetector detector_;
+  Relays relays_;
   std::set<crdt::NodeId> unheard_;
   std::uint64_t asked_;  // peers for their positions, one each second
   std::map<std::string, Target> targets_;  // by address

@@ -13,6 +13,7 @@ constexpr auto kRepairInterval = std::chrono::seconds(10);  // of one table at o
 
 kj::Promise<void> MeshPeers::ping_all() {
   return context_.after(std::chrono::milliseconds(context_.config.ping_interval_ms)).then([this]() {
+    choose_relays();
     for (auto& [node, known] : peers_) ping(*known);
     detect();
   });
@@ -47,6 +48,12 @@ void MeshPeers::ping(MeshPeer& known) {
   request.initOrigin().setNode(state_.self().node.value);
   request.getOrigin().setEpoch(state_.self().epoch.value);
   request.setSentMs(sent_wall_ms);
+  const auto wanted = relays_.wanted_of(node);
+  auto names = request.initWanted(static_cast<unsigned>(wanted.size()));
+  for (unsigned i = 0; i < names.size(); ++i) {
+    const crdt::Origin writer{wanted[i], state_.members().find(wanted[i])->epoch};
+    net::write_feed_positions(state_.feed_positions(writer), names[i]);
+  }
   tasks_.add(
       context_.timer
           .timeoutAfter(context_.config.ping_timeout_ms * kj::MILLISECONDS,
@@ -58,6 +65,10 @@ void MeshPeers::ping(MeshPeer& known) {
                 known.rtt_ms = static_cast<double>(context_.monotonic_ns() - sent_ns) / 1e6;
                 note_clock(known, response.getWallMs(), (sent_wall_ms + context_.wall_ms()) / 2);
                 heard(node);
+                std::vector<crdt::NodeId> relaying;
+                for (const std::uint64_t id : response.getRelaying()) relaying.emplace_back(id);
+                relays_.relayed(node, relaying, context_.now());
+                known.replicator->peer_holds(net::read_feed_positions(response.getHeld()));
               },
               [this](kj::Exception&&) { ++counters_.pings_failed; }));
 }
@@ -66,7 +77,19 @@ void MeshPeers::detect() {
   const FailureDetector::Actions actions = detector_.tick(context_.now());
   for (const crdt::NodeId node : actions.probe) probe(node);
   for (const crdt::NodeId node : actions.dead) accuse(node, crdt::MemberStatus::dead);
-  auto unheard = detector_.unheard(context_.now());
+}
+
+void MeshPeers::choose_relays() {
+  Relays::Nodes living;
+  state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
+    if (node != state_.self().node && member.reachable()) living.insert(node);
+  });
+  Relays::Nodes linked;
+  for (const auto& [node, known] : peers_) {
+    if (known->link != nullptr) linked.insert(node);
+  }
+  relays_.tick(living, linked, context_.now());
+  auto unheard = relays_.unheard(context_.now());
   if (unheard == unheard_) return;
   unheard_ = std::move(unheard);
   observer_.unheard_changed();
@@ -213,6 +236,26 @@ void MeshPeers::check_synchronised(MeshPeer& known) {
 void MeshPeers::applied(crdt::NodeId node) {
   auto known = peers_.find(node);
   if (known != peers_.end()) check_synchronised(*known->second);
+  for (auto& [id, other] : peers_) {
+    if (other->replicator->relays(node)) other->replicator->state_changed();
+  }
+}
+
+void MeshPeers::told(crdt::NodeId node, std::size_t bytes) {
+  heard(node, bytes);
+  relays_.told(node, context_.now());
+}
+
+std::vector<crdt::NodeId> MeshPeers::relay_to(crdt::NodeId node,
+                                              const std::vector<net::FeedPositions>& writers) {
+  auto known = peers_.find(node);
+  if (known == peers_.end()) return {};
+  known->second->replicator->relay(writers);
+  std::vector<crdt::NodeId> heard;
+  for (const net::FeedPositions& wanted : writers) {
+    if (relays_.hears(wanted.writer.node, context_.now())) heard.push_back(wanted.writer.node);
+  }
+  return heard;
 }
 
 }  // namespace dualmesh::node

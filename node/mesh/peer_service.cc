@@ -27,10 +27,11 @@ class PeerService final : public wire::Peer::Server {
         continue;
       }
       // One of us has begun a new life since the handshake: the link must begin anew as well.
-      KJ_REQUIRE(delta->origin == caller_, "a push by another life than that of the handshake");
+      KJ_REQUIRE(delta->origin == caller_ || is_relayed(*delta),
+                 "a push by another life than that of the handshake");
       reached.push_back(node_.state().apply(*delta, caller_, node_.context().wall_ms()));
     }
-    node_.peers().heard(caller_.node, bytes);
+    node_.peers().told(caller_.node, bytes);
     node_.peers().applied(caller_.node);
     auto positions = context.getResults().initPositions(static_cast<unsigned>(reached.size()));
     for (unsigned i = 0; i < positions.size(); ++i) net::write_position(reached[i], positions[i]);
@@ -38,8 +39,16 @@ class PeerService final : public wire::Peer::Server {
   }
 
   kj::Promise<void> ping(PingContext context) override {
-    node_.peers().heard(caller_.node);
+    node_.peers().told(caller_.node);
+    auto wanted = context.getParams().getWanted();
+    KJ_REQUIRE(wanted.size() <= node_.config().max_members, "more wanted writers than members");
+    std::vector<net::FeedPositions> writers;
+    for (auto writer : wanted) writers.push_back(net::read_feed_positions(writer));
+    const auto relaying = node_.peers().relay_to(caller_.node, writers);
     auto results = context.getResults();
+    auto names = results.initRelaying(static_cast<unsigned>(relaying.size()));
+    for (unsigned i = 0; i < names.size(); ++i) names.set(i, relaying[i].value);
+    net::write_feed_positions(node_.state().feed_positions(caller_), results.initHeld());
     results.initOrigin().setNode(node_.state().self().node.value);
     results.getOrigin().setEpoch(node_.state().self().epoch.value);
     results.setWallMs(node_.context().wall_ms());
@@ -61,6 +70,10 @@ class PeerService final : public wire::Peer::Server {
   }
 
  private:
+  bool is_relayed(const net::StreamDelta& delta) const {
+    return !net::is_table(delta.kind()) && delta.origin.node != caller_.node;
+  }
+
   MeshNode& node_;
   crdt::Origin caller_;
 };

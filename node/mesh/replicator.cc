@@ -45,6 +45,7 @@ void Replicator::detach() {
 
 void Replicator::start_over() {
   acknowledged_ = Acknowledged{};
+  for (auto& [writer, relay] : relayed_) relay.acknowledged = Acknowledged{};
   ++stats_.resets;
   state_changed();
 }
@@ -78,6 +79,50 @@ void Replicator::retry_held() {
   state_changed();
 }
 
+void Replicator::peer_holds(const net::FeedPositions& held) {
+  peer_is_at({net::StreamKind::load, held.writer, held.load, {}});
+  peer_is_at({net::StreamKind::health, held.writer, held.health, {}});
+  peer_is_at({net::StreamKind::status, held.writer, held.status, {}});
+  peer_is_at({net::StreamKind::residency, held.writer, held.residency, {}});
+}
+
+void Replicator::relay(const std::vector<net::FeedPositions>& writers) {
+  RelayedWriters wanted;
+  bool behind = false;
+  for (const net::FeedPositions& at : writers) {
+    auto known = relayed_.find(at.writer.node);
+    if (known != relayed_.end() && in_flight_since_) {  // its answer is newer than this
+      wanted[at.writer.node] = known->second;
+      continue;
+    }
+    RelayedWriter& relay = wanted[at.writer.node];
+    relay.epoch = at.writer.epoch;
+    auto& versions = relay.acknowledged.versions;
+    versions[index_of(net::StreamKind::load)] = at.load;
+    versions[index_of(net::StreamKind::health)] = at.health;
+    versions[index_of(net::StreamKind::status)] = at.status;
+    versions[index_of(net::StreamKind::residency)] = at.residency;
+    if (known != relayed_.end() && known->second.epoch == relay.epoch && at.residency.value != 0) {
+      relay.acknowledged.residency_floor = known->second.acknowledged.residency_floor;
+    }
+    behind = behind || known == relayed_.end() || known->second.acknowledged.versions != versions;
+  }
+  relayed_ = std::move(wanted);
+  if (behind) state_changed();
+}
+
+// Null: of no writer that this peer wants, or of another life of it.
+Acknowledged* Replicator::acknowledged_of(crdt::Origin writer) {
+  if (writer == state_.self()) return &acknowledged_;
+  auto entry = relayed_.find(writer.node);
+  if (entry == relayed_.end()) return nullptr;
+  RelayedWriter& relay = entry->second;
+  const crdt::Member* member = state_.members().find(writer.node);
+  if (member == nullptr || member->epoch != writer.epoch) return nullptr;
+  if (relay.epoch != writer.epoch) relay = {writer.epoch, {}};
+  return &relay.acknowledged;
+}
+
 Acknowledged Replicator::to_send_after() const {
   Acknowledged after = acknowledged_;
   for (std::size_t i = 0; i < held_.size(); ++i) {
@@ -107,8 +152,8 @@ void Replicator::schedule() {
 }
 
 void Replicator::push() {
-  Sent sent{state_.collect(to_send_after(), context_.config.max_push_bytes),
-            state_.own_residency().floor(), *dirty_since_};
+  Sent sent{state_.collect(to_send_after(), relayed_, context_.config.max_push_bytes),
+            *dirty_since_};
   dirty_since_.reset();
   urgency_ = Urgency::paced;
   if (sent.batch.deltas.empty()) return;
@@ -119,6 +164,7 @@ void Replicator::push() {
   auto deltas = request.initDeltas(static_cast<unsigned>(sent.batch.deltas.size()));
   for (unsigned i = 0; i < deltas.size(); ++i) {
     net::write_delta(sent.batch.deltas[i], deltas[i]);
+    if (sent.batch.deltas[i].origin != state_.self()) continue;
     in_flight_[index_of(sent.batch.deltas[i].kind())] = true;
   }
   ++stats_.pushes;
@@ -147,22 +193,26 @@ void Replicator::answered(const Sent& sent, const std::vector<net::StreamPositio
   std::array<bool, net::kStreamKinds> moved_streams{};
   bool behind = false;
   for (const net::StreamPosition& position : positions) {
-    if (position.origin != state_.self()) continue;
-    crdt::Version& known = acknowledged_.versions[index_of(position.kind)];
+    Acknowledged* acknowledged = acknowledged_of(position.origin);
+    if (acknowledged == nullptr) continue;
+    crdt::Version& known = acknowledged->versions[index_of(position.kind)];
     if (position.version < known) ++stats_.resets;
     if (position.version != known) moved = moved_streams[index_of(position.kind)] = true;
     known = position.version;
   }
   for (const net::StreamDelta& delta : sent.batch.deltas) {
-    if (acknowledged_.versions[index_of(delta.kind())] < end_of(delta)) {
+    Acknowledged* acknowledged = acknowledged_of(delta.origin);
+    if (acknowledged == nullptr) continue;
+    if (acknowledged->versions[index_of(delta.kind())] < end_of(delta)) {
       ++stats_.refused_deltas;
       // A gap would have moved the position: what a table does not take at all is from its future.
       const bool held = net::is_table(delta.kind()) && !moved_streams[index_of(delta.kind())];
       held_[index_of(delta.kind())] = held;
       behind = behind || !held;
     } else if (delta.kind() == net::StreamKind::residency) {
-      moved = moved || acknowledged_.residency_floor < sent.residency_floor;
-      acknowledged_.residency_floor = sent.residency_floor;
+      const crdt::Version floor = std::get<net::ResidencyFeed::Delta>(delta.body).floor;
+      moved = moved || acknowledged->residency_floor < floor;
+      acknowledged->residency_floor = floor;
     }
   }
   if (behind || !sent.batch.complete) {

@@ -51,12 +51,18 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   void attach(wire::Peer::Client peer);  // the link is up; continues from what was acknowledged
   void detach();
   void state_changed(Urgency urgency = Urgency::paced);
-  // A position of one of our own streams, as the peer told it outside of a push.
+  // A position of one of our own streams, as the peer told it outside of a push. Only a lower one
+  // than was acknowledged is news: the peer has lost a column since.
   void peer_is_at(const net::StreamPosition& position);
+  void peer_holds(const net::FeedPositions& held);  // our feeds
   // The peer holds other rows in a table than we do although it acknowledged all: sends them again.
   void repair(net::StreamKind table);
   void retry_held();  // tables of which the peer took nothing; call at a slow pace
   void start_over();  // acknowledged nothing: a new life of the peer or of ours
+  // The writers that do not reach the peer, and how far it has their feeds: our copies of them go
+  // to it with our own.
+  void relay(const std::vector<net::FeedPositions>& writers);
+  bool relays(crdt::NodeId writer) const { return relayed_.contains(writer); }
 
   const Acknowledged& acknowledged() const { return acknowledged_; }
   const ReplicatorStats& stats() const { return stats_; }
@@ -66,11 +72,11 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
  private:
   struct Sent {
     SharedState::Batch batch;
-    crdt::Version residency_floor;
     policies::Time first_change{0};
   };
 
   Acknowledged to_send_after() const;  // what is acknowledged, or held back
+  Acknowledged* acknowledged_of(crdt::Origin writer);
   void schedule();
   void push();
   void answered(const Sent& sent, const std::vector<net::StreamPosition>& positions);
@@ -83,6 +89,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   OnFailure on_failure_;
   kj::Maybe<wire::Peer::Client> peer_;
   Acknowledged acknowledged_;
+  RelayedWriters relayed_;
   Pacer pacer_;
   ReplicatorStats stats_;
   std::optional<policies::Time> dirty_since_;        // of changes in no push yet
@@ -90,10 +97,10 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   std::array<bool, net::kStreamKinds> in_flight_{};  // the streams of the push under way
   // Tables refused for their stamps, by a peer whose clock is behind: not sent with every push.
   std::array<bool, net::kStreamKinds> held_{};
-  policies::Time not_before_{0};                     // after a push that moved nothing
-  std::uint64_t attachment_ = 0;                     // answers of an earlier link are ignored
-  bool waiting_ = false;                             // a timer is set
-  Urgency urgency_ = Urgency::paced;                 // of the changes in no push yet
+  policies::Time not_before_{0};      // after a push that moved nothing
+  std::uint64_t attachment_ = 0;      // answers of an earlier link are ignored
+  bool waiting_ = false;              // a timer is set
+  Urgency urgency_ = Urgency::paced;  // of the changes in no push yet
   kj::TaskSet tasks_;
 };
 

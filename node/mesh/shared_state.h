@@ -72,6 +72,7 @@ struct StateCounters {
   std::uint64_t far_future = 0;         // stamps, epochs and buckets too far ahead of our clock
   std::uint64_t over_bounds = 0;        // rows of tables, deltas of feeds
   std::uint64_t digest_mismatches = 0;  // same version, different digest: never normal
+  std::uint64_t relayed = 0;            // deltas of feeds that came through a third node
 };
 
 // Epochs are wall clocks of the nodes; one further ahead of ours is taken for an error.
@@ -84,11 +85,18 @@ inline crdt::Version end_of(const net::StreamDelta& delta) {
   return std::visit([](const auto& body) { return body.to; }, delta.body);
 }
 
-// How far a peer has acknowledged our streams.
+// How far a peer has acknowledged our streams, or those of a writer that we relay to it.
 struct Acknowledged {
   std::array<crdt::Version, net::kStreamKinds> versions{};
   crdt::Version residency_floor;
 };
+
+// Our copies of another node's feeds, passed on to a peer that does not hear that node itself.
+struct RelayedWriter {
+  crdt::Epoch epoch;  // of the life that the versions belong to
+  Acknowledged acknowledged;
+};
+using RelayedWriters = std::map<crdt::NodeId, RelayedWriter>;
 
 class SharedState {
  public:
@@ -120,13 +128,16 @@ class SharedState {
     std::vector<net::StreamDelta> deltas;
     bool complete = true;  // false: cut at the size limit, more follows
   };
-  Batch collect(const Acknowledged& acknowledged, std::size_t max_bytes) const;
+  Batch collect(const Acknowledged& acknowledged, const RelayedWriters& relayed,
+                std::size_t max_bytes) const;
   bool has_news(const Acknowledged& acknowledged) const;
-  // `sender` is the node of the link; feeds are taken from their writer only.
+  // `sender` is the node of the link. Tables are the sender's own; a feed comes from its writer or
+  // from a node that relays it: (epoch, version) say what is news, whoever brings it.
   net::StreamPosition apply(const net::StreamDelta& delta, crdt::Origin sender,
                             std::uint64_t wall_ms);
   // Where we are in a stream; version 0 when we hold nothing of it.
   net::StreamPosition position(net::StreamKind kind, crdt::Origin origin) const;
+  net::FeedPositions feed_positions(crdt::Origin writer) const;
   std::vector<net::StreamPosition> positions() const;
   std::uint64_t root() const;  // equal on all nodes exactly when all their states are equal
   // `theirs` is a writer's own position in its feed. When we are at the same version with another
@@ -184,8 +195,14 @@ class SharedState {
   bool accepts_feeds_of(crdt::Origin writer) const;
   void count(crdt::Applied applied);
   std::optional<crdt::NodeId> evictable_for(const crdt::Member& newcomer) const;
-  crdt::Version version_of(net::StreamKind kind) const;
-  net::StreamDelta delta_of(net::StreamKind kind, crdt::Version from, std::size_t rows) const;
+  // Of a stream of ours, or of our copy of the feed of `writer`.
+  crdt::Version version_of(net::StreamKind kind, crdt::Origin writer) const;
+  net::StreamDelta delta_of(net::StreamKind kind, crdt::Origin writer, crdt::Version from,
+                            std::size_t rows) const;
+  crdt::Version floor_of(crdt::Origin writer) const;
+  // False when the limit is reached.
+  bool append(crdt::Origin writer, const Acknowledged& acknowledged, std::size_t& left,
+              Batch& batch) const;
 
   crdt::Origin self_;
   const MeshConfig& config_;

@@ -74,24 +74,22 @@ std::size_t rows_of(const net::StreamDelta& delta) {
   return std::visit([](const auto& body) { return body.entries.size(); }, delta.body);
 }
 
-void add_feed_positions(StreamKind kind, const auto& columns,
-                        std::vector<net::StreamPosition>& out) {
-  for (const auto& [node, column] : columns.all()) {
-    out.push_back({kind, {node, column.epoch}, column.feed.version(), column.feed.digest()});
-  }
-}
-
 template <class Feed>
-net::StreamPosition feed_position(StreamKind kind, const crdt::Columns<Feed>& columns,
-                                  crdt::Origin origin) {
-  const auto* column = columns.find(origin.node);
-  if (column == nullptr || column->epoch != origin.epoch) return {kind, origin, {}, {}};
-  return {kind, origin, column->feed.version(), column->feed.digest()};
+const Feed* feed_of(const Feed& own, const crdt::Columns<Feed>& copies, crdt::Origin self,
+                    crdt::Origin writer) {
+  if (writer == self) return &own;
+  const auto* column = copies.find(writer.node);
+  return column == nullptr || column->epoch != writer.epoch ? nullptr : &column->feed;
 }
 
 }  // namespace
 
-crdt::Version SharedState::version_of(StreamKind kind) const {
+crdt::Version SharedState::version_of(StreamKind kind, crdt::Origin writer) const {
+  const auto of = [&](const auto& own, const auto& copies) {
+    const auto* feed = feed_of(own, copies, self_, writer);
+    return feed == nullptr ? crdt::Version{} : feed->version();
+  };
+  if (net::is_table(kind) && writer != self_) return {};
   switch (kind) {
     case StreamKind::membership:
       return members_.version();
@@ -102,19 +100,22 @@ crdt::Version SharedState::version_of(StreamKind kind) const {
     case StreamKind::depth:
       return depth_.version();
     case StreamKind::load:
-      return own_load_.version();
+      return of(own_load_, loads_);
     case StreamKind::health:
-      return own_health_.version();
+      return of(own_health_, healths_);
     case StreamKind::status:
-      return own_status_.version();
+      return of(own_status_, statuses_);
     case StreamKind::residency:
-      return own_residency_.version();
+      return of(own_residency_, residencies_);
   }
   return {};
 }
 
-net::StreamDelta SharedState::delta_of(StreamKind kind, crdt::Version from,
+net::StreamDelta SharedState::delta_of(StreamKind kind, crdt::Origin writer, crdt::Version from,
                                        std::size_t rows) const {
+  const auto of = [&](const auto& own, const auto& copies) -> net::StreamDelta {
+    return {writer, feed_of(own, copies, self_, writer)->delta_since(from, rows)};
+  };
   switch (kind) {
     case StreamKind::membership:
       return {self_, members_.delta_since(from, rows)};
@@ -125,53 +126,72 @@ net::StreamDelta SharedState::delta_of(StreamKind kind, crdt::Version from,
     case StreamKind::depth:
       return {self_, depth_.delta_since(from, rows)};
     case StreamKind::load:
-      return {self_, own_load_.delta_since(from, rows)};
+      return of(own_load_, loads_);
     case StreamKind::health:
-      return {self_, own_health_.delta_since(from, rows)};
+      return of(own_health_, healths_);
     case StreamKind::status:
-      return {self_, own_status_.delta_since(from, rows)};
+      return of(own_status_, statuses_);
     case StreamKind::residency:
       break;
   }
-  return {self_, own_residency_.delta_since(from, rows)};
+  return of(own_residency_, residencies_);
+}
+
+crdt::Version SharedState::floor_of(crdt::Origin writer) const {
+  const auto* feed = feed_of(own_residency_, residencies_, self_, writer);
+  return feed == nullptr ? crdt::Version{} : feed->floor();
 }
 
 bool SharedState::has_news(const Acknowledged& acknowledged) const {
   for (const StreamKind kind : kPushOrder) {
-    if (acknowledged.versions[index_of(kind)] < version_of(kind)) return true;
+    if (acknowledged.versions[index_of(kind)] < version_of(kind, self_)) return true;
   }
   return acknowledged.residency_floor < own_residency_.floor();
 }
 
 SharedState::Batch SharedState::collect(const Acknowledged& acknowledged,
+                                        const RelayedWriters& relayed,
                                         std::size_t max_bytes) const {
   Batch batch;
   std::size_t left = max_bytes;
+  if (!append(self_, acknowledged, left, batch)) return batch;
+  for (const auto& [writer, relay] : relayed) {
+    const crdt::Member* member = members_.find(writer);
+    if (member == nullptr || !member->reachable()) continue;
+    const Acknowledged at = member->epoch == relay.epoch ? relay.acknowledged : Acknowledged{};
+    if (!append({writer, member->epoch}, at, left, batch)) return batch;
+  }
+  return batch;
+}
+
+bool SharedState::append(crdt::Origin writer, const Acknowledged& acknowledged, std::size_t& left,
+                         Batch& batch) const {
   for (const StreamKind kind : kPushOrder) {
     const crdt::Version from = acknowledged.versions[index_of(kind)];
-    const bool expired =
-        kind == StreamKind::residency && acknowledged.residency_floor < own_residency_.floor();
-    if (from >= version_of(kind) && !expired) continue;
+    const crdt::Version version = version_of(kind, writer);
+    const bool expired = kind == StreamKind::residency && version != crdt::Version{} &&
+                         acknowledged.residency_floor < floor_of(writer);
+    if (from >= version && !expired) continue;
     const std::size_t rows = std::min(left / row_bytes(kind), net::CodecLimits::kRows);
-    if (rows == 0) {
+    if (rows == 0 || batch.deltas.size() >= net::CodecLimits::kDeltas) {
       batch.complete = false;
-      break;
+      return false;
     }
-    net::StreamDelta delta = delta_of(kind, from, rows);
-    Fit fits = fit(delta, left);
+    net::StreamDelta delta = delta_of(kind, writer, from, rows);
+    const Fit fits = fit(delta, left);
     if (net::is_table(kind) && fits.rows < rows_of(delta)) {
       // A row longer than a whole push goes alone, or nothing would ever go on.
       if (fits.rows == 0 && !batch.deltas.empty()) {
         batch.complete = false;
-        break;
+        return false;
       }
-      delta = delta_of(kind, from, std::max<std::size_t>(fits.rows, 1));
+      delta = delta_of(kind, writer, from, std::max<std::size_t>(fits.rows, 1));
     }
     left -= fits.rows == 0 && rows_of(delta) > 0 ? left : fits.bytes;
-    if (end_of(delta) < version_of(kind)) batch.complete = false;
+    if (end_of(delta) < version) batch.complete = false;
     batch.deltas.push_back(std::move(delta));
   }
-  return batch;
+  return true;
 }
 
 void SharedState::grow(const net::DepthTable::Entry& row) {
@@ -254,20 +274,21 @@ void SharedState::apply_feed(const Delta& delta, crdt::Origin writer) {
 
 net::StreamPosition SharedState::apply(const net::StreamDelta& delta, crdt::Origin sender,
                                        std::uint64_t wall_ms) {
-  if (delta.origin != sender) {
+  if (delta.origin != sender && net::is_table(delta.kind())) {
     ++counters_.malformed;
     return {delta.kind(), delta.origin, {}, {}};
   }
+  if (delta.origin != sender) ++counters_.relayed;
   std::visit(
       [&](const auto& body) {
         if constexpr (requires { body.entries.front().version; }) {
-          apply_feed(body, sender);
+          apply_feed(body, delta.origin);
         } else {
           apply_table(delta.kind(), body, sender, wall_ms);
         }
       },
       delta.body);
-  return position(delta.kind(), sender);
+  return position(delta.kind(), delta.origin);
 }
 
 void SharedState::count(crdt::Applied applied) {
@@ -286,86 +307,6 @@ void SharedState::count(crdt::Applied applied) {
       return;
     case crdt::Applied::malformed:
       ++counters_.malformed;
-      return;
-  }
-}
-
-net::StreamPosition SharedState::position(StreamKind kind, crdt::Origin origin) const {
-  if (origin.node == self_.node) {
-    for (const auto& own : positions()) {
-      if (own.kind == kind && own.origin == origin) return own;
-    }
-    return {kind, origin, {}, {}};
-  }
-  switch (kind) {
-    case StreamKind::load:
-      return feed_position(kind, loads_, origin);
-    case StreamKind::health:
-      return feed_position(kind, healths_, origin);
-    case StreamKind::status:
-      return feed_position(kind, statuses_, origin);
-    case StreamKind::residency:
-      return feed_position(kind, residencies_, origin);
-    default:
-      break;
-  }
-  auto received = received_.find(origin.node);
-  if (received == received_.end() || received->second.epoch != origin.epoch) {
-    return {kind, origin, {}, {}};
-  }
-  return {kind, origin, received->second.versions[index_of(kind)], {}};
-}
-
-std::vector<net::StreamPosition> SharedState::positions() const {
-  std::vector<net::StreamPosition> out;
-  auto own = [&](StreamKind kind, crdt::StateDigest digest) {
-    out.push_back({kind, self_, version_of(kind), digest});
-  };
-  own(StreamKind::membership, members_.digest());
-  own(StreamKind::registry, registry_.digest());
-  own(StreamKind::settings, settings_.digest());
-  own(StreamKind::depth, depth_.digest());
-  own(StreamKind::load, own_load_.digest());
-  own(StreamKind::health, own_health_.digest());
-  own(StreamKind::status, own_status_.digest());
-  own(StreamKind::residency, own_residency_.digest());
-  add_feed_positions(StreamKind::load, loads_, out);
-  add_feed_positions(StreamKind::health, healths_, out);
-  add_feed_positions(StreamKind::status, statuses_, out);
-  add_feed_positions(StreamKind::residency, residencies_, out);
-  return out;
-}
-
-std::uint64_t SharedState::root() const {
-  std::uint64_t sum = 0;
-  for (const net::StreamPosition& at : positions()) {
-    crdt::EntryHasher hasher;
-    hasher.add(at.kind).add(at.digest.count).add(at.digest.sum);
-    if (!net::is_table(at.kind)) {
-      if (at.version == crdt::Version{}) continue;  // nothing said yet: as if there were no column
-      hasher.add(at.origin.node.value).add(at.origin.epoch.value).add(at.version.value);
-    }
-    sum += hasher.finish();
-  }
-  return sum;
-}
-
-void SharedState::check_digest(const net::StreamPosition& theirs) {
-  const net::StreamPosition ours = position(theirs.kind, theirs.origin);
-  const bool comparable = !net::is_table(theirs.kind) && theirs.origin.node != self_.node &&
-                          ours.version != crdt::Version{} && ours.version == theirs.version;
-  // Expiry moves the digest of a window without moving its version.
-  if (theirs.kind == StreamKind::residency) return;
-  if (!comparable || ours.digest == theirs.digest) return;
-  ++counters_.digest_mismatches;
-  switch (theirs.kind) {
-    case StreamKind::load:
-      return loads_.drop(theirs.origin.node);
-    case StreamKind::health:
-      return healths_.drop(theirs.origin.node);
-    case StreamKind::status:
-      return statuses_.drop(theirs.origin.node);
-    default:
       return;
   }
 }

@@ -53,7 +53,7 @@ struct Replica {
   // Everything this replica has that `to` has not, by the real path but the wire.
   void send_to(Replica& to) {
     for (;;) {
-      const auto batch = state.collect(acknowledged, 1 << 20);
+      const auto batch = state.collect(acknowledged, {}, 1 << 20);
       for (const auto& delta : batch.deltas) {
         const auto at = to.state.apply(delta, state.self(), kWall);
         acknowledged.versions[static_cast<std::size_t>(at.kind)] = at.version;
@@ -265,7 +265,7 @@ TEST_CASE("state: feeds are taken from the living writer only, and a new life re
   net::LoadGauges more = load;
   more.queued_requests = 4;
   a.state.set_load(77, more);
-  const auto batch = a.state.collect(a.acknowledged, 1 << 20);
+  const auto batch = a.state.collect(a.acknowledged, {}, 1 << 20);
   for (const auto& delta : batch.deltas) {
     if (delta.kind() == net::StreamKind::load) b.state.apply(delta, a.state.self(), kWall);
   }
@@ -279,17 +279,20 @@ TEST_CASE("state: feeds are taken from the living writer only, and a new life re
   CHECK(*b.state.loads().find(NodeId{1})->feed.find(77) == more);
 }
 
-TEST_CASE("state: a delta that speaks for another node is refused") {
+TEST_CASE("state: a table that speaks for another node is refused, a feed is relayed") {
   Replica a(1), b(2);
   b.state.join_member(NodeId{1}, alive(kWall));
   net::LoadGauges load;
   load.queued_requests = 3;
   a.state.set_load(1, load);
-  for (const auto& delta : a.state.collect({}, 1 << 20).deltas) {
+  for (const auto& delta : a.state.collect({}, {}, 1 << 20).deltas) {
     b.state.apply(delta, {NodeId{3}, crdt::Epoch{kWall}}, kWall);
   }
-  CHECK(b.state.loads().all().empty());
-  CHECK(b.state.counters().malformed > 0);
+  CHECK(b.state.counters().malformed == 1);  // membership
+  CHECK(b.state.counters().relayed == 1);
+  CHECK(b.state.loads().find(NodeId{3}) == nullptr);
+  REQUIRE(b.state.loads().find(NodeId{1}) != nullptr);
+  CHECK(*b.state.loads().find(NodeId{1})->feed.find(1) == load);
 }
 
 TEST_CASE("state: a push is cut at its size and continues until both sides are equal") {
@@ -304,7 +307,7 @@ TEST_CASE("state: a push is cut at its size and continues until both sides are e
   std::size_t pushes = 0;
   while (a.state.has_news(a.acknowledged)) {
     REQUIRE(++pushes < 1'000);
-    for (const auto& delta : a.state.collect(a.acknowledged, 2'000).deltas) {
+    for (const auto& delta : a.state.collect(a.acknowledged, {}, 2'000).deltas) {
       const auto at = b.state.apply(delta, a.state.self(), kWall);
       a.acknowledged.versions[static_cast<std::size_t>(at.kind)] = at.version;
     }
@@ -328,7 +331,7 @@ TEST_CASE("state: a push of long texts is cut by their bytes, and each row goes 
   std::size_t pushes = 0;
   while (a.state.has_news(a.acknowledged)) {
     REQUIRE(++pushes < 1'000);
-    const auto batch = a.state.collect(a.acknowledged, limit);
+    const auto batch = a.state.collect(a.acknowledged, {}, limit);
     std::size_t bytes = 0;
     std::size_t rows = 0;
     for (const auto& delta : batch.deltas) {
@@ -356,7 +359,7 @@ TEST_CASE(
   const auto offer = [&] {
     const auto before = b.state.counters().over_bounds;
     a.acknowledged = {};
-    for (const auto& delta : a.state.collect({}, 1 << 20).deltas) {
+    for (const auto& delta : a.state.collect({}, {}, 1 << 20).deltas) {
       b.state.apply(delta, a.state.self(), kWall);
     }
     return b.state.counters().over_bounds - before;

@@ -210,22 +210,6 @@ TEST_CASE("a misconfigured stranger does not stop a node that serves, and a refu
   CHECK_FALSE(cluster.node(1).mesh->peers().refused());
 }
 
-TEST_CASE("the load of a node that only others reach is left out, and is back with the link") {
-  SimCluster cluster(38);
-  start_and_settle(cluster, 3);
-  say_load(cluster.node(1), 0, 5);
-  cluster.run_for(100);
-  REQUIRE(others_queued(cluster.node(0), 0) == 5);
-  cluster.network().set_cut("n0:7000", "n1:7000", true);
-  cluster.run_for(4'000);
-  CHECK(cluster.node(0).mesh->view()->live_nodes == 3);
-  CHECK(others_queued(cluster.node(0), 0) == 0);
-  CHECK(others_queued(cluster.node(2), 0) == 5);
-  say_load(cluster.node(1), 0, 7);
-  cluster.heal();
-  CHECK(cluster.run_until([&] { return others_queued(cluster.node(0), 0) == 7; }, 5'000) >= 0);
-}
-
 TEST_CASE("a depth mark made while the clock was ahead ends when the clock is right") {
   SimCluster cluster(39);
   start_and_settle(cluster, 3);
