@@ -56,9 +56,6 @@ void MeshAcceptor::accept(kj::Own<kj::AsyncIoStream> stream, std::string from,
   }
   auto peer = std::make_shared<IncomingPeer>(std::move(from), refusals_);
   greeting_.push_back(peer);
-  peer->on_greeted([this, raw = peer.get()]() {
-    greeting_.remove_if([raw](const auto& waiting) { return waiting.get() == raw; });
-  });
   ++open_;
   auto ended = kj::evalNow([&]() {
     return certificate ? secure(kj::mv(stream), peer, kj::mv(certificate))
@@ -99,8 +96,18 @@ kj::Promise<void> MeshAcceptor::secure(kj::Own<kj::AsyncIoStream> stream,
 kj::Promise<void> MeshAcceptor::serve(kj::Own<kj::AsyncIoStream> stream,
                                       std::shared_ptr<IncomingPeer> peer) {
   auto connection = kj::heap<MeshConnection>(kj::mv(stream), make_bootstrap_(peer));
-  auto ended = connection->on_disconnect();
-  return ended.attach(kj::mv(connection));
+  MeshConnection& serving = *connection;
+  serving.pace(timer_, limits_.rates, throttled_);
+  peer->on_greeted([this, raw = peer.get(), &serving]() {
+    greeting_.remove_if([raw](const auto& waiting) { return waiting.get() == raw; });
+    serving.greeted();
+  });
+  return serving.on_disconnect()
+      .then([peer, &serving]() {
+        const Violation violation = serving.violation();
+        if (!violation.why.empty()) peer->refuse(violation.reason, violation.why);
+      })
+      .attach(kj::mv(connection));
 }
 
 kj::Promise<void> MeshAcceptor::deadline(std::shared_ptr<IncomingPeer> peer) {

@@ -58,6 +58,7 @@ struct AcceptorLimits {
   std::size_t connections = 1'024;
   std::size_t greeting = 64;  // of them, before an accepted hello
   std::uint32_t greeting_ms = 5'000;
+  PeerRates rates;
 };
 
 class MeshAcceptor final : private kj::TaskSet::ErrorHandler {
@@ -71,6 +72,7 @@ class MeshAcceptor final : private kj::TaskSet::ErrorHandler {
   std::size_t connections() const { return open_; }
   std::size_t greeting() const { return greeting_.size(); }
   std::uint64_t turned_away() const { return turned_away_; }
+  std::uint64_t throttled() const { return throttled_; }  // times that reading had to wait
 
  private:
   kj::Promise<void> secure(kj::Own<kj::AsyncIoStream> stream, std::shared_ptr<IncomingPeer> peer,
@@ -86,6 +88,7 @@ class MeshAcceptor final : private kj::TaskSet::ErrorHandler {
   std::size_t open_ = 0;
   std::list<std::shared_ptr<IncomingPeer>> greeting_;  // the oldest first
   std::uint64_t turned_away_ = 0;
+  std::uint64_t throttled_ = 0;
   kj::TaskSet tasks_;
 };
 

@@ -35,6 +35,13 @@ wire::Peer::Client MeshLink::peer() const {
   check_failed("link is up", __FILE__, __LINE__, address_);
 }
 
+Violation MeshLink::violation() const {
+  KJ_IF_MAYBE (connection, connection_) {
+    return (*connection)->violation();
+  }
+  return {};
+}
+
 const PeerIdentity* MeshLink::identity() const {
   KJ_IF_MAYBE (connection, connection_) {
     return (*connection)->identity();

@@ -64,6 +64,8 @@ class MeshLink {
   bool up() const { return up_; }
   bool closed() const { return closed_; }
   wire::Peer::Client peer() const;  // REQUIRES: up()
+  // Why this side has ended the conversation, if it has. REQUIRES: called from `link_down`.
+  Violation violation() const;
   // What the other side's certificate says; null without TLS. REQUIRES: called from `welcomed`.
   const PeerIdentity* identity() const;
   void drop(std::string reason);

@@ -42,6 +42,11 @@ struct MeshConfig {
   policies::RoutingSettings routing;  // until the mesh has a setting of its own
   std::vector<SeedInstance> instances;
 
+  // What one incoming connection may do; beyond the rates it is read more slowly.
+  std::uint32_t hello_timeout_ms = 5'000;  // not accepted by then: closed
+  std::uint32_t max_messages_per_s = 20'000;
+  std::uint64_t max_bytes_per_s = 128ull << 20;
+
   // Replication
   std::uint32_t flush_interval_ms = 25;  // under sustained change; the first change goes at once
   std::uint32_t max_push_bytes =

@@ -15,6 +15,13 @@ namespace {
 constexpr auto kViewInterval = std::chrono::milliseconds(5);
 constexpr std::uint64_t kMaxEpochRaises = 8;
 
+net::AcceptorLimits acceptor_limits(const MeshConfig& config) {
+  net::AcceptorLimits limits;
+  limits.greeting_ms = config.hello_timeout_ms;
+  limits.rates = {config.max_messages_per_s, config.max_bytes_per_s};
+  return limits;
+}
+
 crdt::Member describe_self(const MeshConfig& config, crdt::Epoch epoch) {
   crdt::Member member;
   member.epoch = epoch;
@@ -51,7 +58,7 @@ MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& hos
           [this](std::shared_ptr<net::IncomingPeer> caller) {
             return make_bootstrap_service(*this, std::move(caller));
           },
-          net::AcceptorLimits{}, refusals_, environment.timer) {
+          acceptor_limits(config_), refusals_, environment.timer) {
   DUALMESH_CHECK(!config_.advertise.empty(), "node={}", config_.node_name);
   state_.join_member(state_.self().node, describe_self(config_, state_.self().epoch));
 }

@@ -224,6 +224,9 @@ void MeshPeers::link_up(net::MeshLink& link) {
 }
 
 void MeshPeers::link_down(net::MeshLink& link, bool was_up, const std::string& reason) {
+  if (const net::Violation violation = link.violation(); !violation.why.empty()) {
+    context_.refusals.count(violation.reason, link.address(), violation.why);
+  }
   if (!was_up) {
     ++counters_.dials_failed;
     spdlog::debug("mesh: {}: no link to {}: {}", context_.config.node_name, link.address(), reason);
