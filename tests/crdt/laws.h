@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "crdt/state_digest.h"
+
 namespace dualmesh::crdt {
 
 // A step of a random history: the test gives the bytes their meaning. Shrinks to short histories.
@@ -16,6 +18,14 @@ template <class Lattice>
 Lattice joined(Lattice a, const Lattice& b) {
   a.join(b);
   return a;
+}
+
+// The digest of a type that is one value: equal exactly when the states are.
+template <class State>
+std::uint64_t hash_of_state(const State& state) {
+  EntryHasher hasher;
+  hash_field(hasher, state);
+  return hasher.finish();
 }
 
 template <class Lattice>
