@@ -41,7 +41,8 @@ def why_not():
 def _remove_leftovers():
     for line in _run("ip", "netns", "list").splitlines():
         name = line.split()[0]
-        if name.startswith(_PREFIX) and not Path("/proc", name[len(_PREFIX):].split("-")[0]).exists():
+        process = name.removeprefix(_PREFIX).split("-")[0]
+        if name.startswith(_PREFIX) and not Path("/proc", process).exists():
             subprocess.run(["ip", "netns", "del", name], check=False)
 
 
@@ -162,10 +163,3 @@ class NetworkCluster(Cluster):
 
     def part(self, one_side, other_side):
         self.network.part(self.numbers(one_side), self.numbers(other_side))
-
-    def statuses(self, node):
-        """{node name: alive, suspect, dead or left} as one node sees it."""
-        return {name: member["status"] for name, member in self.members(node).items()}
-
-    def all_alive(self):
-        return all(set(self.statuses(node).values()) == {"alive"} for node in self.nodes)

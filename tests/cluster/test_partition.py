@@ -3,11 +3,9 @@
 import time
 
 import pytest
-from cluster import chat_body, post, wait_until
+from checks import all_alive, deaths, finish_clean, rejoin, serve, succeed, wait_dead
+from cluster import wait_until
 from namespaces import NetworkCluster, why_not
-
-DETECTED_WITHIN_S = 4.0
-REJOINED_WITHIN_S = 10.0
 
 
 @pytest.fixture(name="mesh", scope="module")
@@ -27,54 +25,6 @@ def whole_again(mesh):
     yield
     mesh.network.heal()
     rejoin(mesh)
-
-
-def rejoin(mesh):
-    wait_until(mesh.all_alive, REJOINED_WITHIN_S, "everybody sees everybody alive")
-    for node in mesh.nodes:
-        mesh.wait_converged(node=node)
-
-
-def serve(nodes, count, tag):
-    """Requests with prompts of their own, in turn; which instances answered."""
-    used = set()
-    for number in range(count):
-        status, headers, text = post(nodes[number % len(nodes)].http, "/v1/chat/completions",
-                                     chat_body(f"{tag} {number} " + "word " * 40), timeout_s=10)
-        assert status == 200, text
-        used.add({name.lower(): value for name, value in headers.items()}["x-dualmesh-instance"])
-    return used
-
-
-def seen_dead(mesh, observers, victims):
-    wanted = {node.name for node in victims}
-    return all({name for name, status in mesh.statuses(node).items() if status == "dead"} == wanted
-               for node in observers)
-
-
-def wait_dead(mesh, observers, victims, since):
-    wait_until(lambda: seen_dead(mesh, observers, victims), DETECTED_WITHIN_S,
-               f"{[node.name for node in victims]} are dead to {[node.name for node in observers]}")
-    print(f"dead after {time.monotonic() - since:.2f} s")
-
-
-def deaths(mesh, node):
-    """How often that node has declared another dead."""
-    for line in mesh.ctl(node, "metrics").stdout.splitlines():
-        if line.startswith("dualmesh_mesh_deaths_total"):
-            return float(line.rsplit(" ", 1)[1])
-    raise AssertionError("the node does not count deaths")
-
-
-def succeed(mesh, node, *arguments):
-    done = mesh.ctl(node, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def finish_clean(replay):
-    results = replay.finish()
-    assert results["failed"] == 0 and results["rejected"] == 0, results["reasons"]
-    assert results["completed"] == results["planned"]
 
 
 def test_both_sides_of_a_partition_serve_and_agree_after_it(mesh):
@@ -125,7 +75,7 @@ def test_both_sides_of_a_partition_serve_and_agree_after_it(mesh):
 
 def test_a_one_way_cut_kills_nobody(mesh):
     r1, r2 = mesh.nodes[:2]
-    before = [deaths(mesh, node) for node in mesh.nodes]
+    before = deaths(mesh)
     replay = mesh.start_replay(mesh.nodes, requests=120, qps=2, name="one-way")
     mesh.network.cut([1], [2])
     wait_until(lambda: not mesh.members(r1)["r2"]["linked"], 10.0, "r1 has lost its link to r2")
@@ -135,8 +85,8 @@ def test_a_one_way_cut_kills_nobody(mesh):
     succeed(mesh, r2, "instance", "resume", "e2")
     wait_until(lambda: mesh.instances(r1)["e2"]["lifecycle"] == "active", 5.0, "and back")
     finish_clean(replay)
-    assert mesh.all_alive()
-    assert [deaths(mesh, node) for node in mesh.nodes] == before
+    assert all_alive(mesh)
+    assert deaths(mesh) == before
 
 
 def test_a_silent_host_is_dead_in_time_and_returns(mesh):
@@ -155,7 +105,7 @@ def test_a_silent_host_is_dead_in_time_and_returns(mesh):
 
 
 def test_a_lossy_network_kills_nobody(mesh):
-    before = [deaths(mesh, node) for node in mesh.nodes]
+    before = deaths(mesh)
     mesh.network.lose(5)
     replay = mesh.start_replay(mesh.nodes, requests=200, qps=2, name="lossy")
     succeed(mesh, mesh.nodes[0], "instance", "drain", "e3")
@@ -163,5 +113,5 @@ def test_a_lossy_network_kills_nobody(mesh):
     succeed(mesh, mesh.nodes[4], "instance", "resume", "e3")
     finish_clean(replay)
     mesh.wait_converged()
-    assert mesh.all_alive()
-    assert [deaths(mesh, node) for node in mesh.nodes] == before
+    assert all_alive(mesh)
+    assert deaths(mesh) == before
