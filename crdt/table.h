@@ -48,6 +48,8 @@ class Table {
   const Lattice* find(const Key& key) const;  // good until the key is forgotten
   template <class Visit>                      // visit(key, lattice), in key order
   void for_each(Visit&& visit) const;
+  template <class Visit>  // as above from the first key not below `first`, while visit says true
+  void for_each_from(const Key& first, Visit&& visit) const;
   std::size_t size() const { return held_.size(); }
   Version version() const { return version_; }            // local
   StateDigest digest() const { return digest_.total(); }  // of key and value
@@ -92,6 +94,14 @@ template <class Key, class Lattice>
 template <class Visit>
 void Table<Key, Lattice>::for_each(Visit&& visit) const {
   for (const auto& [key, held] : held_) visit(key, held.value);
+}
+
+template <class Key, class Lattice>
+template <class Visit>
+void Table<Key, Lattice>::for_each_from(const Key& first, Visit&& visit) const {
+  for (auto slot = held_.lower_bound(first); slot != held_.end(); ++slot) {
+    if (!visit(slot->first, slot->second.value)) return;
+  }
 }
 
 template <class Key, class Lattice>
