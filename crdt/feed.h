@@ -70,6 +70,7 @@ class Feed {
     Version to;
     Version collected;
     std::vector<Entry> entries;  // in rising version order
+    bool cut = false;            // more has changed since from_excluded
 
     bool is_snapshot() const { return from_excluded == Version{}; }
   };
@@ -89,6 +90,9 @@ class Feed {
   std::size_t size() const { return held_.size() - tombstones_; }
   Version version() const { return version_; }
   Version collected() const { return collected_; }
+  // A replica whose last delta was cut: keys that the writer has changed again since are missing,
+  // so its digest is that of no version of the writer.
+  bool partial() const { return partial_; }
   StateDigest digest() const { return digest_.total(); }  // of live entries: key, version and value
   const BucketSums& bucket_sums() const { return digest_.sums(); }
   template <class Visit>  // visit(key, version, value), the live entries of some buckets
@@ -126,6 +130,7 @@ class Feed {
   std::size_t tombstones_ = 0;
   Version version_;
   Version collected_;
+  bool partial_ = false;
   BucketedDigest digest_;
 };
 
@@ -173,12 +178,13 @@ auto Feed<Key, Value>::delta_since(Version from, std::size_t max_entries) const 
   BOOST_ASSERT(max_entries > 0);
   if (from < collected_) from = Version{};
   from = std::min(from, version_);
-  Delta delta{from, version_, collected_, {}};
+  Delta delta{from, version_, collected_, {}, partial_};
   for (auto record = log_.after(from); record != log_.end(); ++record) {
     const Held* held = current(*record);
     if (held == nullptr) continue;
     if (delta.entries.size() >= max_entries && record->version > collected_) {
       delta.to = Version{record->version.value - 1};  // before it, all is sent or outdated
+      delta.cut = true;
       break;
     }
     delta.entries.push_back(Entry{record->key, held->version, held->value});
@@ -201,6 +207,7 @@ Applied Feed<Key, Value>::apply(const Delta& delta) {
   for (const Entry& entry : delta.entries) {
     if (entry.version > version_) set(entry.key, entry.version, entry.value);
   }
+  if (delta.to > version_) partial_ = delta.cut;
   version_ = std::max(version_, delta.to);
   forget_tombstones(delta.collected);
   collected_ = std::max(collected_, delta.collected);

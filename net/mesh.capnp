@@ -115,6 +115,7 @@ struct Delta {
     residency @12 :List(Placement);  # entry i has version residencyVersions[i]
   }
   residencyVersions @13 :List(UInt64);
+  cut @14 :Bool;             # feed: the writer has changed more than this since `from`
 }
 
 struct StreamPosition {
@@ -123,6 +124,7 @@ struct StreamPosition {
   version @2 :UInt64;
   count @3 :UInt64;          # state digest
   sum @4 :UInt64;
+  partial @5 :Bool;          # what was applied last was cut: the digest is not the writer's at that version
 }
 
 struct FeedPositions {       # how far a node holds the feeds of a writer; 0: nothing of that life

@@ -188,6 +188,7 @@ void write_range(const Delta& delta, wire::Delta::Builder out) {
   out.setFrom(delta.from_excluded.value);
   out.setTo(delta.to.value);
   if constexpr (requires { delta.collected; }) out.setHorizon(delta.collected.value);
+  if constexpr (requires { delta.cut; }) out.setCut(delta.cut);
   if constexpr (requires { delta.floor; }) out.setHorizon(delta.floor.value);
 }
 
@@ -200,7 +201,7 @@ DeltaBody read_table(wire::Delta::Reader in, Rows rows) {
 template <class Feed, class Rows>
 DeltaBody read_feed(wire::Delta::Reader in, Rows rows) {
   return typename Feed::Delta{version(in.getFrom()), version(in.getTo()), version(in.getHorizon()),
-                              read_rows<typename Feed::Entry>(rows)};
+                              read_rows<typename Feed::Entry>(rows), in.getCut()};
 }
 
 DeltaBody read_residency(wire::Delta::Reader in) {
@@ -343,6 +344,7 @@ void write_position(const StreamPosition& position, wire::StreamPosition::Builde
   out.setVersion(position.version.value);
   out.setCount(position.digest.count);
   out.setSum(position.digest.sum);
+  out.setPartial(position.partial);
 }
 
 Result<std::vector<StreamPosition>> read_positions(
@@ -358,7 +360,8 @@ Result<std::vector<StreamPosition>> read_positions(
           {static_cast<StreamKind>(kind),
            {crdt::NodeId{in.getOrigin().getNode()}, crdt::Epoch{in.getOrigin().getEpoch()}},
            version(in.getVersion()),
-           {in.getCount(), in.getSum()}});
+           {in.getCount(), in.getSum()},
+           in.getPartial()});
     }
     return out;
   });

@@ -104,6 +104,7 @@ struct StreamPosition {
   crdt::Origin origin;
   crdt::Version version;
   crdt::StateDigest digest;
+  bool partial = false;  // of a copy whose last delta was cut: its digest is compared with none
 };
 
 // How far a node holds the feeds of a writer; zero: nothing of that life.

@@ -80,6 +80,7 @@ Cell cell_of(const StreamId& id, const Position& reference, const NodeReport& no
   if (here.version < reference.version) {
     return {Cell::State::behind, reference.version - here.version};
   }
+  if (here.partial) return {Cell::State::behind, 1};
   // Nodes are asked one after the other, so a replica may be seen ahead of its writer.
   if (here.version > reference.version) return {Cell::State::in_step, 0};
   return {here.same_digest(reference) ? Cell::State::in_step : Cell::State::differs, 0};

@@ -34,6 +34,7 @@ struct Position {
   std::uint64_t version = 0;
   std::uint64_t count = 0;
   std::uint64_t sum = 0;
+  bool partial = false;  // a cut delta was applied last; the rest is on its way
 
   bool same_digest(const Position& other) const { return count == other.count && sum == other.sum; }
 };

@@ -21,8 +21,10 @@ void read_positions(wire::Replication::Reader replication, NodeReport& report) {
       id.node = position.getOrigin().getNode();
       id.epoch = position.getOrigin().getEpoch();
     }
-    report.positions[id] = Position{
-        .version = position.getVersion(), .count = position.getCount(), .sum = position.getSum()};
+    report.positions[id] = Position{.version = position.getVersion(),
+                                    .count = position.getCount(),
+                                    .sum = position.getSum(),
+                                    .partial = position.getPartial()};
   }
 }
 

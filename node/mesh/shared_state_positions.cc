@@ -6,10 +6,20 @@ namespace {
 
 using net::StreamKind;
 
+template <class Feed>
+bool is_partial(const Feed& feed) {
+  if constexpr (requires { feed.partial(); }) return feed.partial();
+  return false;
+}
+
 void add_feed_positions(StreamKind kind, const auto& columns,
                         std::vector<net::StreamPosition>& out) {
   for (const auto& [node, column] : columns.all()) {
-    out.push_back({kind, {node, column.epoch}, column.feed.version(), column.feed.digest()});
+    out.push_back({kind,
+                   {node, column.epoch},
+                   column.feed.version(),
+                   column.feed.digest(),
+                   is_partial(column.feed)});
   }
 }
 
@@ -18,7 +28,7 @@ net::StreamPosition feed_position(StreamKind kind, const crdt::Columns<Feed>& co
                                   crdt::Origin origin) {
   const auto* column = columns.find(origin.node);
   if (column == nullptr || column->epoch != origin.epoch) return {kind, origin, {}, {}};
-  return {kind, origin, column->feed.version(), column->feed.digest()};
+  return {kind, origin, column->feed.version(), column->feed.digest(), is_partial(column->feed)};
 }
 
 }  // namespace
@@ -91,7 +101,8 @@ std::uint64_t SharedState::root() const {
 void SharedState::check_digest(const net::StreamPosition& theirs) {
   const net::StreamPosition ours = position(theirs.kind, theirs.origin);
   const bool comparable = !net::is_table(theirs.kind) && theirs.origin.node != self_.node &&
-                          ours.version != crdt::Version{} && ours.version == theirs.version;
+                          ours.version != crdt::Version{} && ours.version == theirs.version &&
+                          !ours.partial && !theirs.partial;
   // Expiry moves the digest of a window without moving its version.
   if (theirs.kind == StreamKind::residency) return;
   if (!comparable || ours.digest == theirs.digest) return;

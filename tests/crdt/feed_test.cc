@@ -303,5 +303,30 @@ TEST_CASE("a slow peer costs state, not time: a thousand changes of one key are 
   CHECK(delta.to == Version{1'000});
 }
 
+TEST_CASE("a copy made of cut deltas is partial, and so is what is copied from it") {
+  using Numbers = Feed<std::uint64_t, std::uint64_t>;
+  Numbers writer, replica, second;
+  for (std::uint64_t key = 1; key <= 5; ++key) writer.put(key, key);
+  const Version at_five = writer.version();
+  const StateDigest digest_at_five = writer.digest();
+  writer.put(4, 40);
+  writer.put(5, 50);
+  // Three entries fit: versions 1 to 3; 4 and 5 were changed again, so the delta ends at 5.
+  const auto cut = writer.delta_since(Version{}, 3);
+  REQUIRE(cut.to == at_five);
+  CHECK(cut.cut);
+  CHECK(replica.apply(cut) == Applied::changed);
+  CHECK(replica.partial());
+  CHECK(replica.version() == at_five);
+  CHECK_FALSE(replica.digest() == digest_at_five);
+  CHECK(second.apply(replica.delta_since(Version{}, 100)) == Applied::changed);
+  CHECK(second.partial());
+  CHECK(replica.apply(writer.delta_since(replica.version(), 100)) == Applied::changed);
+  CHECK_FALSE(replica.partial());
+  CHECK(replica.digest() == writer.digest());
+  CHECK(replica.apply(cut) == Applied::duplicate);
+  CHECK_FALSE(replica.partial());
+}
+
 }  // namespace
 }  // namespace dualmesh::crdt
