@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "node/mesh/planted.h"
+
 namespace dualmesh::node {
 
 using policies::InstanceView;
@@ -64,7 +66,8 @@ void FleetViewBuilder::rebuild_models() {
   std::sort(by_name.begin(), by_name.end(),
             [](const auto* a, const auto* b) { return a->name < b->name; });
   for (const InstanceView* instance : by_name) {
-    if (instance->lifecycle == Lifecycle::removed) continue;
+    const bool keep = planted(Plant::removed_goes_on);
+    if (instance->lifecycle == Lifecycle::removed && !keep) continue;
     for (const std::string& model : instance->models) {
       RingMembers& ring = fresh[model];
       ring.view.serving.push_back(instance->slot);
@@ -118,6 +121,11 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
 
 void FleetViewBuilder::add_others(const SharedState& state, const Nodes& unheard,
                                   policies::FleetView& view) const {
+  if (planted(Plant::own_load_counted)) {
+    state.own_load().for_each([&](std::uint64_t id, const net::LoadGauges& gauges) {
+      if (slot_of(id) != policies::kNoSlot) view.instances[slot_of(id)].others += to_load(gauges);
+    });
+  }
   // Columns exist for reachable nodes only, and our own load is not among them.
   for (const auto& [node, column] : state.loads().all()) {
     if (unheard.contains(node)) continue;

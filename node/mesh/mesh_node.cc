@@ -7,6 +7,7 @@
 
 #include "net/mesh_codec.h"
 #include "node/mesh/peer_service.h"
+#include "node/mesh/planted.h"
 #include "node/mesh/repeat.h"
 
 namespace dualmesh::node {
@@ -32,6 +33,10 @@ crdt::Member describe_self(const MeshConfig& config, crdt::Epoch epoch) {
   return member;
 }
 
+crdt::Epoch first_epoch(std::uint64_t wall_ms) {
+  return crdt::Epoch{planted(Plant::coarse_epoch) ? wall_ms >> 16 << 16 : wall_ms};
+}
+
 }  // namespace
 
 MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& host, AdminHost& admin)
@@ -46,7 +51,7 @@ MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& hos
                environment.monotonic_ns,
                std::mt19937_64(environment.seed),
                refusals_},
-      state_({crdt::node_id_of(config_.node_name), crdt::Epoch{environment.wall_ms()}}, config_,
+      state_({crdt::node_id_of(config_.node_name), first_epoch(environment.wall_ms())}, config_,
              *this),
       registry_(state_),
       peers_(context_, state_, *this),
@@ -159,6 +164,7 @@ void MeshNode::member_grew(crdt::NodeId node, const crdt::Member& member) {
 void MeshNode::refute(const crdt::Member& accused) {
   if (accused.epoch > state_.self().epoch) return epoch_known(accused.epoch);
   if (accused.status == crdt::MemberStatus::alive || leaving_) return;
+  if (planted(Plant::skip_refutation) && accused.status == crdt::MemberStatus::dead) return;
   spdlog::warn("mesh: {}: others took this node for {}; refuting", config_.node_name,
                accused.status == crdt::MemberStatus::suspect ? "silent" : "dead");
   crdt::Member alive = describe_self(config_, state_.self().epoch);
@@ -169,7 +175,7 @@ void MeshNode::refute(const crdt::Member& accused) {
 }
 
 void MeshNode::epoch_known(crdt::Epoch epoch) {
-  if (epoch < state_.self().epoch) return;
+  if (epoch < state_.self().epoch || planted(Plant::earlier_life_ignored)) return;
   if (++epoch_raises_ > kMaxEpochRaises) {
     if (epoch_raises_ == kMaxEpochRaises + 1) {
       spdlog::error("mesh: {}: another node keeps using this name; give it a name of its own",

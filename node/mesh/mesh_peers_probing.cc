@@ -3,6 +3,7 @@
 
 #include "net/mesh_codec.h"
 #include "node/mesh/mesh_peers.h"
+#include "node/mesh/planted.h"
 
 namespace dualmesh::node {
 namespace {
@@ -90,6 +91,7 @@ void MeshPeers::choose_relays() {
   }
   relays_.tick(living, linked, context_.now());
   auto unheard = relays_.unheard(context_.now());
+  if (planted(Plant::unheard_for_ever)) unheard.insert(unheard_.begin(), unheard_.end());
   if (unheard == unheard_) return;
   unheard_ = std::move(unheard);
   observer_.unheard_changed();

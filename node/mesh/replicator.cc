@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "net/mesh_codec.h"
+#include "node/mesh/planted.h"
 
 namespace dualmesh::node {
 namespace {
@@ -27,7 +28,7 @@ Replicator::Replicator(MeshContext& context, const SharedState& state, OnAnswer 
 void Replicator::attach(wire::Peer::Client peer) {
   ++attachment_;
   peer_ = kj::mv(peer);
-  in_flight_since_.reset();
+  if (!planted(Plant::stuck_after_lost_link)) in_flight_since_.reset();
   in_flight_ = {};
   held_ = {};
   not_before_ = policies::Time{0};
@@ -38,6 +39,7 @@ void Replicator::attach(wire::Peer::Client peer) {
 void Replicator::detach() {
   ++attachment_;
   peer_ = nullptr;
+  if (planted(Plant::stuck_after_lost_link)) return;
   if (in_flight_since_) dirty_since_ = in_flight_since_;
   in_flight_since_.reset();
   in_flight_ = {};

@@ -1,6 +1,7 @@
 #include "node/mesh/shared_state.h"
 
 #include "net/error.h"
+#include "node/mesh/planted.h"
 
 namespace dualmesh::node {
 
@@ -37,6 +38,11 @@ void SharedState::raise_epoch(crdt::Epoch epoch) {
   join_member(self_.node, member);
 }
 
+crdt::Stamp SharedState::stamp(std::uint64_t wall_ms) {
+  if (planted(Plant::clock_goes_back)) clock_ = crdt::HybridClock(self_.node);
+  return clock_.now(wall_ms);
+}
+
 bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member) {
   const crdt::Member* known = members_.find(node);
   if (known == nullptr && members_.size() >= config_.max_members) {
@@ -49,7 +55,9 @@ bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member) {
   if (!members_.join(node, member)) return false;
   const crdt::Member grown = *members_.find(node);
   // A new life says nothing until it has something to say; the old one's words end here.
-  if (!grown.reachable() || grown.epoch != before) drop_columns(node);
+  const bool ended = !grown.reachable() && !planted(Plant::keep_columns_of_dead);
+  const bool replaced = grown.epoch != before && !planted(Plant::keep_columns_of_old_life);
+  if (ended || replaced) drop_columns(node);
   observer_.member_grew(node, grown);
   return true;
 }
@@ -112,7 +120,7 @@ void SharedState::place(std::uint64_t instance, std::span<const std::uint64_t> b
     last = own_residency_.touch(net::PlacementKey{instance, *block});
   }
   placed_.emplace_back(now, last);
-  while (own_residency_.size() > config_.max_placements) {
+  while (own_residency_.size() > config_.max_placements && !planted(Plant::placements_unbounded)) {
     own_residency_.expire(placed_.front().second);
     placed_.pop_front();
   }
@@ -134,7 +142,7 @@ void SharedState::expire(policies::Time now, std::uint64_t wall_ms) {
   const std::uint64_t bucket = depth_bucket(wall_ms);
   // Also what lies too far ahead for others to take it: marked before our clock was set back.
   const std::size_t dropped = depth_.forget_if([&](const net::DepthKey& key, const auto&) {
-    return key.bucket + 1 < bucket || key.bucket > bucket + 1;
+    return key.bucket + 1 < bucket || (key.bucket > bucket + 1 && !planted(Plant::ahead_kept));
   });
   if (dropped > 0) observer_.depth_grew();
 }

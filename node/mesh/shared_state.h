@@ -108,7 +108,7 @@ class SharedState {
   void raise_epoch(crdt::Epoch epoch);
 
   // Writing.
-  crdt::Stamp stamp(std::uint64_t wall_ms) { return clock_.now(wall_ms); }
+  crdt::Stamp stamp(std::uint64_t wall_ms);
   // Records of unreachable members stay until max_members are known; then the one of the oldest
   // life makes room for each new one.
   bool join_member(crdt::NodeId node, const crdt::Member& member);

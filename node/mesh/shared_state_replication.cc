@@ -1,6 +1,7 @@
 // The replicating half of SharedState: what to send, what to accept, and where we are.
 #include "net/error.h"
 #include "net/mesh_codec.h"
+#include "node/mesh/planted.h"
 #include "node/mesh/shared_state.h"
 
 namespace dualmesh::node {
@@ -146,7 +147,7 @@ bool SharedState::has_news(const Acknowledged& acknowledged) const {
   for (const StreamKind kind : kPushOrder) {
     if (acknowledged.versions[index_of(kind)] < version_of(kind, self_)) return true;
   }
-  return acknowledged.residency_floor < own_residency_.floor();
+  return !planted(Plant::expiry_not_told) && acknowledged.residency_floor < own_residency_.floor();
 }
 
 SharedState::Batch SharedState::collect(const Acknowledged& acknowledged,
@@ -170,7 +171,8 @@ bool SharedState::append(crdt::Origin writer, const Acknowledged& acknowledged, 
     const crdt::Version from = acknowledged.versions[index_of(kind)];
     const crdt::Version version = version_of(kind, writer);
     const bool expired = kind == StreamKind::residency && version != crdt::Version{} &&
-                         acknowledged.residency_floor < floor_of(writer);
+                         acknowledged.residency_floor < floor_of(writer) &&
+                         !planted(Plant::expiry_not_told);
     if (from >= version && !expired) continue;
     const std::size_t rows = std::min(left / row_bytes(kind), net::CodecLimits::kRows);
     if (rows == 0 || batch.deltas.size() >= net::CodecLimits::kDeltas) {
@@ -188,7 +190,7 @@ bool SharedState::append(crdt::Origin writer, const Acknowledged& acknowledged, 
       delta = delta_of(kind, writer, from, std::max<std::size_t>(fits.rows, 1));
     }
     left -= fits.rows == 0 && rows_of(delta) > 0 ? left : fits.bytes;
-    if (end_of(delta) < version) batch.complete = false;
+    if (end_of(delta) < version) batch.complete = planted(Plant::cut_is_complete);
     batch.deltas.push_back(std::move(delta));
   }
   return true;

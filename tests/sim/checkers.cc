@@ -214,7 +214,7 @@ std::string Checkers::links_differ(std::size_t node) const {
   }
   if (!mesh.peers().unheard().empty()) return "has not heard from somebody";
   // Who loses power closes no connection, and nothing is ever written on it.
-  const std::size_t half_open = cluster_.network().vanished();
+  const std::size_t half_open = 2 * cluster_.network().vanished();
   if (mesh.acceptor().connections() < others ||
       mesh.acceptor().connections() > others + half_open) {
     return fmt::format("serves {} connections of {} others", mesh.acceptor().connections(), others);

@@ -65,6 +65,12 @@ SeedVerdict verdict_of(const Child& child, const Slot& slot, int status, const r
 
 }  // namespace
 
+SeedRange parse_range(const std::string& text) {
+  const auto dots = text.find("..");
+  if (dots == std::string::npos) return {std::stoull(text), std::stoull(text)};
+  return {std::stoull(text.substr(0, dots)), std::stoull(text.substr(dots + 2))};
+}
+
 void run_seeds(SeedRange seeds, std::size_t jobs,
                const std::function<bool(const SeedVerdict&)>& done) {
   const std::size_t bytes = jobs * sizeof(Slot);

@@ -30,6 +30,8 @@ struct SeedRange {
   std::uint64_t last = 1;
 };
 
+SeedRange parse_range(const std::string& text);  // "A..B" or "A"
+
 // `done` is told of each seed, in the order in which they end; false stops: no more are begun.
 void run_seeds(SeedRange seeds, std::size_t jobs,
                const std::function<bool(const SeedVerdict&)>& done);

@@ -2,10 +2,10 @@
 //
 // What is written arrives complete and in order, or the connection breaks. Loss therefore shows as
 // TCP shows it: the lost segment comes 200 ms later, then 400, 800, ...; all that was written after
-// it waits behind it; after six losses in a row of one segment the connection is reset. While its direction
-// is cut a pipe holds everything back, and after that the head waits for its next retransmission.
-// A limited rate delays each piece by the time its bytes take. Beyond the send buffer a writer
-// waits. A paused reader's bytes wait in its kernel.
+// it waits behind it; after six losses in a row of one segment the connection is reset. While its
+// direction is cut a pipe holds everything back, and after that the head waits for its next
+// retransmission. A limited rate delays each piece by the time its bytes take. Beyond the send
+// buffer a writer waits. A paused reader's bytes wait in its kernel.
 //
 // Threads: kj; one thread. Every random choice comes from the network's seed.
 #pragma once

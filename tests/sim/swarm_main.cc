@@ -35,12 +35,6 @@ struct Summary {
   std::uint64_t fewest_faults = ~std::uint64_t{0};
 };
 
-SeedRange parse_range(const std::string& text) {
-  const auto dots = text.find("..");
-  if (dots == std::string::npos) return {std::stoull(text), std::stoull(text)};
-  return {std::stoull(text.substr(0, dots)), std::stoull(text.substr(dots + 2))};
-}
-
 void tell_failure(const Options& options, const SeedVerdict& verdict) {
   fmt::print("seed {} failed: {}\n  again: {} --seed {} --verbose\n", verdict.seed, verdict.problem,
              options.program, verdict.seed);

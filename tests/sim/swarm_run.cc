@@ -15,7 +15,7 @@ constexpr double kJoinMs = 20'000;
 constexpr double kWatchEveryMs = 500;
 // Links are dialled again every 2 s, a lost row of a table is sent again every 10 s, and a clock
 // that was ahead makes the others wait for it.
-constexpr double kAgreementMs = 45'000;
+constexpr double kAgreementMs = 30'000;
 constexpr double kLookEveryMs = 50;
 constexpr double kTellEveryMs = 1'000;
 
