@@ -27,6 +27,7 @@ enum class Plant : std::uint8_t {
   keep_columns_of_dead,      // a dead node's columns stay
   keep_columns_of_old_life,  // those of an earlier life stay
   unheard_for_ever,          // who was not heard from once is left out for good
+  relays_nothing,            // a node that was asked to pass on what it hears does not
   removed_goes_on,           // a removed instance goes on serving
   own_load_counted,          // a node counts its own load among the others'
 };

@@ -158,7 +158,7 @@ SharedState::Batch SharedState::collect(const Acknowledged& acknowledged,
   if (!append(self_, acknowledged, left, batch)) return batch;
   for (const auto& [writer, relay] : relayed) {
     const crdt::Member* member = members_.find(writer);
-    if (member == nullptr || !member->reachable()) continue;
+    if (member == nullptr || !member->reachable() || planted(Plant::relays_nothing)) continue;
     const Acknowledged at = member->epoch == relay.epoch ? relay.acknowledged : Acknowledged{};
     if (!append({writer, member->epoch}, at, left, batch)) return batch;
   }
@@ -276,6 +276,11 @@ void SharedState::apply_feed(const Delta& delta, crdt::Origin writer) {
 
 net::StreamPosition SharedState::apply(const net::StreamDelta& delta, crdt::Origin sender,
                                        std::uint64_t wall_ms) {
+  if (planted(Plant::lose_last_row) && rows_of(delta) > 8) {
+    net::StreamDelta less = delta;
+    std::visit([](auto& body) { body.entries.pop_back(); }, less.body);
+    return apply(less, sender, wall_ms);
+  }
   if (delta.origin != sender && net::is_table(delta.kind())) {
     ++counters_.malformed;
     return {delta.kind(), delta.origin, {}, {}};

@@ -12,7 +12,9 @@
 // Each returns a sentence for people, empty when all is well. Threads: none; the cluster's.
 #pragma once
 
+#include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -27,6 +29,9 @@ class Checkers {
  public:
   Checkers(const Scenario& scenario, SimCluster& cluster, const Workload& workload);
 
+  // Between these two nodes a link may be missing.
+  void expect_cut(std::optional<std::pair<std::size_t, std::size_t>> cut) { cut_ = cut; }
+
   std::string watch();
   // Why the mesh is not at rest and in agreement; empty: it is.
   std::string difference() const;
@@ -38,6 +43,9 @@ class Checkers {
   std::string check_memberships(std::size_t node);
   std::string check_removed(std::size_t node);
   std::string check_bounds(std::size_t node) const;
+  bool cut_between(std::size_t a, std::size_t b) const {
+    return cut_.has_value() && std::minmax(a, b) == std::minmax(cut_->first, cut_->second);
+  }
   std::string links_differ(std::size_t node) const;
   std::string loads_differ(std::size_t node) const;
   std::set<std::string> removed_at(std::size_t node) const;
@@ -53,6 +61,7 @@ class Checkers {
   SimCluster& cluster_;
   const Workload& workload_;
   std::vector<Seen> seen_;
+  std::optional<std::pair<std::size_t, std::size_t>> cut_;
 };
 
 }  // namespace dualmesh::sim

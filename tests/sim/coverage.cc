@@ -45,6 +45,7 @@ constexpr Row kHappenedRows[kHappened] = {{"segments lost", true},
                                           {"suspicions", true},
                                           {"deaths declared", true},
                                           {"refutations", true},
+                                          {"deltas through a relay", true},
                                           {"epochs raised", true},
                                           {"instances removed", true}};
 
@@ -59,6 +60,7 @@ void Coverage::note(const node::MeshNode& mesh) {
   note(Happened::stale_writers, state.stale_writer);
   note(Happened::far_future, state.far_future);
   note(Happened::over_bounds, state.over_bounds);
+  note(Happened::relayed, state.relayed);
   const node::PeersCounters& peers = mesh.peers().counters();
   note(Happened::links_lost, peers.links_lost);
   note(Happened::dials_failed, peers.dials_failed);

@@ -54,10 +54,11 @@ enum class Happened : std::uint8_t {
   suspicions,
   deaths,
   refutations,
+  relayed,
   epoch_raises,
   removals,
 };
-inline constexpr std::size_t kHappened = 18;
+inline constexpr std::size_t kHappened = 19;
 
 struct Coverage {
   std::array<std::uint64_t, kFaultKinds> faults{};

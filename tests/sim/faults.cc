@@ -96,7 +96,7 @@ void Faults::begin(Fault fault) {
   const bool needs_node = takes_down(fault.kind) || fault.kind == FaultKind::pause ||
                           fault.kind == FaultKind::oversized_delta;
   // One node at least goes on; whatever cannot happen now is replaced by what always can.
-  if (needs_node && (!node.runs() || running() < 2)) fault.kind = FaultKind::reset_links;
+  if (needs_node && (!node.runs() || running().size() < 2)) fault.kind = FaultKind::reset_links;
   seen_.note(fault.kind);
   told_ += fmt::format("{:9.1f} ms for {:7.1f} ms: {} n{} n{} size {:.2f}\n", fault.begins_ms,
                        fault.ends_ms - fault.begins_ms, to_string(fault.kind), fault.a, fault.b,
@@ -166,6 +166,22 @@ void Faults::end_all() {
   }
   cluster_.heal();
   cluster_.network().set_delay(scenario_.delay);
+  if (scenario_.cut_stays) leave_one_cut();
+}
+
+void Faults::leave_one_cut() {
+  const std::vector<std::size_t> up = running();
+  if (up.size() < 3) return;
+  const std::size_t first = dice_.below(up.size());
+  cut_ = {up[first], up[(first + 1) % up.size()]};
+  const std::string& a = cluster_.node(cut_->first).address;
+  const std::string& b = cluster_.node(cut_->second).address;
+  if (dice_.chance(0.3)) {
+    cluster_.network().set_cut_one_way(a, b, true);
+  } else {
+    cluster_.network().set_cut(a, b, true);
+  }
+  told_ += fmt::format("the link of n{} and n{} stays cut\n", cut_->first, cut_->second);
 }
 
 // All links as the scenario has them, then every fault that is under way.
@@ -224,10 +240,12 @@ void Faults::apply(const Fault& fault) {
   }
 }
 
-std::size_t Faults::running() const {
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < cluster_.size(); ++i) count += cluster_.node(i).runs() ? 1 : 0;
-  return count;
+std::vector<std::size_t> Faults::running() const {
+  std::vector<std::size_t> nodes;
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    if (cluster_.node(i).runs()) nodes.push_back(i);
+  }
+  return nodes;
 }
 
 std::string Faults::story() const { return told_; }

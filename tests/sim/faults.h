@@ -8,7 +8,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/coverage.h"
@@ -39,6 +41,8 @@ class Faults {
   void tick();             // begins and ends what is due
   void end_all();          // heals everything; nodes that were down start, but for those that stay
   const Coverage& seen() const { return seen_; }
+  // The link that stays cut after `end_all`, by its nodes.
+  const std::optional<std::pair<std::size_t, std::size_t>>& standing_cut() const { return cut_; }
   // One line per fault, for people.
   std::string story() const;
 
@@ -50,7 +54,8 @@ class Faults {
   void bring_up(const Fault& fault);
   void apply_links();
   void apply(const Fault& fault);
-  std::size_t running() const;
+  void leave_one_cut();
+  std::vector<std::size_t> running() const;
 
   const Scenario& scenario_;
   SimCluster& cluster_;
@@ -59,6 +64,7 @@ class Faults {
   std::vector<Fault> planned_;  // by their beginning
   std::size_t begun_ = 0;
   std::vector<Fault> under_way_;
+  std::optional<std::pair<std::size_t, std::size_t>> cut_;
   Coverage seen_;
   std::string told_;
 };

@@ -33,6 +33,7 @@ constexpr Named kPlants[] = {
     {Plant::keep_columns_of_dead, "keep_columns_of_dead"},
     {Plant::keep_columns_of_old_life, "keep_columns_of_old_life"},
     {Plant::unheard_for_ever, "unheard_for_ever"},
+    {Plant::relays_nothing, "relays_nothing"},
     {Plant::removed_goes_on, "removed_goes_on"},
     {Plant::own_load_counted, "own_load_counted"},
 };

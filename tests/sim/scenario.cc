@@ -59,6 +59,7 @@ Scenario draw_scenario(std::uint64_t seed) {
   scenario.delay.min_ms = dice.between(0.05, 1.0);
   scenario.delay.max_ms = scenario.delay.min_ms + dice.between(0.1, dice.chance(0.2) ? 40.0 : 3.0);
   scenario.some_stay_down = scenario.nodes > 2 && dice.chance(0.3);
+  scenario.cut_stays = scenario.nodes > 2 && dice.chance(0.2);
   scenario.config = draw_config(scenario, dice);
   return scenario;
 }

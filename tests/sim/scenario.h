@@ -49,6 +49,7 @@ struct Scenario {
   SimDelay delay;
   node::MeshConfig config;  // but for names and addresses
   bool some_stay_down = false;
+  bool cut_stays = false;  // one link is not healed: others must pass on what it would carry
 };
 
 Scenario draw_scenario(std::uint64_t seed);

@@ -70,6 +70,7 @@ class Run {
       cluster_.run_for(std::max(next - cluster_.now_ms(), 0.01));
     }
     faults.end_all();
+    checkers.expect_cut(faults.standing_cut());
     result_.coverage += faults.seen();
     result_.story = faults.story();
     return problem;
