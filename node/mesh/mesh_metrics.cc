@@ -157,11 +157,27 @@ void add_node(const MeshNode& node, MetricsText& out) {
           static_cast<double>(node.epoch_raises()));
 }
 
+void add_refusals(const MeshNode& node, MetricsText& out) {
+  out.family("refusals_total", "counter", "What was not taken from the mesh's port, by reason.");
+  for (std::size_t i = 0; i < net::kRefusals; ++i) {
+    const auto reason = static_cast<net::Refusal>(i);
+    out.value(fmt::format("reason=\"{}\"", net::to_string(reason)),
+              static_cast<double>(node.refusals().of(reason)));
+  }
+  out.one("throttled_total", "counter", "Times that an incoming connection was read more slowly.",
+          static_cast<double>(node.acceptor().throttled()));
+  if (const auto expires_s = node.certificate_expires_s()) {
+    out.one("certificate_expiry_seconds", "gauge", "Until this node's certificate expires.",
+            static_cast<double>(*expires_s) - static_cast<double>(node.wall_ms()) / 1e3);
+  }
+}
+
 }  // namespace
 
 std::string mesh_metrics(const MeshNode& node) {
   MetricsText out;
   add_node(node, out);
+  add_refusals(node, out);
   add_members(node, out);
   add_peers(node, out);
   add_state(node, out);
@@ -185,6 +201,12 @@ std::string dump_mesh(const MeshNode& node) {
     out += fmt::format("  stream {} of {:016x} epoch {} version {} entries {} digest {:016x}\n",
                        net::to_string(at.kind), at.origin.node.value, at.origin.epoch.value,
                        at.version.value, at.digest.count, at.digest.sum);
+  }
+  for (std::size_t i = 0; i < net::kRefusals; ++i) {
+    const auto reason = static_cast<net::Refusal>(i);
+    if (const std::uint64_t count = node.refusals().of(reason); count > 0) {
+      out += fmt::format("  refused {} {}\n", net::to_string(reason), count);
+    }
   }
   for (const std::string& refusal : node.peers().refusals()) out += "  refusal " + refusal + "\n";
   return out;

@@ -89,6 +89,7 @@ class MeshNode final : private StateObserver,
   // Looking in.
   const MeshConfig& config() const { return config_; }
   MeshContext& context() { return context_; }
+  std::uint64_t wall_ms() const { return context_.wall_ms(); }
   SharedState& state() { return state_; }
   const SharedState& state() const { return state_; }
   const Registry& registry() const { return registry_; }

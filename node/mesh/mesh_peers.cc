@@ -267,6 +267,13 @@ HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello, const net::IncomingPe
       },
       caller.identity() ? &*caller.identity() : nullptr);
   if (verdict.is_self) return verdict;
+  std::erase_if(kept_away_, [this](const auto& slot) { return slot.second <= context_.now(); });
+  if (verdict.accepted && kept_away_.contains(verdict.node)) {
+    verdict.accepted = false;
+    verdict.reason = net::Refusal::unreadable;
+    verdict.known_epoch = {};  // its name is not in question
+    verdict.refusal = "what it sent could not be read; it may come back in some seconds";
+  }
   if (!verdict.accepted) {
     context_.refusals.count(verdict.reason);
     note_refusal(fmt::format("we refused {} ({}): {}", verdict.from.name,
@@ -287,6 +294,12 @@ HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello, const net::IncomingPe
     target->second.link->redial_soon();
   }
   return verdict;
+}
+
+void MeshPeers::keep_away(crdt::NodeId node) {
+  constexpr auto kFor = std::chrono::seconds(5);
+  constexpr std::size_t kMost = 1'024;
+  if (kept_away_.size() < kMost) kept_away_[node] = context_.now() + kFor;
 }
 
 void MeshPeers::note_refusal(const std::string& text) {

@@ -87,6 +87,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   std::vector<crdt::NodeId> relay_to(crdt::NodeId node,
                                      const std::vector<net::FeedPositions>& writers);
   kj::Promise<bool> reach(crdt::NodeId node);
+  void keep_away(crdt::NodeId node);  // it broke the protocol: its hellos are refused for a while
 
   const std::map<crdt::NodeId, std::unique_ptr<MeshPeer>>& all() const { return peers_; }
   const MeshPeer* find(crdt::NodeId node) const;
@@ -142,13 +143,14 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   FailureDetector detector_;
   Relays relays_;
   std::set<crdt::NodeId> unheard_;
-  std::uint64_t asked_;  // peers for their positions, one each second
+  std::uint64_t asked_;                    // peers for their positions, one each second
   std::map<std::string, Target> targets_;  // by address
   std::map<crdt::NodeId, std::unique_ptr<MeshPeer>> peers_;
   std::set<std::string> found_;
   // Addresses whose last answer was a refusal, and whether it was that our name is in use.
   std::map<std::string, bool> refusing_;
   std::string last_refusal_;
+  std::map<crdt::NodeId, policies::Time> kept_away_;  // until when
   std::deque<std::string> refusals_;
   PeersCounters counters_;
   kj::TaskSet tasks_;

@@ -1,7 +1,5 @@
 #include "node/mesh/peer_service.h"
 
-#include <spdlog/spdlog.h>
-
 #include "net/mesh_codec.h"
 #include "node/mesh/admin_server.h"
 #include "node/mesh/mesh_node.h"
@@ -11,25 +9,25 @@ namespace {
 
 class PeerService final : public wire::Peer::Server {
  public:
-  PeerService(MeshNode& node, crdt::Origin caller) : node_(node), caller_(caller) {}
+  PeerService(MeshNode& node, crdt::Origin caller, std::shared_ptr<net::IncomingPeer> connection)
+      : node_(node), caller_(caller), connection_(std::move(connection)) {}
 
   kj::Promise<void> push(PushContext context) override {
-    auto deltas = context.getParams().getDeltas();
-    KJ_REQUIRE(deltas.size() <= net::CodecLimits::kDeltas, "too many deltas in a push");
-    const std::size_t bytes = context.getParams().totalSize().wordCount * sizeof(capnp::word);
+    std::size_t bytes = 0;
+    // All or nothing: a push with one delta that cannot be read changes nothing.
+    const std::vector<net::StreamDelta> deltas = read_push(context.getParams(), bytes);
+    const std::uint64_t malformed = node_.state().counters().malformed;
     std::vector<net::StreamPosition> reached;
-    for (auto in : deltas) {
-      auto delta = net::read_delta(in);
-      if (!delta) {
-        // Not acknowledged, so the sender sees that it was not taken.
-        spdlog::warn("mesh: {}: bad push: {}", node_.config().node_name, delta.error().message);
-        node_.state().count_malformed();
-        continue;
-      }
+    for (const net::StreamDelta& delta : deltas) {
       // One of us has begun a new life since the handshake: the link must begin anew as well.
-      KJ_REQUIRE(delta->origin == caller_ || is_relayed(*delta),
+      KJ_REQUIRE(delta.origin == caller_ || is_relayed(delta),
                  "a push by another life than that of the handshake");
-      reached.push_back(node_.state().apply(*delta, caller_, node_.context().wall_ms()));
+      reached.push_back(node_.state().apply(delta, caller_, node_.context().wall_ms()));
+      if (node_.state().counters().malformed > malformed) {
+        refuse(net::Refusal::unreadable,
+               fmt::format("a delta of {} whose versions are out of order",
+                           net::to_string(delta.kind())));
+      }
     }
     node_.peers().told(caller_.node, bytes);
     node_.peers().applied(caller_.node);
@@ -41,7 +39,9 @@ class PeerService final : public wire::Peer::Server {
   kj::Promise<void> ping(PingContext context) override {
     node_.peers().told(caller_.node);
     auto wanted = context.getParams().getWanted();
-    KJ_REQUIRE(wanted.size() <= node_.config().max_members, "more wanted writers than members");
+    if (wanted.size() > node_.config().max_members) {
+      refuse(net::Refusal::unreadable, "more wanted writers than members");
+    }
     std::vector<net::FeedPositions> writers;
     for (auto writer : wanted) writers.push_back(net::read_feed_positions(writer));
     const auto relaying = node_.peers().relay_to(caller_.node, writers);
@@ -70,12 +70,46 @@ class PeerService final : public wire::Peer::Server {
   }
 
  private:
+  std::vector<net::StreamDelta> read_push(PushParams::Reader params, std::size_t& bytes) {
+    std::vector<net::StreamDelta> deltas;
+    std::string bad;
+    // Reading throws where pointers lead too deep or nowhere.
+    auto failure = kj::runCatchingExceptions([&]() {
+      bytes = params.totalSize().wordCount * sizeof(capnp::word);
+      auto in = params.getDeltas();
+      if (in.size() > net::CodecLimits::kDeltas) bad = "too many deltas in a push";
+      for (unsigned i = 0; i < in.size() && bad.empty(); ++i) {
+        auto delta = net::read_delta(in[i]);
+        if (delta) {
+          deltas.push_back(std::move(*delta));
+        } else {
+          bad = delta.error().message;
+        }
+      }
+    });
+    KJ_IF_MAYBE (exception, failure) {
+      bad = exception->getDescription().cStr();
+    }
+    if (bad.empty()) return deltas;
+    node_.state().count_malformed();
+    refuse(net::Refusal::unreadable, bad);
+  }
+
+  // Ends the connection, and keeps the node that speaks over it away for a while.
+  [[noreturn]] void refuse(net::Refusal reason, const std::string& why) {
+    node_.peers().keep_away(caller_.node);
+    connection_->drop(reason, cut_text(why));
+    kj::throwFatalException(kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__,
+                                          kj::str("refused: ", cut_text(why).c_str())));
+  }
+
   bool is_relayed(const net::StreamDelta& delta) const {
     return !net::is_table(delta.kind()) && delta.origin.node != caller_.node;
   }
 
   MeshNode& node_;
   crdt::Origin caller_;
+  std::shared_ptr<net::IncomingPeer> connection_;
 };
 
 class BootstrapService final : public wire::Bootstrap::Server {
@@ -95,7 +129,8 @@ class BootstrapService final : public wire::Bootstrap::Server {
     net::write_member(node_.state().self().node, node_.state().self_member(), welcome.initFrom());
     if (verdict.accepted) {
       caller_->set_greeted();
-      results.setPeer(kj::heap<PeerService>(node_, crdt::Origin{verdict.node, verdict.from.epoch}));
+      results.setPeer(
+          kj::heap<PeerService>(node_, crdt::Origin{verdict.node, verdict.from.epoch}, caller_));
     }
     return kj::READY_NOW;
   }
