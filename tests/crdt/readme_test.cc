@@ -10,7 +10,7 @@ namespace dualmesh::crdt {
 namespace {
 
 TEST_CASE("the example of the README does what it says") {
-#include "readme_example.inc"
+#include <readme_example.inc>
   CHECK(here == there);
   CHECK(here.size() == 1);
   REQUIRE(here.find("fruit") != nullptr);
