@@ -32,6 +32,12 @@ net::Error call_error(const std::string& doing, const std::string& address,
         "--key or DUALMESH_CA, DUALMESH_CERTIFICATE and DUALMESH_KEY",
         doing, address, why.substr(tls))};
   }
+  if (why.find("Peer disconnected") != std::string::npos) {
+    return net::Error{fmt::format(
+        "cannot {}: {} closed the connection; where the mesh speaks TLS, show a certificate of its "
+        "CA with --ca, --certificate and --key",
+        doing, address)};
+  }
   if (auto colon = why.rfind("; "); colon != std::string::npos) why.erase(0, colon + 2);
   return net::Error{
       fmt::format("cannot {}: {} is not reachable ({}); is dualmeshd running there? Name a node's "
