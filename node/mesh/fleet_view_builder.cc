@@ -160,7 +160,7 @@ std::shared_ptr<const policies::DepthMarks> FleetViewBuilder::read_depth(const S
   if (depth_ && depth_source_ == state.depth().digest() && depth_bucket_ == bucket) return depth_;
   auto marks = std::make_shared<policies::DepthMarks>();
   state.depth().for_each([&](const net::DepthKey& key, const crdt::Max<std::uint32_t>& deeper) {
-    if (key.bucket + 1 < bucket) return;
+    if (kDepthWindow.age_of(key.bucket, bucket) == crdt::BucketAge::expired) return;
     std::uint32_t& held = marks->deeper[key.prefix];
     held = std::max(held, deeper.value);
   });

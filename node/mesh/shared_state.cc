@@ -142,7 +142,9 @@ void SharedState::expire(policies::Time now, std::uint64_t wall_ms) {
   const std::uint64_t bucket = depth_bucket(wall_ms);
   // Also what lies too far ahead for others to take it: marked before our clock was set back.
   const std::size_t dropped = depth_.forget_if([&](const net::DepthKey& key, const auto&) {
-    return key.bucket + 1 < bucket || (key.bucket > bucket + 1 && !planted(Plant::ahead_kept));
+    const crdt::BucketAge age = kDepthWindow.age_of(key.bucket, bucket);
+    return age == crdt::BucketAge::expired ||
+           (age == crdt::BucketAge::too_early && !planted(Plant::ahead_kept));
   });
   if (dropped > 0) observer_.depth_grew();
 }

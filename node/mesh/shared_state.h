@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "crdt/bucketed_max.h"
 #include "crdt/columns.h"
 #include "crdt/hybrid_clock.h"
 #include "net/mesh_rows.h"
@@ -47,6 +48,9 @@ enum class InstanceField : std::uint8_t {
 
 // The row of the load feed that carries no load but a number to measure propagation with.
 inline constexpr std::uint64_t kBeaconInstance = 0;
+
+// Depth marks count in their bucket and the next; clocks may differ by less than a bucket.
+inline constexpr crdt::BucketWindow kDepthWindow{1, 1};
 
 // Told of every growth, own writes included.
 class StateObserver {

@@ -52,9 +52,9 @@ bool SharedState::admit(const net::SettingsTable::Entry& row, std::uint64_t wall
 }
 
 bool SharedState::admit(const net::DepthTable::Entry& row, std::uint64_t wall_ms) {
-  const std::uint64_t bucket = depth_bucket(wall_ms);
-  if (row.key.bucket > bucket + 1) return ++counters_.far_future, false;
-  if (row.key.bucket + 1 < bucket) return false;  // expired on its way
+  const crdt::BucketAge age = kDepthWindow.age_of(row.key.bucket, depth_bucket(wall_ms));
+  if (age == crdt::BucketAge::too_early) return ++counters_.far_future, false;
+  if (age == crdt::BucketAge::expired) return false;  // on its way
   if (depth_.size() >= 4 * std::size_t{config_.depth_max_marks}) {
     return ++counters_.over_bounds, false;
   }
