@@ -135,6 +135,12 @@ struct FeedPositions {       # how far a node holds the feeds of a writer; 0: no
   residency @4 :UInt64;
 }
 
+struct Accusation {          # a life of a node that is silent to the sender too (node/mesh/failure_detector.h)
+  node @0 :UInt64;
+  epoch @1 :UInt64;
+  refutations @2 :UInt64;
+}
+
 struct Parameters {          # must be equal on all nodes of a mesh
   cluster @0 :Text;
   blockBytes @1 :UInt32;
@@ -176,12 +182,14 @@ interface Peer {
   push @0 (deltas :List(Delta)) -> (positions :List(StreamPosition));
   # The positions are those of the streams in the push, after applying it: the acknowledgement.
 
-  ping @1 (origin :Origin, sentMs :UInt64, wanted :List(FeedPositions))
+  ping @1 (origin :Origin, sentMs :UInt64, wanted :List(FeedPositions),
+        accused :List(Accusation))
       -> (origin :Origin, wallMs :UInt64, relaying :List(UInt64), held :FeedPositions);
   # Direct evidence of life. `wanted`: writers whose own words do not reach the caller, how far it has
   # their feeds, and which it asks the callee to pass on until a ping no longer names them. `relaying`:
   # those among them of whom the callee hears itself. `held`: how far the callee has the caller's feeds,
-  # so that a column that was dropped comes again at once.
+  # so that a column that was dropped comes again at once. `accused`: all whom the caller accuses of its
+  # own observation, which confirms the suspicions of others.
 
   pingFor @2 (target :UInt64) -> (reached :Bool);
   # Indirect probe: can you reach it? (SWIM)

@@ -149,6 +149,10 @@ void add_node(const MeshNode& node, MetricsText& out) {
           static_cast<double>(peers.deaths));
   out.one("own_pauses_total", "counter", "Times this node found itself late and forgave others.",
           static_cast<double>(node.peers().detector().own_pauses()));
+  out.one("local_health", "gauge", "How far this node doubts itself: 0 well, 8 worst.",
+          node.peers().detector().health().score());
+  out.one("refutations_total", "counter", "Accusations of this node that it answered.",
+          static_cast<double>(node.refutations()));
   out.one("incoming_connections", "gauge", "Incoming connections open.",
           static_cast<double>(node.acceptor().connections()));
   out.one("turned_away_total", "counter", "Incoming connections beyond the bound.",

@@ -167,6 +167,8 @@ void MeshNode::refute(const crdt::Member& accused) {
   if (planted(Plant::skip_refutation) && accused.status == crdt::MemberStatus::dead) return;
   spdlog::warn("mesh: {}: others took this node for {}; refuting", config_.node_name,
                accused.status == crdt::MemberStatus::suspect ? "silent" : "dead");
+  ++refutations_;
+  peers_.refuted();
   crdt::Member alive = describe_self(config_, state_.self().epoch);
   alive.refutations = accused.refutations + 1;
   state_.join_member(state_.self().node, alive);

@@ -106,6 +106,7 @@ class MeshNode final : private StateObserver,
   const std::deque<BeaconRecord>& beacons() const { return beacons_; }
   const LatencyHistogram& agreement() const { return agreement_; }
   std::uint64_t views_published() const { return views_published_; }
+  std::uint64_t refutations() const { return refutations_; }  // accusations answered
   std::uint64_t epoch_raises() const { return epoch_raises_; }
   // Unix time at which this node's certificate expires; nothing without TLS.
   std::optional<std::int64_t> certificate_expires_s() const { return certificate_expires_s_; }
@@ -172,6 +173,7 @@ class MeshNode final : private StateObserver,
   std::optional<policies::Time> disagreeing_since_;
   LatencyHistogram agreement_;
   std::uint64_t views_published_ = 0;
+  std::uint64_t refutations_ = 0;
   std::uint64_t epoch_raises_ = 0;
   std::optional<std::int64_t> certificate_expires_s_;
 

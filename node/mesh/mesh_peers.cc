@@ -46,7 +46,7 @@ void MeshPeers::dial(const std::string& address) {
 
 void MeshPeers::member_changed(crdt::NodeId node, const crdt::Member& member) {
   if (node == state_.self().node) return;
-  detector_.status(node, member.status, context_.now());
+  detector_.learned(node, member, context_.now());
   if (member.status != crdt::MemberStatus::left) dial(member.mesh_address);
 }
 

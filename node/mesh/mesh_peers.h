@@ -87,6 +87,8 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   std::vector<crdt::NodeId> relay_to(crdt::NodeId node,
                                      const std::vector<net::FeedPositions>& writers);
   kj::Promise<bool> reach(crdt::NodeId node);
+  void accused(crdt::NodeId accuser, std::vector<Accusation> accusations);
+  void refuted() { detector_.refuted(); }
   void keep_away(crdt::NodeId node);  // it broke the protocol: its hellos are refused for a while
 
   const std::map<crdt::NodeId, std::unique_ptr<MeshPeer>>& all() const { return peers_; }

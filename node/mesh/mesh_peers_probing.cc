@@ -55,6 +55,13 @@ void MeshPeers::ping(MeshPeer& known) {
     const crdt::Origin writer{wanted[i], state_.members().find(wanted[i])->epoch};
     net::write_feed_positions(state_.feed_positions(writer), names[i]);
   }
+  const auto accusations = detector_.accusations(context_.now());
+  auto accused = request.initAccused(static_cast<unsigned>(accusations.size()));
+  for (unsigned i = 0; i < accused.size(); ++i) {
+    accused[i].setNode(accusations[i].node.value);
+    accused[i].setEpoch(accusations[i].epoch.value);
+    accused[i].setRefutations(accusations[i].refutations);
+  }
   tasks_.add(
       context_.timer
           .timeoutAfter(context_.config.ping_timeout_ms * kj::MILLISECONDS,
@@ -127,14 +134,21 @@ void MeshPeers::probe(crdt::NodeId node) {
       accuse(node, crdt::MemberStatus::suspect);
     }
   };
+  std::vector<crdt::NodeId> asked;
+  for (const MeshPeer* helper : helpers) asked.push_back(helper->node);
+  detector_.probe_began(node, std::move(asked), context_.now());
   if (helpers.empty()) return conclude(false);
-  const auto patience = (context_.config.ping_timeout_ms + 50) * kj::MILLISECONDS;
+  const auto patience =
+      (context_.config.ping_timeout_ms + 50) * detector_.health().multiplier() * kj::MILLISECONDS;
   for (MeshPeer* helper : helpers) {
     auto request = helper->link->peer().pingForRequest();
     request.setTarget(node.value);
     tasks_.add(
         context_.timer
-            .timeoutAfter(patience, request.send().then([](auto&& r) { return r.getReached(); }))
+            .timeoutAfter(patience, request.send().then([this, id = helper->node](auto&& response) {
+              heard(id);
+              return response.getReached();
+            }))
             .catch_([](kj::Exception&&) { return false; })
             .then([round, conclude](bool reached) {
               --round->open;
@@ -155,6 +169,10 @@ kj::Promise<bool> MeshPeers::reach(crdt::NodeId node) {
       .timeoutAfter(context_.config.ping_timeout_ms * kj::MILLISECONDS,
                     request.send().then([](auto&&) { return true; }))
       .catch_([](kj::Exception&&) { return false; });
+}
+
+void MeshPeers::accused(crdt::NodeId accuser, std::vector<Accusation> accusations) {
+  detector_.accused(accuser, std::move(accusations));
 }
 
 void MeshPeers::ask_positions(MeshPeer& known) {

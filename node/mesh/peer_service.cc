@@ -39,9 +39,16 @@ class PeerService final : public wire::Peer::Server {
   kj::Promise<void> ping(PingContext context) override {
     node_.peers().told(caller_.node);
     auto wanted = context.getParams().getWanted();
-    if (wanted.size() > node_.config().max_members) {
-      refuse(net::Refusal::unreadable, "more wanted writers than members");
+    auto accused = context.getParams().getAccused();
+    if (std::max(wanted.size(), accused.size()) > node_.config().max_members) {
+      refuse(net::Refusal::unreadable, "more wanted writers or accused than members");
     }
+    std::vector<Accusation> accusations;
+    for (auto row : accused) {
+      accusations.push_back(
+          {crdt::NodeId{row.getNode()}, crdt::Epoch{row.getEpoch()}, row.getRefutations()});
+    }
+    node_.peers().accused(caller_.node, std::move(accusations));
     std::vector<net::FeedPositions> writers;
     for (auto writer : wanted) writers.push_back(net::read_feed_positions(writer));
     const auto relaying = node_.peers().relay_to(caller_.node, writers);

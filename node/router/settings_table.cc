@@ -168,7 +168,9 @@ void add_mesh(std::vector<Setting>& table) {
        {"mesh.suspect_after_misses", COUNT(mesh.suspect_after_misses),
         "Misses in a row that make a peer suspect.", 1, 1'000},
        {"mesh.suspicion_ms", COUNT(mesh.suspicion_ms),
-        "A suspect that has not answered for this long is dead.", 10, kDay_ms},
+        "A suspect that has not answered for this long is dead; up to three times as long while no "
+        "other node finds it silent.",
+        10, kDay_ms},
        {"mesh.indirect_probes", COUNT(mesh.indirect_probes),
         "Peers asked to try a node that we cannot reach.", 0, 32},
        {"mesh.max_members", COUNT(mesh.max_members),

@@ -8,7 +8,6 @@
 #include <fstream>
 
 #include "net/mesh_codec.h"
-#include "node/mesh/failure_detector.h"
 #include "node/mesh/fleet_view_builder.h"
 #include "node/mesh/handshake.h"
 #include "node/mesh/latency_histogram.h"
@@ -519,47 +518,6 @@ TEST_CASE("view: slots stay, draining instances serve without being in the ring"
   CHECK(view->models.at("m").serving.size() == 3);
   CHECK(view->settings.policy == "dualmap");
   CHECK(view->depth == nullptr);  // alone
-}
-
-TEST_CASE("detector: the table of who is probed, accused and given up, and when") {
-  MeshConfig config;
-  FailureDetector detector(config);
-  const NodeId peer{7};
-  auto at = [](int ms) { return policies::Time(milliseconds(ms)); };
-  detector.status(peer, MemberStatus::alive, at(1000));
-  for (int ms = 1000; ms <= 1750; ms += 250) {
-    CHECK(detector.tick(at(ms)).probe.empty());
-  }
-  REQUIRE(detector.tick(at(2000)).probe == std::vector<NodeId>{peer});
-  CHECK(detector.tick(at(2250)).probe.empty());  // one probe at a time
-
-  SUBCASE("somebody reaches it: no accusation, and the clock starts again") {
-    CHECK_FALSE(detector.probe_answered(peer, true, at(2300)));
-    for (int ms = 2500; ms <= 3250; ms += 250) CHECK(detector.tick(at(ms)).probe.empty());
-    CHECK(detector.tick(at(3500)).probe == std::vector<NodeId>{peer});
-  }
-  SUBCASE("nobody does: suspected, then dead, all within four seconds of silence") {
-    REQUIRE(detector.probe_answered(peer, false, at(2500)));
-    detector.status(peer, MemberStatus::suspect, at(2500));
-    for (int ms = 2500; ms < 4000; ms += 250) CHECK(detector.tick(at(ms)).dead.empty());
-    CHECK(detector.tick(at(4000)).dead == std::vector<NodeId>{peer});
-    detector.status(peer, MemberStatus::dead, at(4000));
-    CHECK(detector.tick(at(4250)).dead.empty());
-  }
-  SUBCASE("suspected by others but heard by us: not given up") {
-    detector.status(peer, MemberStatus::suspect, at(2300));
-    for (int ms = 2500; ms < 6000; ms += 250) {
-      detector.heard(peer, at(ms));
-      CHECK(detector.tick(at(ms)).dead.empty());
-    }
-  }
-  SUBCASE("a node that slept itself accuses nobody") {
-    detector.heard(peer, at(2300));
-    const auto actions = detector.tick(at(12'000));
-    CHECK(actions.probe.empty());
-    CHECK(actions.dead.empty());
-    CHECK(detector.own_pauses() == 1);
-  }
 }
 
 TEST_CASE("readiness: each rule by itself") {
