@@ -10,6 +10,7 @@
 #include <chrono>
 #include <vector>
 
+#include "tests/sim/figures.h"
 #include "tests/sim/seed_pool.h"
 #include "tests/sim/swarm_run.h"
 
@@ -23,6 +24,7 @@ struct Options {
   std::uint64_t seed = 0;
   bool verbose = false;
   bool coverage = false;
+  FigureOptions figure;
 };
 
 struct Summary {
@@ -117,7 +119,15 @@ int main(int argc, char** argv) {
   app.add_option("--seed", options.seed, "one seed, in this process");
   app.add_flag("--verbose", options.verbose, "with --seed: the scenario and its faults");
   app.add_flag("--coverage", options.coverage, "fail when something required never happened");
+  app.add_option("--figure", options.figure.name,
+                 "propagation-loss, heal, memory or false-deaths, as JSON");
+  app.add_option("--nodes", options.figure.nodes, "of a figure");
+  app.add_option("--hours", options.figure.hours, "of memory and false-deaths");
   CLI11_PARSE(app, argc, argv);
+  if (!options.figure.name.empty()) {
+    options.figure.seed = std::max<std::uint64_t>(options.seed, 1);
+    return dualmesh::sim::run_figure(options.figure);
+  }
   if (options.seed != 0) return dualmesh::sim::run_one(options);
   return dualmesh::sim::run_range(options);
 }
