@@ -57,6 +57,8 @@ void MeshLink::drop(std::string reason) {
 }
 
 void MeshLink::redial_soon() {
+  const kj::Duration fresh = settings_.redial_min_ms * kj::MILLISECONDS;
+  if (dialing_ && timer_.now() - dialing_since_ < fresh) return;
   KJ_IF_MAYBE (fulfiller, hurry_) {
     backoff_ms_ = settings_.redial_min_ms;
     (*fulfiller)->fulfill();
@@ -77,9 +79,22 @@ kj::Promise<void> MeshLink::run() {
 }
 
 kj::Promise<void> MeshLink::connect() {
+  dialing_ = true;
+  dialing_since_ = timer_.now();
+  auto hurry = kj::newPromiseAndFulfiller<void>();
+  hurry_ = kj::mv(hurry.fulfiller);
+  // The first packet of a dial that met a dead network is repeated after 1, 2, 4 s only.
+  auto given_up = hurry.promise.then([]() -> kj::Promise<kj::Own<kj::AsyncIoStream>> {
+    return KJ_EXCEPTION(DISCONNECTED, "dialling anew: it was heard from");
+  });
   return timer_
       .timeoutAfter(settings_.call_timeout_ms * kj::MILLISECONDS,
                     kj::evalNow([this]() { return dialer_.dial(address_); }))
+      .exclusiveJoin(kj::mv(given_up))
+      .attach(kj::defer([this]() {
+        dialing_ = false;
+        hurry_ = nullptr;
+      }))
       .then([this](kj::Own<kj::AsyncIoStream>&& stream) {
         connection_ = kj::heap<MeshConnection>(kj::mv(stream));
       });

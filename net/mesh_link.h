@@ -69,7 +69,9 @@ class MeshLink {
   // What the other side's certificate says; null without TLS. REQUIRES: called from `welcomed`.
   const PeerIdentity* identity() const;
   void drop(std::string reason);
-  void redial_soon();  // somebody was heard from that address: skip the rest of the backoff
+  // Somebody was heard from that address: skips the rest of the backoff, or of a dial that goes on
+  // for longer than redial_min_ms.
+  void redial_soon();
 
  private:
   kj::Promise<void> run();
@@ -89,7 +91,9 @@ class MeshLink {
   kj::Maybe<kj::Own<MeshConnection>> connection_;
   kj::Maybe<wire::Peer::Client> peer_;
   kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> drop_;   // ends `stay`
-  kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> hurry_;  // ends `back_off`
+  kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> hurry_;  // ends `back_off` or a dial
+  bool dialing_ = false;
+  kj::TimePoint dialing_since_ = kj::origin<kj::TimePoint>();
   std::string drop_reason_;
   bool up_ = false;
   bool closed_ = false;

@@ -48,6 +48,11 @@ void MeshPeers::member_changed(crdt::NodeId node, const crdt::Member& member) {
   if (node == state_.self().node) return;
   detector_.learned(node, member, context_.now());
   if (member.status != crdt::MemberStatus::left) dial(member.mesh_address);
+  // Somebody else reaches it again, so perhaps do we.
+  const auto target = targets_.find(member.mesh_address);
+  if (member.status == crdt::MemberStatus::alive && target != targets_.end()) {
+    target->second.link->redial_soon();
+  }
 }
 
 bool MeshPeers::wanted(const std::string& address) const {

@@ -249,6 +249,19 @@ TEST_CASE("what a peer refused for its clock is offered again within a second pe
   }
 }
 
+TEST_CASE("after a long partition the first link that is back brings all the others back") {
+  for (const std::uint64_t seed : {1, 2, 3, 4, 5, 6}) {
+    CAPTURE(seed);
+    SimCluster cluster(seed);
+    start_and_settle(cluster, 8);
+    cluster.partition({0, 1, 2, 3});
+    cluster.run_for(60'000);  // by now each dial is repeated after seconds only
+    REQUIRE(cluster.node(0).mesh->view()->live_nodes == 4);
+    cluster.heal();
+    CHECK(cluster.run_until([&] { return cluster.converged(); }, 1'200) >= 0);
+  }
+}
+
 TEST_CASE("a loop whose turn fails goes on a second later") {
   kj::EventLoop loop;
   kj::WaitScope scope(loop);
