@@ -43,6 +43,7 @@ struct MeshPeer {
   bool synchronised = false;  // we have applied at least that
   struct TableCheck {
     bool differed = false;  // at the last exchange, though it has acknowledged all of ours
+    bool repaired = false;  // sent again since, and not seen to have helped
     policies::Time not_before{0};
   };
   std::array<TableCheck, net::kStreamKinds> table_checks{};
@@ -138,6 +139,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void positions_told(MeshPeer& peer, const std::vector<net::StreamPosition>& positions);
   void check_synchronised(MeshPeer& peer);
   void check_table(MeshPeer& peer, const net::StreamPosition& theirs);
+  void contradicted(MeshPeer& peer, const net::StreamPosition& at);
 
   MeshContext& context_;
   SharedState& state_;

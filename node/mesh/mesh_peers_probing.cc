@@ -1,6 +1,8 @@
 // The watching half of MeshPeers: pings, accusations and digest exchanges.
 #include <spdlog/spdlog.h>
 
+#include <utility>
+
 #include "net/mesh_codec.h"
 #include "node/mesh/mesh_peers.h"
 #include "node/mesh/planted.h"
@@ -183,9 +185,13 @@ void MeshPeers::ask_positions(MeshPeer& known) {
                                link->peer().positionsRequest().send().then(
                                    [](auto&& response) { return kj::mv(response); }))
                  .then(
-                     [this, node](auto&& response) {
+                     [this, node, link](auto&& response) {
                        auto positions = net::read_positions(response.getPositions());
-                       if (positions) positions_told(peer(node), *positions);
+                       if (positions) return positions_told(peer(node), *positions);
+                       if (peer(node).link != link) return;
+                       context_.refusals.count(net::Refusal::unreadable, link->address(),
+                                               positions.error().message);
+                       link->drop(positions.error().message);
                      },
                      [this, node, link](kj::Exception&& exception) {
                        // The same link still: it is not answering, so it is of no use.
@@ -208,7 +214,9 @@ void MeshPeers::positions_told(MeshPeer& known, const std::vector<net::StreamPos
     }
     if (at.origin != origin) continue;
     if (!known.has_target) known.join_target.push_back(at);
+    const std::uint64_t mismatches = state_.counters().digest_mismatches;
     state_.check_digest(at);
+    if (state_.counters().digest_mismatches > mismatches) return contradicted(known, at);
     check_table(known, at);
   }
   known.replicator->retry_held();
@@ -222,6 +230,15 @@ void MeshPeers::positions_told(MeshPeer& known, const std::vector<net::StreamPos
   check_synchronised(known);
 }
 
+// What we held of it is dropped already; a new link begins with what it says now.
+void MeshPeers::contradicted(MeshPeer& known, const net::StreamPosition& at) {
+  const std::string why = fmt::format("other contents for version {} of its {}", at.version.value,
+                                      net::to_string(at.kind));
+  const std::string who = known.link == nullptr ? "a peer" : known.link->address();
+  context_.refusals.count(net::Refusal::contradiction, who, why);
+  if (known.link != nullptr) known.link->drop(why);
+}
+
 // Tables have no versions that two nodes could compare, only digests. Once may be a change under
 // way; twice is a row that was lost. Depth marks end by themselves and need no repair.
 void MeshPeers::check_table(MeshPeer& known, const net::StreamPosition& theirs) {
@@ -233,8 +250,17 @@ void MeshPeers::check_table(MeshPeer& known, const net::StreamPosition& theirs) 
   MeshPeer::TableCheck& check = known.table_checks[kind];
   const bool again = differs && check.differed;
   check.differed = differs;
+  if (has_all && !differs) check.repaired = false;
+  if (again && std::exchange(check.repaired, false)) {
+    context_.refusals.count(
+        net::Refusal::not_applied, known.link == nullptr ? "a peer" : known.link->address(),
+        fmt::format("{}: sent again and acknowledged, and its rows are others still",
+                    net::to_string(theirs.kind)));
+  }
   if (!again || context_.now() < check.not_before) return;
   check.not_before = context_.now() + kRepairInterval;
+  check.repaired = true;
+  check.differed = false;  // judged anew when the rows have arrived
   known.replicator->repair(theirs.kind);
 }
 
