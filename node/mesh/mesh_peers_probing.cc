@@ -76,7 +76,9 @@ void MeshPeers::ping(MeshPeer& known) {
                 note_clock(known, response.getWallMs(), (sent_wall_ms + context_.wall_ms()) / 2);
                 heard(node);
                 std::vector<crdt::NodeId> relaying;
-                for (const std::uint64_t id : response.getRelaying()) relaying.emplace_back(id);
+                for (const std::uint64_t id : response.getRelaying()) {
+                  relaying.push_back(crdt::NodeId{id});
+                }
                 relays_.relayed(node, relaying, context_.now());
                 known.replicator->peer_holds(net::read_feed_positions(response.getHeld()));
               },
