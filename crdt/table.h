@@ -7,11 +7,13 @@
 // Invariant: values only grow (join(a, b) >= a); merging in any order, with repeats, reaches the
 // same state. Merge: per key the lattice join. A received delta reports what grew, so that it is
 // passed on only if it was news: gossip ends by itself, and nodes that cannot reach each other hear
-// through a third. Cost: join O(log n); delta O(log n) and a step per growth, at most 2 n; memory
-// one entry per key. Entries are never dropped by a merge; `forget_if` is for state that every
-// replica drops by the same rule (old time buckets, the oldest of too many). Until the last one has
-// dropped an entry it may come back from there. Threads: none; owned by one thread. Source:
-// delta-state CRDTs, Almeida, Shoker, Baquero 2018 (arXiv 1603.01529), delta intervals.
+// through a third. Each entry remembers through whom it grew last, so that nothing is sent back and
+// what others say themselves need not be said twice. Cost: join O(log n); delta O(log n) and a step
+// per growth, at most 2 n; memory one entry per key. Entries are never dropped by a merge;
+// `forget_if` is for state that every replica drops by the same rule (old time buckets, the oldest
+// of too many). Until the last one has dropped an entry it may come back from there. Threads: none;
+// owned by one thread. Source: delta-state CRDTs, Almeida, Shoker, Baquero 2018 (arXiv 1603.01529),
+// delta intervals.
 //
 // Lattice is a regular type with `bool join(const Lattice&)`, true when it grew, and
 // `hash_entry(EntryHasher&, key, lattice)` by argument-dependent lookup (crdt/state_digest.h). Key
@@ -44,7 +46,10 @@ class Table {
   };
 
   // True when it grew; a key that was not held counts as growth whatever the value.
-  bool join(const Key& key, const Lattice& value) { return grow(key, value) != nullptr; }
+  // `source`: the replica that said it; NodeId{}: this one.
+  bool join(const Key& key, const Lattice& value, NodeId source = {}) {
+    return grow(key, value, source) != nullptr;
+  }
   const Lattice* find(const Key& key) const;  // good until the key is forgotten
   template <class Visit>                      // visit(key, lattice), in key order
   void for_each(Visit&& visit) const;
@@ -57,7 +62,11 @@ class Table {
   template <class Visit>  // visit(key, lattice), in key order, the entries of some buckets
   void for_each_in(const Buckets& buckets, Visit&& visit) const;
   // At most `max_entries` (> 0) entries that grew after `from`.
-  Delta delta_since(Version from, std::size_t max_entries) const;
+  Delta delta_since(Version from, std::size_t max_entries) const {
+    return delta_since(from, max_entries, [](NodeId) { return true; });
+  }
+  template <class Pick>  // pick(source): the others are passed over
+  Delta delta_since(Version from, std::size_t max_entries, Pick&& pick) const;
   // Joins every entry; calls on_grown(key, value) with the joined value for each that grew.
   template <class OnGrown>
   void apply(const Delta& delta, OnGrown&& on_grown);
@@ -69,11 +78,12 @@ class Table {
     Lattice value;
     Version version;
     std::uint64_t hash = 0;  // its share of the digest: most joins bring nothing new
+    NodeId source;           // of its last growth
   };
   using Record = typename VersionLog<Key>::Record;
 
-  const Held* current(const Record& record) const;            // nullptr: outdated
-  const Lattice* grow(const Key& key, const Lattice& value);  // nullptr: nothing new
+  const Held* current(const Record& record) const;                           // nullptr: outdated
+  const Lattice* grow(const Key& key, const Lattice& value, NodeId source);  // nullptr: nothing new
   void trim_log() {
     log_.trim(held_.size(), [this](const Record& record) { return current(record) != nullptr; });
   }
@@ -113,13 +123,15 @@ void Table<Key, Lattice>::for_each_in(const Buckets& buckets, Visit&& visit) con
 }
 
 template <class Key, class Lattice>
-auto Table<Key, Lattice>::delta_since(Version from, std::size_t max_entries) const -> Delta {
+template <class Pick>
+auto Table<Key, Lattice>::delta_since(Version from, std::size_t max_entries, Pick&& pick) const
+    -> Delta {
   BOOST_ASSERT(max_entries > 0);
   from = std::min(from, version_);
   Delta delta{from, version_, {}};
   for (auto record = log_.after(from); record != log_.end(); ++record) {
     const Held* held = current(*record);
-    if (held == nullptr) continue;
+    if (held == nullptr || !pick(held->source)) continue;
     if (delta.entries.size() >= max_entries) {
       delta.to = Version{record->version.value - 1};  // before it, all is sent or outdated
       break;
@@ -133,7 +145,7 @@ template <class Key, class Lattice>
 template <class OnGrown>
 void Table<Key, Lattice>::apply(const Delta& delta, OnGrown&& on_grown) {
   for (const Entry& entry : delta.entries) {
-    if (const Lattice* grown = grow(entry.key, entry.value)) on_grown(entry.key, *grown);
+    if (const Lattice* grown = grow(entry.key, entry.value, NodeId{})) on_grown(entry.key, *grown);
   }
 }
 
@@ -160,7 +172,7 @@ auto Table<Key, Lattice>::current(const Record& record) const -> const Held* {
 }
 
 template <class Key, class Lattice>
-const Lattice* Table<Key, Lattice>::grow(const Key& key, const Lattice& value) {
+const Lattice* Table<Key, Lattice>::grow(const Key& key, const Lattice& value, NodeId source) {
   auto [slot, added] = held_.try_emplace(key, Held{value, Version{}});
   Held& held = slot->second;
   if (!added) {
@@ -173,6 +185,7 @@ const Lattice* Table<Key, Lattice>::grow(const Key& key, const Lattice& value) {
   digest_.add(held.hash);
   version_ = version_.next();
   held.version = version_;
+  held.source = source;
   log_.append(version_, key);
   trim_log();
   return &held.value;

@@ -155,6 +155,7 @@ struct Hello {
   parameters @1 :Parameters;
   from @2 :Member;
   wallMs @3 :UInt64;
+  joining @4 :Bool;          # not ready yet: send all you know, whoever said it, until a ping says ready
 }
 
 struct Welcome {
@@ -183,13 +184,15 @@ interface Peer {
   # The positions are those of the streams in the push, after applying it: the acknowledgement.
 
   ping @1 (origin :Origin, sentMs :UInt64, wanted :List(FeedPositions),
-        accused :List(Accusation))
-      -> (origin :Origin, wallMs :UInt64, relaying :List(UInt64), held :FeedPositions);
+        accused :List(Accusation), joining :Bool)
+      -> (origin :Origin, wallMs :UInt64, relaying :List(UInt64), held :FeedPositions,
+          tables :UInt64);
   # Direct evidence of life. `wanted`: writers whose own words do not reach the caller, how far it has
   # their feeds, and which it asks the callee to pass on until a ping no longer names them. `relaying`:
   # those among them of whom the callee hears itself. `held`: how far the callee has the caller's feeds,
   # so that a column that was dropped comes again at once. `accused`: all whom the caller accuses of its
-  # own observation, which confirms the suspicions of others.
+  # own observation, which confirms the suspicions of others. `joining`: as in Hello. `tables`: one
+  # digest over the callee's registry, settings and depth.
 
   pingFor @2 (target :UInt64) -> (reached :Bool);
   # Indirect probe: can you reach it? (SWIM)

@@ -315,6 +315,7 @@ void MeshNode::judge_ready() {
   }
   if (told_ready_ && verdict.ready == ready_ && verdict.why_not == why_not_) return;
   told_ready_ = true;
+  if (verdict.ready) peers_.joined();
   ready_ = verdict.ready;
   why_not_ = verdict.why_not;
   state_.set_status(StatusKey::ready, ready_ ? 1 : 0);

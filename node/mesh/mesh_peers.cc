@@ -100,7 +100,7 @@ MeshPeer& MeshPeers::peer(crdt::NodeId node) {
   slot = std::make_unique<MeshPeer>();
   slot->node = node;
   slot->replicator = std::make_unique<Replicator>(
-      context_, state_, [this, node] { heard(node); },
+      context_, state_, node, [this, node] { heard(node); },
       [this, node](const std::string& reason) {
         if (auto* link = peer(node).link) link->drop("push failed: " + reason);
       });
@@ -158,6 +158,7 @@ Acknowledged MeshPeers::lowest_acknowledged() const {
 
 void MeshPeers::write_hello(wire::Hello::Builder hello) {
   node::write_hello(state_, context_.config, context_.wall_ms(), hello);
+  hello.setJoining(joining_);
 }
 
 net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader welcome) {
@@ -291,6 +292,7 @@ HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello, const net::IncomingPe
     known.link->drop("it has begun a new life");
   }
   note_clock(known, hello.getWallMs(), context_.wall_ms());
+  known.replicator->peer_joins(hello.getJoining());
   heard(verdict.node);
   auto target = targets_.find(verdict.from.mesh_address);
   if (target == targets_.end()) {

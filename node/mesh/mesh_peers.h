@@ -76,6 +76,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void state_changed(Urgency urgency);             // something may have to be pushed
   void member_changed(crdt::NodeId node, const crdt::Member& member);
   void ask_all_positions();
+  void joined() { joining_ = false; }          // for good: from now on tables need not come whole
   void drop_links(const std::string& reason);  // all; they dial again
 
   // Called by the serving side.
@@ -84,9 +85,9 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void applied(crdt::NodeId node);                      // a push of that node was applied
   void told(crdt::NodeId node, std::size_t bytes = 0);  // over that node's own link
   // `node` does not hear these writers: from now on our copies of their feeds go to it too, and no
-  // others. Returns those of which we hear ourselves.
-  std::vector<crdt::NodeId> relay_to(crdt::NodeId node,
-                                     const std::vector<net::FeedPositions>& writers);
+  // others; and all our tables while it is joining. Returns those of which we hear ourselves.
+  std::vector<crdt::NodeId> pinged_by(crdt::NodeId node,
+                                      const std::vector<net::FeedPositions>& writers, bool joining);
   kj::Promise<bool> reach(crdt::NodeId node);
   void accused(crdt::NodeId accuser, std::vector<Accusation> accusations);
   void refuted() { detector_.refuted(); }
@@ -157,6 +158,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   std::map<crdt::NodeId, policies::Time> kept_away_;  // until when
   std::deque<std::string> refusals_;
   PeersCounters counters_;
+  bool joining_ = true;
   kj::TaskSet tasks_;
 };
 

@@ -51,6 +51,7 @@ void MeshPeers::ping(MeshPeer& known) {
   request.initOrigin().setNode(state_.self().node.value);
   request.getOrigin().setEpoch(state_.self().epoch.value);
   request.setSentMs(sent_wall_ms);
+  request.setJoining(joining_);
   const auto wanted = relays_.wanted_of(node);
   auto names = request.initWanted(static_cast<unsigned>(wanted.size()));
   for (unsigned i = 0; i < names.size(); ++i) {
@@ -80,6 +81,7 @@ void MeshPeers::ping(MeshPeer& known) {
                   relaying.push_back(crdt::NodeId{id});
                 }
                 relays_.relayed(node, relaying, context_.now());
+                if (response.getTables() != 0) known.replicator->peer_tables(response.getTables());
                 known.replicator->peer_holds(net::read_feed_positions(response.getHeld()));
               },
               [this](kj::Exception&&) { ++counters_.pings_failed; }));
@@ -247,7 +249,7 @@ void MeshPeers::check_table(MeshPeer& known, const net::StreamPosition& theirs) 
   if (!net::is_table(theirs.kind) || theirs.kind == net::StreamKind::depth) return;
   const auto kind = static_cast<std::size_t>(theirs.kind);
   const net::StreamPosition ours = state_.position(theirs.kind, state_.self());
-  const bool has_all = known.replicator->acknowledged().versions[kind] == ours.version;
+  const bool has_all = known.replicator->in_step();
   const bool differs = has_all && ours.digest != theirs.digest;
   MeshPeer::TableCheck& check = known.table_checks[kind];
   const bool again = differs && check.differed;
@@ -275,6 +277,7 @@ void MeshPeers::ask_all_positions() {
 void MeshPeers::check_synchronised(MeshPeer& known) {
   if (known.synchronised || !known.has_target) return;
   for (const net::StreamPosition& target : known.join_target) {
+    if (net::is_table(target.kind) && !joining_) continue;
     if (state_.position(target.kind, target.origin).version < target.version) return;
   }
   known.synchronised = true;
@@ -294,10 +297,12 @@ void MeshPeers::told(crdt::NodeId node, std::size_t bytes) {
   relays_.told(node, context_.now());
 }
 
-std::vector<crdt::NodeId> MeshPeers::relay_to(crdt::NodeId node,
-                                              const std::vector<net::FeedPositions>& writers) {
+std::vector<crdt::NodeId> MeshPeers::pinged_by(crdt::NodeId node,
+                                               const std::vector<net::FeedPositions>& writers,
+                                               bool joining) {
   auto known = peers_.find(node);
   if (known == peers_.end()) return {};
+  known->second->replicator->peer_joins(joining);
   known->second->replicator->relay(writers);
   std::vector<crdt::NodeId> heard;
   for (const net::FeedPositions& wanted : writers) {

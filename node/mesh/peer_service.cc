@@ -51,11 +51,13 @@ class PeerService final : public wire::Peer::Server {
     node_.peers().accused(caller_.node, std::move(accusations));
     std::vector<net::FeedPositions> writers;
     for (auto writer : wanted) writers.push_back(net::read_feed_positions(writer));
-    const auto relaying = node_.peers().relay_to(caller_.node, writers);
+    const auto relaying =
+        node_.peers().pinged_by(caller_.node, writers, context.getParams().getJoining());
     auto results = context.getResults();
     auto names = results.initRelaying(static_cast<unsigned>(relaying.size()));
     for (unsigned i = 0; i < names.size(); ++i) names.set(i, relaying[i].value);
     net::write_feed_positions(node_.state().feed_positions(caller_), results.initHeld());
+    results.setTables(node_.state().tables_digest());
     results.initOrigin().setNode(node_.state().self().node.value);
     results.getOrigin().setEpoch(node_.state().self().epoch.value);
     results.setWallMs(node_.context().wall_ms());

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "net/mesh_codec.h"
 #include "node/mesh/planted.h"
@@ -13,15 +14,22 @@ namespace {
 constexpr auto kMinInterval = std::chrono::milliseconds(2);
 // After a push of which nothing was applied: the peer cannot take it now, so do not storm it.
 constexpr auto kRefusedPause = std::chrono::milliseconds(250);
+// Two pings with differing tables: longer than what is under way takes.
+constexpr policies::Duration kPatience = std::chrono::milliseconds(400);
+constexpr policies::Duration kMostPatience = std::chrono::seconds(10);
+constexpr net::StreamKind kForwarded[] = {net::StreamKind::registry, net::StreamKind::settings,
+                                          net::StreamKind::depth};
 
 }  // namespace
 
-Replicator::Replicator(MeshContext& context, const SharedState& state, OnAnswer on_answer,
-                       OnFailure on_failure)
+Replicator::Replicator(MeshContext& context, const SharedState& state, crdt::NodeId peer,
+                       OnAnswer on_answer, OnFailure on_failure)
     : context_(context),
       state_(state),
       on_answer_(std::move(on_answer)),
       on_failure_(std::move(on_failure)),
+      choice_{.peer = peer, .everything = false},
+      patience_(kPatience),
       pacer_(kMinInterval, std::chrono::milliseconds(context.config.flush_interval_ms)),
       tasks_(*this) {}
 
@@ -31,6 +39,7 @@ void Replicator::attach(wire::Peer::Client peer) {
   if (!planted(Plant::stuck_after_lost_link)) in_flight_since_.reset();
   in_flight_ = {};
   held_ = {};
+  differs_since_.reset();
   not_before_ = policies::Time{0};
   if (!in_step() && !dirty_since_) dirty_since_ = context_.now();
   schedule();
@@ -48,6 +57,9 @@ void Replicator::detach() {
 void Replicator::start_over() {
   acknowledged_ = Acknowledged{};
   for (auto& [writer, relay] : relayed_) relay.acknowledged = Acknowledged{};
+  choice_.searched = {};
+  choice_.again = {};
+  confirmed_ = {};
   ++stats_.resets;
   state_changed();
 }
@@ -63,6 +75,7 @@ void Replicator::peer_is_at(const net::StreamPosition& position) {
   if (position.origin != state_.self() || position.version >= known) return;
   if (in_flight_[index_of(position.kind)]) return;  // its answer is newer than this
   known = position.version;
+  if (net::is_table(position.kind)) choice_.searched[index_of(position.kind)] = {};
   if (position.kind == net::StreamKind::residency) acknowledged_.residency_floor = {};
   ++stats_.resets;
   state_changed();
@@ -70,9 +83,53 @@ void Replicator::peer_is_at(const net::StreamPosition& position) {
 
 void Replicator::repair(net::StreamKind table) {
   if (in_flight_[index_of(table)]) return;
-  acknowledged_.versions[index_of(table)] = {};
+  choice_.again[index_of(table)] = crdt::Version{};
   ++stats_.resets;
   state_changed();
+}
+
+void Replicator::peer_joins(bool joining) {
+  const bool before = std::exchange(choice_.everything, joining);
+  if (!joining || before) return;
+  for (const net::StreamKind table : kForwarded) choice_.again[index_of(table)] = crdt::Version{};
+  choice_.searched = {};
+  state_changed(Urgency::at_once);
+}
+
+void Replicator::peer_tables(std::uint64_t digest) {
+  const policies::Time now = context_.now();
+  if (digest == state_.tables_digest()) {
+    for (const net::StreamKind table : kForwarded) {
+      confirmed_[index_of(table)] = state_.version_of(table);
+    }
+    differs_since_.reset();
+    patience_ = kPatience;
+    return;
+  }
+  if (!differs_since_) differs_since_ = now;
+  if (now - *differs_since_ < patience_ || in_flight_since_) return;
+  differs_since_ = now;
+  patience_ = std::min(2 * patience_, kMostPatience);
+  bool any = false;
+  for (const net::StreamKind table : kForwarded) {
+    const crdt::Version from = confirmed_[index_of(table)];
+    if (!state_.has_others_words(table, from, choice_.peer)) continue;
+    choice_.again[index_of(table)] = from;
+    any = true;
+  }
+  if (any) state_changed();
+}
+
+// A table was sent again up to `to`, and taken.
+void Replicator::repeated(net::StreamKind table, crdt::Version to, bool complete) {
+  auto& again = choice_.again[index_of(table)];
+  auto& confirmed = confirmed_[index_of(table)];
+  confirmed = std::max(confirmed, to);
+  if (complete) {
+    again.reset();
+  } else {
+    again = to;
+  }
 }
 
 void Replicator::retry_held() {
@@ -154,11 +211,15 @@ void Replicator::schedule() {
 }
 
 void Replicator::push() {
-  Sent sent{state_.collect(to_send_after(), relayed_, context_.config.max_push_bytes),
-            *dirty_since_};
+  Sent sent{state_.collect(to_send_after(), relayed_, context_.config.max_push_bytes, choice_),
+            choice_, *dirty_since_};
   dirty_since_.reset();
   urgency_ = Urgency::paced;
-  if (sent.batch.deltas.empty()) return;
+  choice_.searched = sent.batch.searched;
+  if (sent.batch.deltas.empty()) {
+    if (sent.batch.complete) choice_.again = {};  // there was nothing to repeat
+    return;
+  }
   in_flight_since_ = sent.first_change;
   pacer_.acted(context_.now());
 
@@ -198,7 +259,10 @@ void Replicator::answered(const Sent& sent, const std::vector<net::StreamPositio
     Acknowledged* acknowledged = acknowledged_of(position.origin);
     if (acknowledged == nullptr) continue;
     crdt::Version& known = acknowledged->versions[index_of(position.kind)];
-    if (position.version < known) ++stats_.resets;
+    if (position.version < known) {
+      ++stats_.resets;
+      if (net::is_table(position.kind)) choice_.searched[index_of(position.kind)] = {};
+    }
     if (position.version != known) moved = moved_streams[index_of(position.kind)] = true;
     known = position.version;
   }
@@ -211,6 +275,11 @@ void Replicator::answered(const Sent& sent, const std::vector<net::StreamPositio
       const bool held = net::is_table(delta.kind()) && !moved_streams[index_of(delta.kind())];
       held_[index_of(delta.kind())] = held;
       behind = behind || !held;
+    } else if (net::is_table(delta.kind())) {
+      if (sent.choice.again[index_of(delta.kind())]) {
+        repeated(delta.kind(), end_of(delta), sent.batch.complete);
+        moved = true;
+      }
     } else if (delta.kind() == net::StreamKind::residency) {
       const crdt::Version floor = std::get<net::ResidencyFeed::Delta>(delta.body).floor;
       moved = moved || acknowledged->residency_floor < floor;

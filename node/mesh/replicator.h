@@ -7,6 +7,11 @@
 // advance, lower ones (the peer lost our column, or we began a new epoch) make the next push start
 // there.
 //
+// Tables: what was written here goes at once, and membership whoever wrote it. What others wrote
+// they send themselves; it is forwarded only when the peer's digests go on to differ for a while,
+// because its writer died, or cannot reach the peer. So a change crosses each link once, and k
+// nodes that were cut off together do not each send all that the k have written.
+//
 // Lag is measured by the writer alone: from the first change of a push to its acknowledgement.
 //
 // Threads: kj; the mesh thread's.
@@ -45,7 +50,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
  public:
   using OnAnswer = std::function<void()>;
   using OnFailure = std::function<void(const std::string&)>;
-  Replicator(MeshContext& context, const SharedState& state, OnAnswer on_answer,
+  Replicator(MeshContext& context, const SharedState& state, crdt::NodeId peer, OnAnswer on_answer,
              OnFailure on_failure);
 
   void attach(wire::Peer::Client peer);  // the link is up; continues from what was acknowledged
@@ -57,6 +62,10 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   void peer_holds(const net::FeedPositions& held);  // our feeds
   // The peer holds other rows in a table than we do although it acknowledged all: sends them again.
   void repair(net::StreamKind table);
+  // While a peer is joining, as it says itself, it gets everything at once, whoever wrote it.
+  void peer_joins(bool joining);
+  // One digest over registry, settings and depth as the peer holds them, with each ping.
+  void peer_tables(std::uint64_t digest);
   void retry_held();  // tables of which the peer took nothing; call at a slow pace
   void start_over();  // acknowledged nothing: a new life of the peer or of ours
   // The writers that do not reach the peer, and how far it has their feeds: our copies of them go
@@ -67,16 +76,18 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   const Acknowledged& acknowledged() const { return acknowledged_; }
   const ReplicatorStats& stats() const { return stats_; }
   double pending_ms() const;  // age of the oldest change not acknowledged; 0 = in step
-  bool in_step() const { return !state_.has_news(acknowledged_); }
+  bool in_step() const { return !state_.has_news(acknowledged_, choice_); }
 
  private:
   struct Sent {
     SharedState::Batch batch;
+    TableChoice choice;
     policies::Time first_change{0};
   };
 
   Acknowledged to_send_after() const;  // what is acknowledged, or held back
   Acknowledged* acknowledged_of(crdt::Origin writer);
+  void repeated(net::StreamKind table, crdt::Version to, bool complete);
   void schedule();
   void push();
   void answered(const Sent& sent, const std::vector<net::StreamPosition>& positions);
@@ -90,6 +101,10 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   kj::Maybe<wire::Peer::Client> peer_;
   Acknowledged acknowledged_;
   RelayedWriters relayed_;
+  TableChoice choice_;
+  std::array<crdt::Version, kTables> confirmed_{};  // up to here the peer holds what others wrote
+  std::optional<policies::Time> differs_since_;     // its tables
+  policies::Duration patience_;                     // before others' words are forwarded
   Pacer pacer_;
   ReplicatorStats stats_;
   std::optional<policies::Time> dirty_since_;        // of changes in no push yet

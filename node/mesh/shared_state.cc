@@ -43,7 +43,7 @@ crdt::Stamp SharedState::stamp(std::uint64_t wall_ms) {
   return clock_.now(wall_ms);
 }
 
-bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member) {
+bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member, crdt::NodeId source) {
   const crdt::Member* known = members_.find(node);
   if (known == nullptr && members_.size() >= config_.max_members) {
     const auto oldest = evictable_for(member);
@@ -52,7 +52,7 @@ bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member) {
     received_.erase(*oldest);
   }
   const crdt::Epoch before = known == nullptr ? crdt::Epoch{} : known->epoch;
-  if (!members_.join(node, member)) return false;
+  if (!members_.join(node, member, source)) return false;
   const crdt::Member grown = *members_.find(node);
   // A new life says nothing until it has something to say; the old one's words end here.
   const bool ended = !grown.reachable() && !planted(Plant::keep_columns_of_dead);
@@ -62,8 +62,9 @@ bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member) {
   return true;
 }
 
-bool SharedState::join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value) {
-  if (!registry_.join(key, value)) return false;
+bool SharedState::join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value,
+                             crdt::NodeId source) {
+  if (!registry_.join(key, value, source)) return false;
   bool& in_use = instance_names_[key.instance];
   if (key.field == static_cast<std::uint8_t>(InstanceField::lifecycle)) {
     instances_in_use_ -= in_use ? 1 : 0;
@@ -81,8 +82,8 @@ bool SharedState::has_room_for(const std::string& instance) const {
 }
 
 bool SharedState::join_setting(const net::SettingKey& key,
-                               const crdt::MultiValue<std::string>& value) {
-  if (!settings_.join(key, value)) return false;
+                               const crdt::MultiValue<std::string>& value, crdt::NodeId source) {
+  if (!settings_.join(key, value, source)) return false;
   observer_.setting_grew(key);
   return true;
 }

@@ -15,6 +15,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -89,10 +90,24 @@ inline crdt::Version end_of(const net::StreamDelta& delta) {
   return std::visit([](const auto& body) { return body.to; }, delta.body);
 }
 
+inline constexpr std::size_t kTables = 4;
+
 // How far a peer has acknowledged our streams, or those of a writer that we relay to it.
 struct Acknowledged {
   std::array<crdt::Version, net::kStreamKinds> versions{};
   crdt::Version residency_floor;
+};
+
+// What a peer gets of our tables. Who is there goes to everyone at once, but not back to where it
+// came from. Of registry, settings and depth a peer hears from each node what that node wrote
+// itself; the rest only when it turns out to lack it, or has just come.
+struct TableChoice {
+  crdt::NodeId peer;
+  bool everything = true;  // whoever wrote it
+  // Nothing that has to be sent has grown between what is acknowledged and this.
+  std::array<crdt::Version, kTables> searched{};
+  // Everything that grew after this is sent, acknowledged or not.
+  std::array<std::optional<crdt::Version>, kTables> again{};
 };
 
 // Our copies of another node's feeds, passed on to a peer that does not hear that node itself.
@@ -115,10 +130,12 @@ class SharedState {
   crdt::Stamp stamp(std::uint64_t wall_ms);
   // Records of unreachable members stay until max_members are known; then the one of the oldest
   // life makes room for each new one.
-  bool join_member(crdt::NodeId node, const crdt::Member& member);
+  bool join_member(crdt::NodeId node, const crdt::Member& member, crdt::NodeId source = {});
   bool has_room_for(crdt::NodeId node, const crdt::Member& member) const;
-  bool join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value);
-  bool join_setting(const net::SettingKey& key, const crdt::MultiValue<std::string>& value);
+  bool join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value,
+                  crdt::NodeId source = {});
+  bool join_setting(const net::SettingKey& key, const crdt::MultiValue<std::string>& value,
+                    crdt::NodeId source = {});
   void mark_depth(std::uint64_t bucket, std::uint64_t prefix, std::uint32_t deeper);
   // May a registry name come into use: it is in use already, or fewer than max_instances are.
   bool has_room_for(const std::string& instance) const;
@@ -130,11 +147,16 @@ class SharedState {
   // Replication.
   struct Batch {
     std::vector<net::StreamDelta> deltas;
-    bool complete = true;  // false: cut at the size limit, more follows
+    bool complete = true;                           // false: cut at the size limit, more follows
+    std::array<crdt::Version, kTables> searched{};  // as TableChoice::searched from now on
   };
   Batch collect(const Acknowledged& acknowledged, const RelayedWriters& relayed,
-                std::size_t max_bytes) const;
-  bool has_news(const Acknowledged& acknowledged) const;
+                std::size_t max_bytes, const TableChoice& choice = {}) const;
+  bool has_news(const Acknowledged& acknowledged, const TableChoice& choice = {}) const;
+  // Is there anything in a table after `from` that neither we nor `peer` wrote?
+  bool has_others_words(net::StreamKind table, crdt::Version from, crdt::NodeId peer) const;
+  std::uint64_t tables_digest() const;  // registry, settings and depth
+  crdt::Version version_of(net::StreamKind kind) const { return version_of(kind, self_); }
   // `sender` is the node of the link. Tables are the sender's own; a feed comes from its writer or
   // from a node that relays it: (epoch, version) say what is news, whoever brings it.
   net::StreamPosition apply(const net::StreamDelta& delta, crdt::Origin sender,
@@ -188,10 +210,16 @@ class SharedState {
   void apply_feed(const Delta& delta, crdt::Origin writer);
   template <class Feed, class Delta>
   bool fits_in(const Feed& feed, const Delta& delta) const;
-  void grow(const net::MembershipTable::Entry& row) { join_member(row.key, row.value); }
-  void grow(const net::RegistryTable::Entry& row) { join_field(row.key, row.value); }
-  void grow(const net::SettingsTable::Entry& row) { join_setting(row.key, row.value); }
-  void grow(const net::DepthTable::Entry& row);
+  void grow(const net::MembershipTable::Entry& row, crdt::NodeId source) {
+    join_member(row.key, row.value, source);
+  }
+  void grow(const net::RegistryTable::Entry& row, crdt::NodeId source) {
+    join_field(row.key, row.value, source);
+  }
+  void grow(const net::SettingsTable::Entry& row, crdt::NodeId source) {
+    join_setting(row.key, row.value, source);
+  }
+  void grow(const net::DepthTable::Entry& row, crdt::NodeId source);
   bool admit(const net::MembershipTable::Entry& row, std::uint64_t wall_ms);
   bool admit(const net::RegistryTable::Entry& row, std::uint64_t wall_ms);
   bool admit(const net::SettingsTable::Entry& row, std::uint64_t wall_ms);
@@ -201,12 +229,24 @@ class SharedState {
   std::optional<crdt::NodeId> evictable_for(const crdt::Member& newcomer) const;
   // Of a stream of ours, or of our copy of the feed of `writer`.
   crdt::Version version_of(net::StreamKind kind, crdt::Origin writer) const;
-  net::StreamDelta delta_of(net::StreamKind kind, crdt::Origin writer, crdt::Version from,
-                            std::size_t rows) const;
+  net::StreamDelta feed_delta(net::StreamKind kind, crdt::Origin writer, crdt::Version from,
+                              std::size_t rows) const;
+  template <class Pick>
+  net::StreamDelta table_delta(net::StreamKind kind, crdt::Version from, std::size_t rows,
+                               Pick&& pick) const;
   crdt::Version floor_of(crdt::Origin writer) const;
+  struct TableRange {
+    crdt::Version reached;  // by the peer
+    crdt::Version from;
+    std::function<bool(crdt::NodeId)> pick;
+  };
+  static TableRange range_of(net::StreamKind table, const Acknowledged& acknowledged,
+                             const TableChoice& choice);
   // False when the limit is reached.
-  bool append(crdt::Origin writer, const Acknowledged& acknowledged, std::size_t& left,
-              Batch& batch) const;
+  bool append_tables(const Acknowledged& acknowledged, const TableChoice& choice, std::size_t& left,
+                     Batch& batch) const;
+  bool append_feeds(crdt::Origin writer, const Acknowledged& acknowledged, std::size_t& left,
+                    Batch& batch) const;
 
   crdt::Origin self_;
   const MeshConfig& config_;

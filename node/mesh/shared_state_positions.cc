@@ -84,6 +84,15 @@ std::vector<net::StreamPosition> SharedState::positions() const {
   return out;
 }
 
+std::uint64_t SharedState::tables_digest() const {
+  crdt::EntryHasher hasher;
+  for (const crdt::StateDigest& digest :
+       {registry_.digest(), settings_.digest(), depth_.digest()}) {
+    hasher.add(digest.count).add(digest.sum);
+  }
+  return hasher.finish();
+}
+
 std::uint64_t SharedState::root() const {
   std::uint64_t sum = 0;
   for (const net::StreamPosition& at : positions()) {

@@ -11,9 +11,10 @@ using net::StreamKind;
 
 // The order of a push: who is there, what they serve, what to obey; then load, which routing waits
 // for.
-constexpr StreamKind kPushOrder[] = {
-    StreamKind::membership, StreamKind::registry, StreamKind::settings, StreamKind::load,
-    StreamKind::status,     StreamKind::health,   StreamKind::depth,    StreamKind::residency};
+constexpr StreamKind kTableOrder[] = {StreamKind::membership, StreamKind::registry,
+                                      StreamKind::settings, StreamKind::depth};
+constexpr StreamKind kFeedOrder[] = {StreamKind::load, StreamKind::status, StreamKind::health,
+                                     StreamKind::residency};
 
 constexpr std::size_t kStatusRows = 64;
 
@@ -112,30 +113,36 @@ crdt::Version SharedState::version_of(StreamKind kind, crdt::Origin writer) cons
   return {};
 }
 
-net::StreamDelta SharedState::delta_of(StreamKind kind, crdt::Origin writer, crdt::Version from,
-                                       std::size_t rows) const {
+net::StreamDelta SharedState::feed_delta(StreamKind kind, crdt::Origin writer, crdt::Version from,
+                                         std::size_t rows) const {
   const auto of = [&](const auto& own, const auto& copies) -> net::StreamDelta {
     return {writer, feed_of(own, copies, self_, writer)->delta_since(from, rows)};
   };
   switch (kind) {
-    case StreamKind::membership:
-      return {self_, members_.delta_since(from, rows)};
-    case StreamKind::registry:
-      return {self_, registry_.delta_since(from, rows)};
-    case StreamKind::settings:
-      return {self_, settings_.delta_since(from, rows)};
-    case StreamKind::depth:
-      return {self_, depth_.delta_since(from, rows)};
     case StreamKind::load:
       return of(own_load_, loads_);
     case StreamKind::health:
       return of(own_health_, healths_);
     case StreamKind::status:
       return of(own_status_, statuses_);
-    case StreamKind::residency:
-      break;
+    default:
+      return of(own_residency_, residencies_);
   }
-  return of(own_residency_, residencies_);
+}
+
+template <class Pick>
+net::StreamDelta SharedState::table_delta(StreamKind kind, crdt::Version from, std::size_t rows,
+                                          Pick&& pick) const {
+  switch (kind) {
+    case StreamKind::membership:
+      return {self_, members_.delta_since(from, rows, pick)};
+    case StreamKind::registry:
+      return {self_, registry_.delta_since(from, rows, pick)};
+    case StreamKind::settings:
+      return {self_, settings_.delta_since(from, rows, pick)};
+    default:
+      return {self_, depth_.delta_since(from, rows, pick)};
+  }
 }
 
 crdt::Version SharedState::floor_of(crdt::Origin writer) const {
@@ -143,31 +150,92 @@ crdt::Version SharedState::floor_of(crdt::Origin writer) const {
   return feed == nullptr ? crdt::Version{} : feed->floor();
 }
 
-bool SharedState::has_news(const Acknowledged& acknowledged) const {
-  for (const StreamKind kind : kPushOrder) {
+bool SharedState::has_news(const Acknowledged& acknowledged, const TableChoice& choice) const {
+  for (const StreamKind kind : kFeedOrder) {
     if (acknowledged.versions[index_of(kind)] < version_of(kind, self_)) return true;
   }
-  return !planted(Plant::expiry_not_told) && acknowledged.residency_floor < own_residency_.floor();
+  if (!planted(Plant::expiry_not_told) && acknowledged.residency_floor < own_residency_.floor()) {
+    return true;
+  }
+  return std::any_of(std::begin(kTableOrder), std::end(kTableOrder), [&](StreamKind kind) {
+    const TableRange range = range_of(kind, acknowledged, choice);
+    return range.from < version_of(kind, self_) &&
+           rows_of(table_delta(kind, range.from, 1, range.pick)) > 0;
+  });
+}
+
+bool SharedState::has_others_words(StreamKind table, crdt::Version from, crdt::NodeId peer) const {
+  return rows_of(table_delta(table, from, 1, [peer](crdt::NodeId source) {
+           return source != crdt::NodeId{} && source != peer;
+         })) > 0;
+}
+
+SharedState::TableRange SharedState::range_of(StreamKind table, const Acknowledged& acknowledged,
+                                              const TableChoice& choice) {
+  const std::size_t index = index_of(table);
+  const crdt::Version reached = acknowledged.versions[index];
+  TableRange range{reached, std::max(reached, choice.searched[index]), {}};
+  const bool repeat = choice.again[index].has_value();
+  if (repeat) range.from = std::min(reached, *choice.again[index]);
+  if (choice.everything || repeat) {
+    range.pick = [](crdt::NodeId) { return true; };
+  } else if (table == StreamKind::membership) {
+    range.pick = [peer = choice.peer](crdt::NodeId source) { return source != peer; };
+  } else {
+    range.pick = [](crdt::NodeId source) { return source == crdt::NodeId{}; };
+  }
+  return range;
 }
 
 SharedState::Batch SharedState::collect(const Acknowledged& acknowledged,
-                                        const RelayedWriters& relayed,
-                                        std::size_t max_bytes) const {
+                                        const RelayedWriters& relayed, std::size_t max_bytes,
+                                        const TableChoice& choice) const {
   Batch batch;
+  batch.searched = choice.searched;
   std::size_t left = max_bytes;
-  if (!append(self_, acknowledged, left, batch)) return batch;
+  if (!append_tables(acknowledged, choice, left, batch)) return batch;
+  if (!append_feeds(self_, acknowledged, left, batch)) return batch;
   for (const auto& [writer, relay] : relayed) {
     const crdt::Member* member = members_.find(writer);
     if (member == nullptr || !member->reachable() || planted(Plant::relays_nothing)) continue;
     const Acknowledged at = member->epoch == relay.epoch ? relay.acknowledged : Acknowledged{};
-    if (!append({writer, member->epoch}, at, left, batch)) return batch;
+    if (!append_feeds({writer, member->epoch}, at, left, batch)) return batch;
   }
   return batch;
 }
 
-bool SharedState::append(crdt::Origin writer, const Acknowledged& acknowledged, std::size_t& left,
-                         Batch& batch) const {
-  for (const StreamKind kind : kPushOrder) {
+bool SharedState::append_tables(const Acknowledged& acknowledged, const TableChoice& choice,
+                                std::size_t& left, Batch& batch) const {
+  for (const StreamKind kind : kTableOrder) {
+    const TableRange range = range_of(kind, acknowledged, choice);
+    const crdt::Version version = version_of(kind, self_);
+    if (range.from >= version) continue;
+    const std::size_t rows = std::min(left / row_bytes(kind), net::CodecLimits::kRows);
+    if (rows == 0) return batch.complete = false;
+    net::StreamDelta delta = table_delta(kind, range.from, rows, range.pick);
+    if (rows_of(delta) == 0 && !choice.everything) {
+      batch.searched[index_of(kind)] = version;
+      continue;
+    }
+    const Fit fits = fit(delta, left);
+    if (fits.rows < rows_of(delta)) {
+      // A row longer than a whole push goes alone, or nothing would ever go on.
+      if (fits.rows == 0 && !batch.deltas.empty()) return batch.complete = false;
+      delta = table_delta(kind, range.from, std::max<std::size_t>(fits.rows, 1), range.pick);
+    }
+    left -= fits.rows == 0 && rows_of(delta) > 0 ? left : fits.bytes;
+    if (end_of(delta) < version) batch.complete = planted(Plant::cut_is_complete);
+    // It joins on to what the peer has, although what lies between was passed over.
+    std::visit([&](auto& body) { body.from_excluded = std::min(range.from, range.reached); },
+               delta.body);
+    batch.deltas.push_back(std::move(delta));
+  }
+  return true;
+}
+
+bool SharedState::append_feeds(crdt::Origin writer, const Acknowledged& acknowledged,
+                               std::size_t& left, Batch& batch) const {
+  for (const StreamKind kind : kFeedOrder) {
     const crdt::Version from = acknowledged.versions[index_of(kind)];
     const crdt::Version version = version_of(kind, writer);
     const bool expired = kind == StreamKind::residency && version != crdt::Version{} &&
@@ -176,28 +244,18 @@ bool SharedState::append(crdt::Origin writer, const Acknowledged& acknowledged, 
     if (from >= version && !expired) continue;
     const std::size_t rows = std::min(left / row_bytes(kind), net::CodecLimits::kRows);
     if (rows == 0 || batch.deltas.size() >= net::CodecLimits::kDeltas) {
-      batch.complete = false;
-      return false;
+      return batch.complete = false;
     }
-    net::StreamDelta delta = delta_of(kind, writer, from, rows);
-    const Fit fits = fit(delta, left);
-    if (net::is_table(kind) && fits.rows < rows_of(delta)) {
-      // A row longer than a whole push goes alone, or nothing would ever go on.
-      if (fits.rows == 0 && !batch.deltas.empty()) {
-        batch.complete = false;
-        return false;
-      }
-      delta = delta_of(kind, writer, from, std::max<std::size_t>(fits.rows, 1));
-    }
-    left -= fits.rows == 0 && rows_of(delta) > 0 ? left : fits.bytes;
+    net::StreamDelta delta = feed_delta(kind, writer, from, rows);
+    left -= std::min(left, rows_of(delta) * row_bytes(kind));
     if (end_of(delta) < version) batch.complete = planted(Plant::cut_is_complete);
     batch.deltas.push_back(std::move(delta));
   }
   return true;
 }
 
-void SharedState::grow(const net::DepthTable::Entry& row) {
-  if (depth_.join(row.key, row.value)) observer_.depth_grew();
+void SharedState::grow(const net::DepthTable::Entry& row, crdt::NodeId source) {
+  if (depth_.join(row.key, row.value, source)) observer_.depth_grew();
 }
 
 template <class Delta>
@@ -209,17 +267,16 @@ void SharedState::apply_table(StreamKind kind, const Delta& delta, crdt::Origin 
   crdt::Version& reached = received.versions[index_of(kind)];
   if (delta.to < delta.from_excluded) return count(crdt::Applied::malformed);
   if (delta.from_excluded > reached) return count(crdt::Applied::gap);
-  if (delta.from_excluded == crdt::Version{}) {
-    reached = {};  // the sender starts over, to repair: everything is taken once more
-  } else if (delta.to <= reached) {
-    return count(crdt::Applied::duplicate);
-  }
+  // A sender that starts over, or repeats what we turned out to lack, says so by its range; rows
+  // that we hold already change nothing.
+  if (delta.from_excluded == crdt::Version{}) reached = {};
+  if (delta.to <= reached && delta.entries.empty()) return count(crdt::Applied::duplicate);
   const std::uint64_t from_our_future = counters_.far_future;
   for (const auto& row : delta.entries) {
-    if (admit(row, wall_ms)) grow(row);
+    if (admit(row, wall_ms)) grow(row, sender.node);
   }
   // Rows refused for their stamp are not acknowledged: they come again until the clocks agree.
-  if (counters_.far_future == from_our_future) reached = delta.to;
+  if (counters_.far_future == from_our_future) reached = std::max(reached, delta.to);
   count(crdt::Applied::changed);
 }
 

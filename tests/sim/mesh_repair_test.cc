@@ -106,7 +106,7 @@ TEST_CASE("rows refused by a clock that is behind come again when it is right") 
   CHECK(late.mesh->registry().find("x1").has_value());
 }
 
-TEST_CASE("a row of a table that was acknowledged and lost is found by digests and sent again") {
+TEST_CASE("a row within a range that was acknowledged already is taken all the same") {
   SimCluster cluster(33);
   start_and_settle(cluster, 2);
   auto& from = cluster.node(0).mesh->state();
@@ -120,10 +120,8 @@ TEST_CASE("a row of a table that was acknowledged and lost is found by digests a
               .mesh->change(node::SeedInstance{"x1", "10.0.1.1:9000", {"m"}, 1.0})
               .has_value());
   cluster.run_for(500);
-  REQUIRE_FALSE(cluster.node(1).mesh->registry().find("x1").has_value());
-  REQUIRE(cluster.node(0).mesh->peers().find(to.self().node)->replicator->in_step());
-  CHECK(cluster.run_until([&] { return cluster.converged(); }, 4'000) >= 0);
   CHECK(cluster.node(1).mesh->registry().find("x1").has_value());
+  CHECK(cluster.node(0).mesh->peers().find(to.self().node)->replicator->in_step());
 }
 
 TEST_CASE("what the disk had is taken although the clock went back, and outlives a whole restart") {
