@@ -67,7 +67,7 @@ void Coverage::note(const node::MeshNode& mesh) {
   note(Happened::suspicions, peers.suspicions);
   note(Happened::deaths, peers.deaths);
   note(Happened::epoch_raises, mesh.epoch_raises());
-  note(Happened::refutations, mesh.state().self_member().refutations);
+  note(Happened::refutations, mesh.refutations());
   for (const auto& [id, peer] : mesh.peers().all()) {
     const node::ReplicatorStats& stats = peer->replicator->stats();
     note(Happened::pushes, stats.pushes);

@@ -145,7 +145,7 @@ int deaths_figure(const FigureOptions& options) {
     const node::MeshNode& mesh = *cluster.node(i).mesh;
     suspicions += mesh.peers().counters().suspicions;
     deaths += mesh.peers().counters().deaths;
-    refutations += mesh.state().self_member().refutations;
+    refutations += mesh.refutations();
   }
   print({{"figure", "false-deaths"},
          {"nodes", nodes},
