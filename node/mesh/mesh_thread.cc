@@ -52,6 +52,7 @@ net::Result<std::unique_ptr<MeshThread>> MeshThread::start(MeshConfig config, Me
   State* raw = state.get();  // kj's destructors may throw, so no kj object is ever captured here
   state->thread = std::thread([raw, &started] {
     block_signals();
+    pthread_setname_np(pthread_self(), "mesh");
     raw->loop.run([&started](net::Result<std::uint16_t> port) { started.set_value(port); });
   });
   auto port = outcome.get();

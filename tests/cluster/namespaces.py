@@ -2,8 +2,8 @@
 
 The bridge lives in a namespace of its own ("hub"), so the packets between nodes meet no firewall
 rule of the machine. Tests and engines stay in the machine's own namespace, on addresses of one
-interface that is plugged into the same bridge. Faults are nftables rules on the bridge, by port and
-so for ARP too. Names begin with the test's process id; what a killed run left behind is removed by
+interface that is plugged into the same bridge. Faults are nftables rules on the bridge; they spare
+ARP, for wires are usually cut between routers, and no address is forgotten there. Names begin with the test's process id; what a killed run left behind is removed by
 the next one.
 """
 
@@ -102,10 +102,12 @@ class Network:
 
     # Faults add up until heal.
 
+    def _fault(self, rule):
+        self._nft(f"add rule bridge faults wire ether type ip {rule}")
+
     def cut(self, senders, receivers):
         """Nothing gets from the first hosts to the second; the other way stays open."""
-        self._nft(f"add rule bridge faults wire iifname {_ports(senders)} "
-                  f"oifname {_ports(receivers)} drop")
+        self._fault(f"iifname {_ports(senders)} oifname {_ports(receivers)} drop")
 
     def part(self, one_side, other_side):
         self.cut(one_side, other_side)
@@ -113,13 +115,12 @@ class Network:
 
     def silence(self, number):
         """Neither nodes nor clients nor engines hear of that host, nor it of them."""
-        self._nft(f"add rule bridge faults wire iifname host{number} drop")
-        self._nft(f"add rule bridge faults wire oifname host{number} drop")
+        self._fault(f"iifname host{number} drop")
+        self._fault(f"oifname host{number} drop")
 
     def lose(self, percent):
         """That share of what passes between nodes, at random."""
-        self._nft('add rule bridge faults wire iifname "host*" oifname "host*" '
-                  f"numgen random mod 100 < {percent} drop")
+        self._fault(f'iifname "host*" oifname "host*" numgen random mod 100 < {percent} drop')
 
     def heal(self):
         self._nft("flush chain bridge faults wire")

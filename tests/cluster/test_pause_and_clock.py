@@ -138,4 +138,5 @@ def test_a_clock_two_hours_ahead_is_named_and_changes_nothing_elsewhere(mesh):
     r3.process.stop()
     r3.start()
     r3.wait_ready()
-    wait_until(lambda: lifecycles(mesh, "e1") == ["active"] * 3, 5.0, "r3 takes what the others have")
+    wait_until(lambda: lifecycles(mesh, "e1") == ["active"] * 3, 5.0,
+               "r3 takes what the others have")

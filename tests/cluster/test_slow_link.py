@@ -1,4 +1,4 @@
-"""A node behind a wire that is slow, narrow, stalls and breaks: slow is not dead, and broken heals."""
+"""Wires that are slow, narrow, stall and break: slow is not dead, and broken heals."""
 
 import pytest
 from checks import all_alive, deaths, finish_clean, rejoin, serve, succeed
