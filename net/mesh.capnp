@@ -199,4 +199,9 @@ interface Peer {
 
   positions @3 () -> (positions :List(StreamPosition), root :UInt64);
   # Digest exchange: where you are in every stream.
+
+  registry @4 (instance :Text, field :UInt8) -> (rows :List(RegistryField));
+  # For a caller that has been away for longer than the collection horizon: the rows of the registry
+  # from the first key not below (instance, field), in order of keys, cut at the size of a push; none: no
+  # more.
 }

@@ -320,6 +320,16 @@ Result<StreamDelta> read_delta(wire::Delta::Reader in) {
   });
 }
 
+void write_registry(const std::vector<RegistryTable::Entry>& rows,
+                    capnp::List<wire::RegistryField>::Builder out) {
+  write_rows(rows, out);
+}
+
+Result<std::vector<RegistryTable::Entry>> read_registry(
+    capnp::List<wire::RegistryField>::Reader rows) {
+  return guarded("registry", [&] { return read_rows<RegistryTable::Entry>(rows); });
+}
+
 void write_feed_positions(const FeedPositions& positions, wire::FeedPositions::Builder out) {
   out.initWriter().setNode(positions.writer.node.value);
   out.getWriter().setEpoch(positions.writer.epoch.value);

@@ -28,6 +28,11 @@ Result<MembershipTable::Entry> read_member(wire::Member::Reader in);
 void write_delta(const StreamDelta& delta, wire::Delta::Builder out);
 Result<StreamDelta> read_delta(wire::Delta::Reader in);
 
+void write_registry(const std::vector<RegistryTable::Entry>& rows,
+                    capnp::List<wire::RegistryField>::Builder out);
+Result<std::vector<RegistryTable::Entry>> read_registry(
+    capnp::List<wire::RegistryField>::Reader rows);
+
 void write_feed_positions(const FeedPositions& positions, wire::FeedPositions::Builder out);
 FeedPositions read_feed_positions(wire::FeedPositions::Reader in);
 void write_position(const StreamPosition& position, wire::StreamPosition::Builder out);

@@ -30,7 +30,7 @@ struct MeshConfig {
   std::string http_advertise;      // shown to people and peers
   std::vector<std::string> seeds;  // host:port of other nodes; our own address is ignored
   bool alone = false;              // ready without having met anyone
-  bool may_found = true;  // ready when nobody answered for join_timeout_ms: the first of a mesh
+  bool may_found = true;      // ready when nobody answered for join_timeout_ms: the first of a mesh
   net::CertificateFiles tls;  // of this node; none: plain TCP
   std::uint32_t tls_check_interval_ms = 5'000;
   bool insecure = false;  // allow a listener beyond loopback without TLS
@@ -62,7 +62,7 @@ struct MeshConfig {
   std::uint32_t suspect_after_misses = 3;
   std::uint32_t suspicion_ms = 1'500;  // suspect -> dead unless refuted
   std::uint32_t indirect_probes = 3;
-  std::uint32_t max_members = 1'024;  // beyond it the oldest unreachable one is forgotten
+  std::uint32_t max_members = 1'024;      // beyond it the oldest unreachable one is forgotten
   std::uint32_t join_timeout_ms = 5'000;  // not joined by then: keep trying, say so in the log
 
   // Shared state
@@ -71,6 +71,7 @@ struct MeshConfig {
   std::uint32_t placement_ttl_s = 600;
   std::uint32_t max_placements = 1'000'000;  // own; the oldest expire first
   std::uint32_t max_instances = 4'096;
+  std::uint32_t collection_horizon_s = 86'400;  // removed names are remembered this long at least
 };
 
 }  // namespace dualmesh::node

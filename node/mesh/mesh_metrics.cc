@@ -117,6 +117,11 @@ void add_state(const MeshNode& node, MetricsText& out) {
   out.one("digest_mismatches_total", "counter",
           "Equal versions with unequal contents: never normal.",
           static_cast<double>(counters.digest_mismatches));
+  out.one("collected_total", "counter", "Removed instances whose names were dropped.",
+          static_cast<double>(counters.collected));
+  out.one("collection_horizon_seconds", "gauge",
+          "Unix time through which removed instances have been dropped; 0: none ever.",
+          static_cast<double>(node.collection_horizon_ms()) / 1e3);
   out.one("registry_rows", "gauge", "Fields of instances held.",
           static_cast<double>(node.state().registry().size()));
   out.one("depth_marks", "gauge", "Depth marks held.",

@@ -55,6 +55,7 @@ MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& hos
              *this),
       registry_(state_),
       peers_(context_, state_, *this),
+      collector_(context_, state_, peers_),
       builder_(config_),
       view_pacer_(std::chrono::milliseconds(1), kViewInterval),
       local_pacer_(std::chrono::milliseconds(1), kViewInterval),
@@ -88,7 +89,7 @@ void MeshNode::restore(const net::RegistryTable::Delta& registry,
     delta.to = crdt::Version{1};
     return delta;
   };
-  state_.apply({disk, whole(registry)}, disk, wall_ms);
+  state_.take_registry(registry.entries, disk.node, wall_ms);
   state_.apply({disk, whole(settings)}, disk, wall_ms);
 }
 
@@ -325,6 +326,7 @@ void MeshNode::judge_ready() {
 void MeshNode::housekeep() {
   state_.expire(context_.now(), context_.wall_ms());
   state_.collect_tombstones(peers_.lowest_acknowledged());
+  collector_.tick();
   judge_ready();
 }
 

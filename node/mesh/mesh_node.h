@@ -32,6 +32,7 @@
 #include "node/mesh/pacer.h"
 #include "node/mesh/readiness.h"
 #include "node/mesh/registry.h"
+#include "node/mesh/registry_collector.h"
 #include "node/mesh/shared_state.h"
 
 namespace dualmesh::node {
@@ -93,6 +94,8 @@ class MeshNode final : private StateObserver,
   SharedState& state() { return state_; }
   const SharedState& state() const { return state_; }
   const Registry& registry() const { return registry_; }
+  // Wall time through which removed instances have been collected; 0: none ever.
+  std::uint64_t collection_horizon_ms() const { return state_.horizon().wall_ms(); }
   MeshPeers& peers() { return peers_; }
   const MeshPeers& peers() const { return peers_; }
   AdminHost& admin_host() { return admin_; }
@@ -146,6 +149,7 @@ class MeshNode final : private StateObserver,
   SharedState state_;
   Registry registry_;
   MeshPeers peers_;
+  RegistryCollector collector_;
   FleetViewBuilder builder_;
   std::function<void()> saveable_;
 

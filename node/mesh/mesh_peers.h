@@ -47,6 +47,8 @@ struct MeshPeer {
     policies::Time not_before{0};
   };
   std::array<TableCheck, net::kStreamKinds> table_checks{};
+  // Version of our registry at which it was seen to hold the same.
+  std::optional<crdt::Version> same_registry;
 };
 
 struct PeersCounters {

@@ -246,6 +246,9 @@ void MeshPeers::contradicted(MeshPeer& known, const net::StreamPosition& at) {
 // Tables have no versions that two nodes could compare, only digests. Once may be a change under
 // way; twice is a row that was lost. Depth marks end by themselves and need no repair.
 void MeshPeers::check_table(MeshPeer& known, const net::StreamPosition& theirs) {
+  if (theirs.kind == net::StreamKind::registry && theirs.digest == state_.registry().digest()) {
+    known.same_registry = state_.registry().version();
+  }
   if (!net::is_table(theirs.kind) || theirs.kind == net::StreamKind::depth) return;
   const auto kind = static_cast<std::size_t>(theirs.kind);
   const net::StreamPosition ours = state_.position(theirs.kind, state_.self());

@@ -78,6 +78,15 @@ class PeerService final : public wire::Peer::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> registry(RegistryContext context) override {
+    const auto first = context.getParams().getInstance();
+    const auto rows = node_.state().registry_rows(
+        {std::string(first.begin(), first.size()), context.getParams().getField()},
+        node_.config().max_push_bytes);
+    net::write_registry(rows, context.getResults().initRows(static_cast<unsigned>(rows.size())));
+    return kj::READY_NOW;
+  }
+
  private:
   std::vector<net::StreamDelta> read_push(PushParams::Reader params, std::size_t& bytes) {
     std::vector<net::StreamDelta> deltas;

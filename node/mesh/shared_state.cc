@@ -65,6 +65,7 @@ bool SharedState::join_member(crdt::NodeId node, const crdt::Member& member, crd
 bool SharedState::join_field(const net::FieldKey& key, const crdt::LastWriter<std::string>& value,
                              crdt::NodeId source) {
   if (!registry_.join(key, value, source)) return false;
+  if (key == kHorizonRow) return observer_.field_grew(key), true;
   bool& in_use = instance_names_[key.instance];
   if (key.field == static_cast<std::uint8_t>(InstanceField::lifecycle)) {
     instances_in_use_ -= in_use ? 1 : 0;

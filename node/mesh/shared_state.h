@@ -78,6 +78,17 @@ struct StateCounters {
   std::uint64_t over_bounds = 0;        // rows of tables, deltas of feeds
   std::uint64_t digest_mismatches = 0;  // same version, different digest: never normal
   std::uint64_t relayed = 0;            // deltas of feeds that came through a third node
+  std::uint64_t collected = 0;          // removed instances whose names were dropped
+};
+
+// The one row of the registry that is no instance's: removed names have been collected through its
+// stamp. Its value tells what a registry holds through that stamp then.
+inline const net::FieldKey kHorizonRow{"(collected)", 255};
+
+// A horizon that was told to us while our own registry holds something else below it.
+struct BehindHorizon {
+  crdt::Stamp horizon;
+  crdt::NodeId told_by;
 };
 
 // Epochs are wall clocks of the nodes; one further ahead of ours is taken for an error.
@@ -175,6 +186,19 @@ class SharedState {
   void collect_tombstones(const Acknowledged& lowest);
   void drop_columns(crdt::NodeId node);
 
+  // Collection of removed instances; the rules are in registry_collector.h.
+  crdt::Stamp horizon() const;
+  bool has_collectable(crdt::Stamp horizon) const;
+  void raise_horizon(crdt::Stamp horizon);
+  const std::optional<BehindHorizon>& behind_horizon() const { return behind_; }
+  void forget_behind() { behind_.reset(); }
+  using RegistryRows = std::vector<net::RegistryTable::Entry>;
+  // In the order of keys from the first not below `first`, about max_bytes of them; empty: no more.
+  RegistryRows registry_rows(const net::FieldKey& first, std::size_t max_bytes) const;
+  // The whole registry of another node, or of our disk: its rows are taken whatever their age, and
+  // of ours those that end at its horizon and are not among them are dropped.
+  void take_registry(const RegistryRows& rows, crdt::NodeId source, std::uint64_t wall_ms);
+
   // Reading.
   const net::MembershipTable& members() const { return members_; }
   const net::RegistryTable& registry() const { return registry_; }
@@ -214,6 +238,7 @@ class SharedState {
     join_member(row.key, row.value, source);
   }
   void grow(const net::RegistryTable::Entry& row, crdt::NodeId source) {
+    if (row.key == kHorizonRow) return horizon_told(row.value, source);
     join_field(row.key, row.value, source);
   }
   void grow(const net::SettingsTable::Entry& row, crdt::NodeId source) {
@@ -222,8 +247,15 @@ class SharedState {
   void grow(const net::DepthTable::Entry& row, crdt::NodeId source);
   bool admit(const net::MembershipTable::Entry& row, std::uint64_t wall_ms);
   bool admit(const net::RegistryTable::Entry& row, std::uint64_t wall_ms);
+  bool admit_of_any_age(const net::RegistryTable::Entry& row, std::uint64_t wall_ms);
   bool admit(const net::SettingsTable::Entry& row, std::uint64_t wall_ms);
   bool admit(const net::DepthTable::Entry& row, std::uint64_t wall_ms);
+  using Horizon = crdt::LastWriter<std::string>;
+  void horizon_told(const Horizon& told, crdt::NodeId source);
+  void adopt(const Horizon& horizon, crdt::NodeId source);
+  std::set<std::string> collectable(crdt::Stamp horizon) const;
+  std::string contents_through(crdt::Stamp horizon) const;
+  void count_names();
   bool accepts_feeds_of(crdt::Origin writer) const;
   void count(crdt::Applied applied);
   std::optional<crdt::NodeId> evictable_for(const crdt::Member& newcomer) const;
@@ -268,6 +300,7 @@ class SharedState {
   std::map<crdt::NodeId, Received> received_;
   std::map<std::string, bool> instance_names_;  // of the registry: is it in use, so not removed
   std::size_t instances_in_use_ = 0;
+  std::optional<BehindHorizon> behind_;
   crdt::HybridClock clock_;
   StateCounters counters_;
 };

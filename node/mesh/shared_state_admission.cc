@@ -20,8 +20,21 @@ bool SharedState::admit(const net::MembershipTable::Entry& row, std::uint64_t wa
   return true;  // join_member counts what is too many
 }
 
+// Who holds a horizon has seen everything through it; what then still comes is of a node that was
+// away for too long, or has been collected.
 bool SharedState::admit(const net::RegistryTable::Entry& row, std::uint64_t wall_ms) {
+  const auto* held = registry_.find(row.key);
+  const bool news = held == nullptr || held->stamp < row.value.stamp;
+  if (news && row.key != kHorizonRow && row.value.stamp.writer != crdt::NodeId{} &&
+      row.value.stamp <= horizon()) {
+    return ++counters_.below_horizon, false;
+  }
+  return admit_of_any_age(row, wall_ms);
+}
+
+bool SharedState::admit_of_any_age(const net::RegistryTable::Entry& row, std::uint64_t wall_ms) {
   if (!clock_.observe(row.value.stamp, wall_ms)) return ++counters_.far_future, false;
+  if (row.key == kHorizonRow) return true;
   const auto known = instance_names_.find(row.key.instance);
   const bool brings_into_use =
       row.key.field == static_cast<std::uint8_t>(InstanceField::lifecycle) &&

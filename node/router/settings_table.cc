@@ -179,6 +179,8 @@ void add_mesh(std::vector<Setting>& table) {
         "Not joined by then: keeps trying, and says so in the log.", 10, kDay_ms},
        {"mesh.max_instances", COUNT(mesh.max_instances),
         "Most instances in use at a time; removed ones do not count.", 1, 60'000},
+       {"mesh.collection_horizon_s", COUNT(mesh.collection_horizon_s),
+        "Removed instances are remembered for this long at least.", 1, 365 * kDay_s},
        {"mesh.max_placements", COUNT(mesh.max_placements),
         "Own prefix placements shared; beyond it the oldest expire first.", 1'000, 100'000'000}});
 }

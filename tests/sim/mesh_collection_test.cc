@@ -1,0 +1,138 @@
+// Removed instances leave the registry, and nobody who was away brings them back.
+#include <doctest/doctest.h>
+
+#include "tests/sim/sim_cluster.h"
+
+using namespace dualmesh;
+using policies::Lifecycle;
+using sim::SimCluster;
+
+namespace {
+
+constexpr std::size_t kNodes = 4;
+
+struct Collecting : SimCluster {
+  explicit Collecting(std::uint64_t seed) : SimCluster(seed) {
+    add_many(kNodes);
+    for (std::size_t i = 0; i < kNodes; ++i) {
+      node(i).config.collection_horizon_s = 3;
+      node(i).config.instances = {{"e0", "127.0.0.1:9000", {"m"}, 1.0}};
+    }
+    start_all();
+    settle();
+  }
+  void settle() {
+    REQUIRE(run_until([&] { return all_ready() && converged(); }, 20'000) >= 0);
+  }
+  void add_instance(std::size_t at, const std::string& name, int port) {
+    REQUIRE(
+        node(at).mesh->change({name, "127.0.0.1:" + std::to_string(port), {"m"}, 1.0}).has_value());
+  }
+  void remove(std::size_t at, const std::string& name) {
+    REQUIRE(node(at).mesh->change(name, Lifecycle::removed).has_value());
+  }
+  bool knows(std::size_t at, const std::string& name) {
+    return node(at).mesh->registry().find(name).has_value();
+  }
+  std::uint64_t collected(std::size_t at) { return node(at).mesh->state().counters().collected; }
+  void wait_collected(std::size_t at, const std::string& name) {
+    REQUIRE(run_until([&] { return !knows(at, name); }, 60'000) >= 0);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("collection: a removed instance is forgotten by all after the horizon, and not before") {
+  Collecting cluster(61);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.add_instance(1, "x2", 9002);
+  cluster.settle();
+  cluster.remove(2, "x1");
+  cluster.run_for(2'900);
+  for (std::size_t i = 0; i < kNodes; ++i) CHECK(cluster.knows(i, "x1"));
+  for (std::size_t i = 0; i < kNodes; ++i) cluster.wait_collected(i, "x1");
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    CHECK(cluster.collected(i) == 1);
+    CHECK(cluster.knows(i, "x2"));
+    CHECK(cluster.knows(i, "e0"));
+    CHECK(cluster.node(i).mesh->collection_horizon_ms() ==
+          cluster.node(0).mesh->collection_horizon_ms());
+  }
+  CHECK(cluster.node(0).mesh->collection_horizon_ms() > 0);
+  // The name may be used again.
+  cluster.add_instance(3, "x1", 9003);
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) CHECK(cluster.knows(i, "x1"));
+}
+
+TEST_CASE("collection: what a configuration lists is removed and not forgotten") {
+  Collecting cluster(62);
+  cluster.remove(1, "e0");
+  cluster.run_for(15'000);
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    REQUIRE(cluster.knows(i, "e0"));
+    CHECK(cluster.node(i).mesh->registry().find("e0")->lifecycle == Lifecycle::removed);
+    CHECK(cluster.collected(i) == 0);
+  }
+}
+
+TEST_CASE("collection: a node away for longer keeps what it was told after the horizon, no more") {
+  Collecting cluster(63);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.settle();
+  cluster.partition({3});
+  cluster.run_for(100);
+  cluster.add_instance(3, "old", 9010);
+  cluster.remove(1, "x1");
+  for (std::size_t i = 0; i < 3; ++i) cluster.wait_collected(i, "x1");
+  cluster.run_for(10'000);
+  // Added and removed there, so that the horizon rises beyond what the lonely node has said.
+  cluster.add_instance(0, "x2", 9002);
+  cluster.remove(0, "x2");
+  for (std::size_t i = 0; i < 3; ++i) cluster.wait_collected(i, "x2");
+  REQUIRE(cluster.knows(3, "x1"));
+  REQUIRE(cluster.knows(3, "old"));
+  cluster.add_instance(3, "fresh", 9011);
+  cluster.heal();
+  cluster.run_for(500);
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    CHECK_FALSE(cluster.knows(i, "x1"));
+    CHECK_FALSE(cluster.knows(i, "old"));
+    CHECK(cluster.knows(i, "fresh"));
+  }
+}
+
+TEST_CASE("collection: a few that are cut off collect nothing") {
+  Collecting cluster(64);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.settle();
+  cluster.partition({3});
+  cluster.remove(3, "x1");
+  cluster.add_instance(0, "meanwhile", 9012);
+  cluster.run_for(20'000);
+  CHECK(cluster.collected(3) == 0);
+  cluster.heal();
+  cluster.run_for(500);
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    CHECK(cluster.knows(i, "meanwhile"));
+    cluster.wait_collected(i, "x1");
+  }
+}
+
+TEST_CASE("collection: an old file brings nothing back") {
+  Collecting cluster(65);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.settle();
+  const auto saved = cluster.node(3).mesh->state().registry().delta_since({}, 1'000);
+  cluster.crash(3);
+  cluster.remove(1, "x1");
+  for (std::size_t i = 0; i < 3; ++i) cluster.wait_collected(i, "x1");
+  cluster.node(3).before_start = [&](node::MeshNode& mesh) { mesh.restore(saved, {}); };
+  cluster.start(3);
+  cluster.run_for(500);
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) CHECK_FALSE(cluster.knows(i, "x1"));
+}
