@@ -184,10 +184,10 @@ The mesh keeps running. What to try next, in another terminal in this folder:
     {ctl} --node {node.mesh_address} policy set round_robin
 
   lose a node:
-    kill -9 {mesh.nodes[-1].process.pid}; {ctl} --node {node.mesh_address} members
+    kill -9 {mesh.nodes[-1].process.pid}; sleep 3; {ctl} --node {node.mesh_address} members
 
 Logs: {mesh.directory}
-Ctrl-C stops everything.""", flush=True)
+Ctrl-C stops everything and removes the logs.""", flush=True)
 
 
 def write_results(path, mesh, arguments, results, converged):

@@ -12,6 +12,8 @@ namespace dualmesh::node::ctl {
 namespace {
 
 std::string health_text(wire::InstanceInfo::Reader instance) {
+  if (std::string_view(instance.getLifecycle().cStr()) == "removed")
+    return "-";  // not asked any more
   if (!instance.getHealthy()) return fmt::format("NO: {}", instance.getUnhealthyReason().cStr());
   return instance.getOverloaded() ? "overloaded" : "yes";
 }

@@ -95,7 +95,8 @@ void print_members(capnp::List<wire::MemberInfo>::Reader members) {
     table.add({text(member.getName()), text(member.getStatus()), link_text(member),
                text(member.getMeshAddress()), text(member.getHttpAddress()),
                millis(measured, member.getRttMs()), millis(measured, member.getClockOffsetMs()),
-               millis(!member.getIsSelf(), member.getLastHeardMs()), text(member.getBuild())});
+               millis(!member.getIsSelf() && member.getLastHeardMs() >= 0, member.getLastHeardMs()),
+               text(member.getBuild())});
   }
   std::fputs(table.render().c_str(), stdout);
 }

@@ -149,6 +149,8 @@ const char* to_string(Verdict verdict) {
       return "CONVERGED";
     case Verdict::behind:
       return "BEHIND";
+    case Verdict::unreached:
+      return "UNREACHED";
     case Verdict::diverged:
       return "DIVERGED";
   }
@@ -160,7 +162,7 @@ Comparison compare(const Nodes& nodes) {
   const auto worsen = [&](Verdict to) { result.verdict = std::max(result.verdict, to); };
   for (const NodeReport& node : nodes) {
     if (node.reached) continue;
-    worsen(Verdict::diverged);
+    worsen(Verdict::unreached);
     result.differing.push_back(fmt::format("{} was not reached: {}", node.name, node.why_not));
   }
   for (const StreamId& id : live_streams(nodes)) {

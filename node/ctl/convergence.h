@@ -64,7 +64,7 @@ struct StreamRow {
   std::vector<Cell> cells;  // one per node, in the order of the reports
 };
 
-enum class Verdict { converged, behind, diverged };
+enum class Verdict { converged, behind, unreached, diverged };
 const char* to_string(Verdict verdict);
 
 struct Comparison {

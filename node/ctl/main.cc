@@ -130,7 +130,9 @@ void add_request_commands(CLI::App& app, Arguments& arguments, Command& command)
   explain->callback(
       [&] { command = [&](ctl::Session& s) { return ctl::run_explain(s, arguments.explain); }; });
   auto* decisions = app.add_subcommand("decisions", "the newest routing decisions of this node");
-  decisions->add_option("--last", arguments.last, "how many")->capture_default_str();
+  decisions->add_option("--last", arguments.last, "how many")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
   decisions->callback(
       [&] { command = [&](ctl::Session& s) { return ctl::run_decisions(s, arguments.last); }; });
 }

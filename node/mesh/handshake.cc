@@ -14,22 +14,32 @@ void write_parameters(const MeshConfig& config, wire::Parameters::Builder out) {
   out.setRingSeedB(config.ring.seed_b);
 }
 
-std::string differing_parameter(wire::Parameters::Reader theirs, const MeshConfig& ours) {
+// Both sides log it, so it names the two and says neither "here" nor "there".
+struct Sides {
+  std::string caller;
+  std::string callee;
+
+  std::string differ(const char* what, const std::string& theirs, const std::string& ours) const {
+    return theirs == ours
+               ? std::string()
+               : fmt::format("{} is {} at {} and {} at {}", what, theirs, caller, ours, callee);
+  }
+};
+
+std::string differing_parameter(wire::Parameters::Reader theirs, const MeshConfig& ours,
+                                const Sides& sides) {
+  const auto quoted = [](std::string_view text) { return fmt::format("'{}'", cut_text(text)); };
+  const auto number = [](auto value) { return std::to_string(value); };
   const std::string_view cluster(theirs.getCluster().begin(), theirs.getCluster().size());
-  if (cluster != ours.cluster) {
-    return fmt::format("cluster is '{}' there and '{}' here", cut_text(cluster), ours.cluster);
-  }
-  auto differ = [](const char* what, auto there, auto here) {
-    return there == here ? std::string()
-                         : fmt::format("{} is {} there and {} here", what, there, here);
+  std::string why = sides.differ("cluster", quoted(cluster), quoted(ours.cluster));
+  const auto check = [&](const char* what, auto there, auto here) {
+    if (why.empty()) why = sides.differ(what, number(there), number(here));
   };
-  std::string why = differ("ring block bytes", theirs.getBlockBytes(), ours.chain.block_bytes);
-  if (why.empty()) why = differ("prompt hash seed", theirs.getChainSeed(), ours.chain.seed);
-  if (why.empty()) {
-    why = differ("ring points", theirs.getRingPointsPerWeight(), ours.ring.points_per_weight);
-  }
-  if (why.empty()) why = differ("ring seed A", theirs.getRingSeedA(), ours.ring.seed_a);
-  if (why.empty()) why = differ("ring seed B", theirs.getRingSeedB(), ours.ring.seed_b);
+  check("ring block bytes", theirs.getBlockBytes(), ours.chain.block_bytes);
+  check("prompt hash seed", theirs.getChainSeed(), ours.chain.seed);
+  check("ring points", theirs.getRingPointsPerWeight(), ours.ring.points_per_weight);
+  check("ring seed A", theirs.getRingSeedA(), ours.ring.seed_a);
+  check("ring seed B", theirs.getRingSeedB(), ours.ring.seed_b);
   return why;
 }
 
@@ -76,6 +86,7 @@ HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
   if (!from) return refuse(net::Refusal::unreadable, from.error().message);
   verdict.node = from->key;
   verdict.from = from->value;
+  const Sides sides{cut_text(from->value.name), config.node_name};
 
   if (auto good = check_identity(from->value, from->key, identity); !good) {
     return refuse(net::Refusal::identity, good.error().message);
@@ -90,16 +101,18 @@ HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
                                     state.self_member().mesh_address));
   }
   if (hello.getProtocolVersion() != kProtocolVersion) {
-    return refuse(net::Refusal::version, fmt::format("protocol version is {} there and {} here",
-                                                     hello.getProtocolVersion(), kProtocolVersion));
+    return refuse(net::Refusal::version,
+                  sides.differ("protocol version", std::to_string(hello.getProtocolVersion()),
+                               std::to_string(kProtocolVersion)));
   }
-  if (std::string why = differing_parameter(hello.getParameters(), config); !why.empty()) {
+  if (std::string why = differing_parameter(hello.getParameters(), config, sides); !why.empty()) {
     const bool other_mesh = why.starts_with("cluster");
     return refuse(other_mesh ? net::Refusal::cluster : net::Refusal::parameters, std::move(why));
   }
   if (from->value.epoch.value > wall_ms + kMaxEpochAheadMs) {
-    return refuse(net::Refusal::epoch, fmt::format("its epoch is {} s ahead of the clock here",
-                                                   (from->value.epoch.value - wall_ms) / 1000));
+    return refuse(net::Refusal::epoch,
+                  fmt::format("the epoch of {} is {} s ahead of the clock of {}", sides.caller,
+                              (from->value.epoch.value - wall_ms) / 1000, sides.callee));
   }
   const crdt::Member* known = state.members().find(from->key);
   if (!state.has_room_for(from->key, from->value)) {

@@ -18,6 +18,7 @@ MeshPeers::MeshPeers(MeshContext& context, SharedState& state, PeersObserver& ob
       state_(state),
       observer_(observer),
       detector_(context.config),
+      relays_(std::chrono::milliseconds(4 * context.config.ping_interval_ms)),
       asked_(context.random()),
       tasks_(*this) {}
 

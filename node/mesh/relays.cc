@@ -36,7 +36,7 @@ void Relays::relayed(crdt::NodeId relay, const std::vector<crdt::NodeId>& writer
 void Relays::tick(const Nodes& living, const Nodes& linked, Time now) {
   std::erase_if(writers_, [&](const auto& entry) { return !living.contains(entry.first); });
   const policies::Duration slept = now - std::exchange(last_tick_, now);
-  if (slept >= kSilence) {
+  if (slept >= silence_) {
     for (auto& [node, writer] : writers_) {
       for (Time* at : {&writer.told, &writer.relayed, &writer.asked})
         *at = std::min(*at + slept, now);
@@ -46,12 +46,12 @@ void Relays::tick(const Nodes& living, const Nodes& linked, Time now) {
     auto [entry, added] = writers_.try_emplace(node);
     Writer& writer = entry->second;
     if (added) writer.told = now;  // whoever has just come is given the time to speak
-    if (now - writer.told < kSilence) {
+    if (now - writer.told < silence_) {
       writer.relay.reset();
       continue;
     }
     const bool useless = !writer.relay || !linked.contains(*writer.relay) ||
-                         now - std::max(writer.relayed, writer.asked) >= kSilence;
+                         now - std::max(writer.relayed, writer.asked) >= silence_;
     if (!useless) continue;
     writer.relay = next_of(linked, node, writer.relay);
     writer.asked = now;
@@ -68,7 +68,7 @@ std::vector<crdt::NodeId> Relays::wanted_of(crdt::NodeId relay) const {
 
 bool Relays::hears(crdt::NodeId writer, Time now) const {
   auto entry = writers_.find(writer);
-  return entry != writers_.end() && now - entry->second.told < kSilence;
+  return entry != writers_.end() && now - entry->second.told < silence_;
 }
 
 std::optional<crdt::NodeId> Relays::relay_of(crdt::NodeId writer) const {
@@ -79,7 +79,7 @@ std::optional<crdt::NodeId> Relays::relay_of(crdt::NodeId writer) const {
 Relays::Nodes Relays::unheard(Time now) const {
   Nodes out;
   for (const auto& [node, writer] : writers_) {
-    if (now - std::max(writer.told, writer.relayed) > 2 * kSilence) out.insert(node);
+    if (now - std::max(writer.told, writer.relayed) > 2 * silence_) out.insert(node);
   }
   return out;
 }

@@ -1,9 +1,12 @@
 // Relays: where a writer's own words do not reach us, which other node passes them on.
 //
-//   no push or ping of W over W's own link for 1 s  ->  ask a peer R for W's feeds
-//   R hears W itself and says so with each ping     ->  its copies of W's columns come with its
-//   pushes R does not say so for 1 s                       ->  ask the next one W is heard again ->
-//   nobody is asked any more
+// - no push or ping of W over W's own link for `silence`: a peer R is asked for W's feeds;
+//
+// - R hears W itself, and says so with each ping: its copies of W's columns come with its pushes;
+//
+// - R does not say so for as long: the next one is asked;
+//
+// - W is heard again: nobody is asked any more.
 //
 // Only what R was told by W itself is passed on, one hop: two nodes that relayed each other's
 // copies would keep a dead writer's words alive between them.
@@ -30,8 +33,9 @@ class Relays {
   using Time = policies::Time;
   using Nodes = std::set<crdt::NodeId>;
 
-  // Twice this without a word, direct or relayed, and what a writer last said is out of date.
-  static constexpr policies::Duration kSilence = std::chrono::seconds(1);
+  // `silence`: several pings long. Twice as long without a word, direct or relayed, and what a
+  // writer last said is out of date.
+  explicit Relays(policies::Duration silence = std::chrono::seconds(1)) : silence_(silence) {}
 
   void told(crdt::NodeId writer, Time now);  // by itself, over its own link
   void relayed(crdt::NodeId relay, const std::vector<crdt::NodeId>& writers, Time now);
@@ -41,7 +45,7 @@ class Relays {
   std::vector<crdt::NodeId> wanted_of(crdt::NodeId relay) const;
   bool hears(crdt::NodeId writer, Time now) const;  // directly, lately
   std::optional<crdt::NodeId> relay_of(crdt::NodeId writer) const;
-  Nodes unheard(Time now) const;  // living, but nothing of them for 2 x kSilence
+  Nodes unheard(Time now) const;  // living, but nothing of them for twice the silence
 
  private:
   struct Writer {
@@ -51,6 +55,7 @@ class Relays {
     std::optional<crdt::NodeId> relay;
   };
 
+  policies::Duration silence_;
   std::map<crdt::NodeId, Writer> writers_;  // the living
   Time last_tick_{0};
 };

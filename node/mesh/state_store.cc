@@ -131,15 +131,15 @@ net::Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& sta
   std::error_code error;
   std::filesystem::create_directories(state_dir, error);
   if (error) {
-    return net::Error{fmt::format("mesh.state_dir {}: {}", state_dir, error.message())};
+    return net::Error{fmt::format("node.state_dir {}: {}", state_dir, error.message())};
   }
   const std::string lock = state_dir + "/lock";
   const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return net::Error{fmt::format("mesh.state_dir: {}: {}", lock, last_error())};
+  if (fd < 0) return net::Error{fmt::format("node.state_dir: {}: {}", lock, last_error())};
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     ::close(fd);
     return net::Error{fmt::format(
-        "mesh.state_dir {} is in use by another node; each node needs a directory of its own",
+        "node.state_dir {} is in use by another node; each node needs a directory of its own",
         state_dir)};
   }
   return std::unique_ptr<StateStore>(new StateStore(state_dir + "/mesh-state", fd));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <set>
 
 #include "net/destination.h"
@@ -109,7 +110,15 @@ ConfigProblems read_instance_flag(const std::string& value, Config& config) {
 ConfigProblems check_whole(const Config& config, const std::string& where) {
   ConfigProblems problems;
   std::set<std::string> names;
+  std::map<std::string, std::string> addresses;
   for (const SeedInstance& instance : config.mesh.instances) {
+    const auto [other, fresh] = addresses.try_emplace(instance.address, instance.name);
+    if (!fresh && other->second != instance.name) {
+      problems.push_back(
+          {where, fmt::format("instance.address: {} is that of \"{}\" and of \"{}\"; "
+                              "one server is one instance",
+                              instance.address, other->second, instance.name)});
+    }
     if (!names.insert(instance.name).second) {
       problems.push_back(
           {where,
@@ -118,10 +127,30 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
   }
   net::HostPort listen;
   if (net::split_destination(config.mesh.listen, listen, net::PortZero::allowed) &&
-      !net::is_loopback(listen.host) && !config.mesh.insecure) {
-    problems.push_back({where, fmt::format("mesh.listen: {} is beyond loopback and the mesh has no "
-                                           "TLS; set mesh.insecure = true in a network you trust",
-                                           config.mesh.listen)});
+      !net::is_loopback(listen.host)) {
+    if (!config.mesh.insecure && !config.mesh.tls.any()) {
+      problems.push_back(
+          {where, fmt::format("mesh.listen: {} is beyond loopback and the mesh has no TLS; set "
+                              "mesh.tls, or mesh.insecure = true in a network you trust",
+                              config.mesh.listen)});
+    }
+    const bool everywhere = listen.host == "0.0.0.0" || listen.host == "::" || listen.host == "*";
+    if (everywhere && config.mesh.advertise.empty()) {
+      problems.push_back({where, fmt::format("mesh.advertise: missing; mesh.listen {} is every "
+                                             "address of this machine, and others need one to dial",
+                                             config.mesh.listen)});
+    }
+  }
+  if (config.mesh.listen == config.http_listen && !config.http_listen.ends_with(":0")) {
+    problems.push_back({where, fmt::format("http.listen: {} is mesh.listen as well; clients and "
+                                           "nodes need ports of their own",
+                                           config.http_listen)});
+  }
+  const std::size_t slash = config.log_file.rfind('/');
+  if (slash != std::string::npos &&
+      ::access(config.log_file.substr(0, slash + 1).c_str(), W_OK) != 0) {
+    problems.push_back({where, fmt::format("node.log_file: nothing can be written into {}",
+                                           config.log_file.substr(0, slash + 1))});
   }
   if (!config.mesh.alone && config.mesh.seeds.empty() && config.mesh_dns.empty()) {
     problems.push_back(

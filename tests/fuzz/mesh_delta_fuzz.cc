@@ -59,6 +59,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto root = state.root();
   state.expire(policies::Time{1}, kWallMs);
   if (state.root() != root) __builtin_trap();
-  state.collect({}, 64 * 1024);
+  state.collect({}, {}, 64 * 1024);
   return 0;
 }

@@ -249,17 +249,17 @@ TEST_CASE("a hello that does not belong here is refused with its reason") {
     std::function<void(wire::Hello::Builder)> spoil;
   };
   const std::vector<BadHello> cases = {
-      {"cluster", "cluster is 'other' there",
+      {"cluster", "cluster is 'other' at evil",
        [](wire::Hello::Builder h) { h.getParameters().setCluster("other"); }},
-      {"version", "protocol version is 4711 there",
+      {"version", "protocol version is 4711 at evil",
        [](wire::Hello::Builder h) { h.setProtocolVersion(4711); }},
-      {"parameters", "ring block bytes is 7 there",
+      {"parameters", "ring block bytes is 7 at evil",
        [](wire::Hello::Builder h) { h.getParameters().setBlockBytes(7); }},
       {"identity", "is not that of the name 'evil'",
        [](wire::Hello::Builder h) { h.getFrom().setNode(4711); }},
       {"identity", "is not that of the name 'evil'",
        [](wire::Hello::Builder h) { h.getFrom().setNode(crdt::node_id_of("a").value); }},
-      {"epoch", "ahead of the clock here",
+      {"epoch", "ahead of the clock of a",
        [](wire::Hello::Builder h) { h.getFrom().setEpoch(~std::uint64_t{0} / 2); }},
       {"name_in_use", "the node name 'a' is in use",
        [](wire::Hello::Builder h) {
@@ -362,12 +362,12 @@ TEST_CASE("whoever connects and says nothing is closed; too many of them do not 
 
 TEST_CASE("a peer beyond its rate is read more slowly, and loses nothing") {
   MeshConfig config = quiet_config();
-  config.max_messages_per_s = 1'000;
+  config.max_messages_per_s = 100;
   Victim victim(config);
   BadPeer peer(victim.mesh->port());
   Linked linked(peer, victim, "busy");
   int answered = 0;
-  for (int round = 0; round < 30; ++round) {  // each call is two messages: call and finish
+  for (int round = 0; round < 4; ++round) {  // each call is two messages: call and finish
     std::vector<kj::Promise<void>> pings;
     for (int i = 0; i < 50; ++i) {
       pings.push_back(linked.peer_of.pingRequest().send().ignoreResult());
@@ -377,7 +377,7 @@ TEST_CASE("a peer beyond its rate is read more slowly, and loses nothing") {
       ++answered;
     }
   }
-  CHECK(answered == 1'500);
+  CHECK(answered == 200);
   CHECK(eventually([&] {
     const std::string text = victim.mesh->metrics();
     const auto at = text.find("\ndualmesh_mesh_throttled_total ");

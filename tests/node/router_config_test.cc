@@ -212,12 +212,14 @@ TEST_CASE("the whole is checked for what no single setting tells") {
   CHECK(text_of(check_whole(config, "d.toml")) ==
         "d.toml: instance.name: \"e\" is there twice; names must differ\n"
         "d.toml: mesh.listen: 10.0.0.1:7000 is beyond loopback and the mesh has no TLS; set "
-        "mesh.insecure = true in a network you trust\n"
+        "mesh.tls, or mesh.insecure = true in a network you trust\n"
         "d.toml: mesh: nothing to join; set mesh.seeds, mesh.dns or mesh.alone = true\n");
   Config alone;
   alone.mesh.alone = true;
   CHECK(check_whole(alone, "").empty());
   alone.mesh.listen = "0.0.0.0:7000";
+  CHECK(check_whole(alone, "").size() == 2);  // no TLS, and no address for others to dial
+  alone.mesh.advertise = "10.0.0.1:7000";
   CHECK(check_whole(alone, "").size() == 1);
   alone.mesh.insecure = true;
   CHECK(check_whole(alone, "").empty());

@@ -28,7 +28,7 @@ SimCluster::~SimCluster() noexcept(false) {
 }
 
 SimNode& SimCluster::add(const std::string& name) {
-  auto added = std::make_unique<SimNode>();
+  auto added = std::make_unique<SimNode>(timers_.emplace_back(kj::origin<kj::TimePoint>()));
   added->address = name + ":7000";
   node::MeshConfig& config = added->config;
   config.node_name = name;

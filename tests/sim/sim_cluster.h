@@ -10,6 +10,7 @@
 #include <kj/async.h>
 #include <kj/timer.h>
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <random>
@@ -23,13 +24,15 @@
 namespace dualmesh::sim {
 
 struct SimNode {
+  explicit SimNode(kj::TimerImpl& own_timer) : timer(own_timer) {}
+
   std::string address;
   node::MeshConfig config;
   std::int64_t clock_skew_ms = 0;                     // may be changed while it runs
   std::function<void(node::MeshNode&)> before_start;  // what its disk had
   std::uint64_t lives = 0;
   bool paused = false;
-  kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
+  kj::TimerImpl& timer;
   node::FakeMeshHost host;
   std::unique_ptr<net::Dialer> dialer;
   std::unique_ptr<node::MeshNode> mesh;  // null while it is down
@@ -85,6 +88,7 @@ class SimCluster {
   void note_trace();
 
   std::mt19937_64 random_;
+  std::deque<kj::TimerImpl> timers_;  // before the loop: calls that RPC let go of end with it
   kj::EventLoop loop_;
   kj::WaitScope scope_;
   SimEvents events_;
