@@ -165,6 +165,8 @@ struct Welcome {
   knownEpoch @3 :UInt64;     # the highest epoch we know for the caller: it must start above it
   wallMs @4 :UInt64;
   protocolVersion @5 :UInt32;
+  caller @6 :Member;         # how we know the caller, if not as alive: it refutes before it says more,
+                             # or its first words would not be taken
 }
 
 struct SavedState {          # what a node keeps in its state_dir

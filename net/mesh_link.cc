@@ -7,6 +7,10 @@
 namespace dualmesh::net {
 namespace {
 
+// Time for one lost packet. Longer would leave a healed network unnoticed: the kernel repeats what
+// opens a connection after 1 s, 3 s, 7 s.
+constexpr std::uint32_t kDialTimeoutMs = 1'500;
+
 std::string describe(const kj::Exception& exception) {
   return std::string(exception.getDescription().cStr());
 }
@@ -88,7 +92,7 @@ kj::Promise<void> MeshLink::connect() {
     return KJ_EXCEPTION(DISCONNECTED, "dialling anew: it was heard from");
   });
   return timer_
-      .timeoutAfter(settings_.call_timeout_ms * kj::MILLISECONDS,
+      .timeoutAfter(std::min(settings_.call_timeout_ms, kDialTimeoutMs) * kj::MILLISECONDS,
                     kj::evalNow([this]() { return dialer_.dial(address_); }))
       .exclusiveJoin(kj::mv(given_up))
       .attach(kj::defer([this]() {

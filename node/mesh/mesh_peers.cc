@@ -206,6 +206,7 @@ net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader 
     return net::LinkVerdict::retry;
   }
   note_clock(known, welcome.getWallMs(), context_.wall_ms());
+  if (welcome.hasCaller()) accused(welcome.getCaller());
   state_.join_member(from->key, from->value);
   if (known.epoch != from->value.epoch) {
     known.epoch = from->value.epoch;
@@ -214,9 +215,29 @@ net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader 
   return net::LinkVerdict::keep;
 }
 
+// What a peer that did not hear us believes of us: refuted before the first push, which it would
+// refuse otherwise.
+void MeshPeers::accused(wire::Member::Reader caller) {
+  auto believed = net::read_member(caller);
+  if (!believed || believed->key != state_.self().node) return;
+  crdt::Member self = state_.self_member();
+  if (believed->value.epoch != self.epoch) return;
+  self.status = believed->value.status;
+  self.refutations = believed->value.refutations;
+  state_.join_member(state_.self().node, self);
+}
+
+// One whom we took for dead is back: the network may be whole again for others too.
+void MeshPeers::reached_again(crdt::NodeId node) {
+  const crdt::Member* member = state_.members().find(node);
+  if (member == nullptr || member->reachable()) return;
+  for (auto& [address, target] : targets_) target.link->redial_soon();
+}
+
 void MeshPeers::link_up(net::MeshLink& link) {
   MeshPeer& known = peer(targets_.at(link.address()).node);
   if (known.link != nullptr) return link.drop("another link reaches the same node");
+  reached_again(known.node);
   known.link = &link;
   ++known.links_up;
   known.has_target = known.synchronised = false;
@@ -301,6 +322,7 @@ HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello, const net::IncomingPe
   } else {
     target->second.link->redial_soon();
   }
+  reached_again(verdict.node);
   return verdict;
 }
 

@@ -127,6 +127,8 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void tend_targets();
   bool wanted(const std::string& address) const;
   MeshPeer& peer(crdt::NodeId node);
+  void accused(wire::Member::Reader caller);
+  void reached_again(crdt::NodeId node);
   void refusal(const std::string& address, const std::string& why, bool name_in_use = false);
   void note_refusal(const std::string& text);  // in the log and for people, once
   void note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uint64_t sent_wall_ms);

@@ -146,6 +146,10 @@ class BootstrapService final : public wire::Bootstrap::Server {
     welcome.setProtocolVersion(kProtocolVersion);
     net::write_member(node_.state().self().node, node_.state().self_member(), welcome.initFrom());
     if (verdict.accepted) {
+      const crdt::Member& known = *node_.state().members().find(verdict.node);
+      if (known.status != crdt::MemberStatus::alive) {
+        net::write_member(verdict.node, known, welcome.initCaller());
+      }
       caller_->set_greeted();
       results.setPeer(
           kj::heap<PeerService>(node_, crdt::Origin{verdict.node, verdict.from.epoch}, caller_));

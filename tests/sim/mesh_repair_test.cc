@@ -18,6 +18,10 @@ std::uint32_t others_queued(SimNode& at, std::size_t slot) {
   return at.mesh->view()->instances[slot].others.queued_requests;
 }
 
+crdt::MemberStatus status_of(SimNode& at, const std::string& name) {
+  return at.mesh->state().members().find(crdt::node_id_of(name))->status;
+}
+
 void say_load(SimNode& at, policies::Slot slot, std::uint32_t queued) {
   policies::Load load;
   load.queued_requests = queued;
@@ -258,6 +262,32 @@ TEST_CASE("after a long partition the first link that is back brings all the oth
     cluster.heal();
     CHECK(cluster.run_until([&] { return cluster.converged(); }, 1'200) >= 0);
   }
+}
+
+TEST_CASE("after a partition one link wakes the others, and pushes are not sent twice") {
+  SimCluster cluster(31);
+  start_and_settle(cluster, 8);
+  cluster.partition({0, 1, 2, 3});
+  for (std::size_t i = 0; i < 1'000; ++i) {
+    const auto block = static_cast<policies::BlockKey>(1'000 + i);
+    cluster.node(i % 8).host.say_placement(0, {block});
+    cluster.node(i % 8).mesh->local_changes();
+    cluster.run_for(20);
+  }
+  const auto refused = [&] {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < 8; ++i) {
+      for (const auto& [node, peer] : cluster.node(i).mesh->peers().all()) {
+        sum += peer->replicator->stats().refused_deltas;
+      }
+    }
+    return sum;
+  };
+  REQUIRE(status_of(cluster.node(0), "n7") == crdt::MemberStatus::dead);
+  const std::uint64_t before = refused();
+  cluster.heal();
+  CHECK(cluster.run_until([&] { return cluster.converged(); }, 1'000) >= 0);
+  CHECK(refused() <= before + 2);  // of 32 links; a push may still cross a refutation
 }
 
 TEST_CASE("a loop whose turn fails goes on a second later") {
