@@ -61,6 +61,7 @@ struct Status {
   settingConflicts @26 :List(Text);
   heldBodyBytes @27 :UInt64;
   openConnections @28 :UInt64;
+  partition @29 :Text;       # for people: how much of the mesh is unreachable; empty: none of it
 }
 
 struct InstanceInfo {
@@ -112,11 +113,14 @@ struct Rings {
   decisionsUnderDisagreement @7 :UInt64;
   agreementMs @8 :Percentiles;   # our ring change -> all live nodes report the same digest
   changes @9 :List(RingChange);  # newest last, at most 1,024
+  generation @10 :UInt32;        # of the ring parameters in use
+  configuredGeneration @11 :UInt32;
   struct NodeRing {
     name @0 :Text;
     ringDigest @1 :Text;
     depthDigest @2 :Text;
     agrees @3 :Bool;
+    generation @4 :UInt32;       # 0: not told
   }
 }
 
@@ -189,7 +193,7 @@ enum InstanceAction { add @0; drain @1; resume @2; remove @3; }
 
 interface Admin {
   status @0 () -> (status :Status);
-  members @1 () -> (members :List(MemberInfo));
+  members @1 () -> (members :List(MemberInfo), partition :Text);  # as in Status
   instances @2 () -> (instances :List(InstanceInfo));
   changeInstance @3 (action :InstanceAction, name :Text, address :Text, models :List(Text),
                      weight :Float64) -> ();

@@ -141,13 +141,14 @@ struct Accusation {          # a life of a node that is silent to the sender too
   refutations @2 :UInt64;
 }
 
-struct Parameters {          # must be equal on all nodes of a mesh
+struct Parameters {          # equal on all nodes of a mesh, but for those of different generations
   cluster @0 :Text;
   blockBytes @1 :UInt32;
   chainSeed @2 :UInt64;
   ringPointsPerWeight @3 :UInt32;
   ringSeedA @4 :UInt64;
   ringSeedB @5 :UInt64;
+  generation @6 :UInt32 = 1; # of all but the cluster (node/mesh/ring_generation.h)
 }
 
 struct Hello {

@@ -57,12 +57,23 @@ struct RoutingSettings {
   bool operator==(const RoutingSettings&) const = default;
 };
 
+// What decides where a request goes, equal on all nodes; changed as a whole, by a new generation.
+struct RoutingParameters {
+  std::uint32_t generation = 1;
+  ChainParameters chain;
+  RingParameters ring;
+
+  bool operator==(const RoutingParameters&) const = default;
+};
+
 struct FleetView {
   std::uint64_t generation = 0;
   std::vector<InstanceView> instances;  // by slot; slots never seen have kNoSlot
   boost::container::flat_map<std::string, ModelView> models;
   std::shared_ptr<const DepthMarks> depth;  // marks shared by the mesh; null when alone
   RoutingSettings settings;
+  RoutingParameters parameters;   // of the highest generation known
+  ChainParameters chain;          // what prompts are cut with; keys of two generations never meet
   std::uint64_t ring_digest = 0;  // over all models
   bool rings_agree = true;        // every live node last reported this ring digest
   std::uint32_t live_nodes = 1;   // this one included

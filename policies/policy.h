@@ -73,6 +73,7 @@ class Policy {
 // Cached prefix tokens of the request at `slot`, by whole blocks.
 inline std::uint32_t hit_tokens(const Arrival& arrival, Slot slot, std::uint32_t block_tokens) {
   if (slot >= arrival.hit_blocks.size()) return 0;
+  if (arrival.block_tokens > 0) block_tokens = arrival.block_tokens;
   const std::uint64_t tokens = std::uint64_t{arrival.hit_blocks[slot]} * block_tokens;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(tokens, arrival.input_tokens));
 }

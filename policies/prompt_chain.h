@@ -33,6 +33,7 @@ struct PromptChain {
 struct ChainParameters {
   std::uint32_t block_bytes = 2048;  // 512 tokens at about 4 bytes: the block of the DualMap paper
   std::uint64_t seed = 0x6475616c6d657368;
+  bool operator==(const ChainParameters&) const = default;
 };
 
 class PromptChainBuilder {

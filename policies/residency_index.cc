@@ -41,8 +41,8 @@ std::uint32_t in_ms(Duration d) {
 struct ResidencyIndex::State {
   Limits limits;
   std::uint32_t time_to_live_ms = 0;
-  std::deque<Placement> placements;  // chunks: growing moves nothing
-  Index free = kNone;                // linked by next_holder
+  std::deque<Placement> placements;                    // chunks: growing moves nothing
+  Index free = kNone;                                  // linked by next_holder
   boost::unordered_flat_map<BlockKey, Index> holders;  // first holder of a block
   std::vector<SlotList> slots;
   std::size_t expire_from = 0;
@@ -125,6 +125,7 @@ ResidencyIndex::ResidencyIndex(Limits limits) : state_(std::make_unique<State>()
 }
 
 ResidencyIndex::~ResidencyIndex() = default;
+ResidencyIndex& ResidencyIndex::operator=(ResidencyIndex&&) noexcept = default;
 
 void ResidencyIndex::touch(Slot slot, std::span<const BlockKey> blocks, Time now) {
   BOOST_ASSERT(slot != kNoSlot);

@@ -32,6 +32,7 @@ class ResidencyIndex {
 
   explicit ResidencyIndex(Limits limits);
   ~ResidencyIndex();
+  ResidencyIndex& operator=(ResidencyIndex&&) noexcept;
 
   void touch(Slot slot, std::span<const BlockKey> blocks, Time now);
   void forget(Slot slot);                      // the instance restarted or left

@@ -34,6 +34,7 @@ struct RingParameters {
   std::uint32_t points_per_weight = 160;
   std::uint64_t seed_a = 0x51ed270b9f3a71c2;
   std::uint64_t seed_b = 0xc2b2ae3d27d4eb4f;
+  bool operator==(const RingParameters&) const = default;
 };
 
 struct RingMember {

@@ -52,6 +52,7 @@ struct Arrival {
   RequestId id = 0;
   std::string model;
   PromptChain chain;
+  std::uint32_t block_tokens = 0;  // of one block of the chain; 0: as in the settings
   std::uint32_t input_tokens = 0;
   std::vector<std::uint32_t> hit_blocks;  // by slot (ResidencyIndex::longest_prefix); short = 0
   std::uint64_t client = 0;               // hash of API key or `user`

@@ -51,6 +51,7 @@ void print_status(wire::Status::Reader status) {
                                 text(status.getMeshAddress())));
   line("cluster", fmt::format("{}: {} of {} known nodes alive", text(status.getCluster()),
                               status.getMembersAlive(), status.getMembersKnown()));
+  if (status.getPartition().size() > 0) line("PARTITION", text(status.getPartition()));
   line("policy", text(status.getPolicy()));
   line("instances", fmt::format("{} active, {} healthy", status.getInstancesActive(),
                                 status.getInstancesHealthy()));
@@ -106,15 +107,25 @@ void print_rings(wire::Rings::Reader rings) {
                         rings.getAgree() ? "AGREED by all live nodes"
                                          : "NOT AGREED: nodes route on, each by its own")
                 .c_str());
+  std::string generation = fmt::format("ring generation {}", rings.getGeneration());
+  if (rings.getGeneration() != rings.getConfiguredGeneration()) {
+    generation += fmt::format(", though the configuration of this node says {}",
+                              rings.getConfiguredGeneration());
+  }
+  std::puts(generation.c_str());
   for (auto model : rings.getModels()) {
     std::puts(fmt::format("  {}  {}  {}", text(model.getDigest()), text(model.getModel()),
                           wrapped(joined(texts(model.getMembers())), 4))
                   .c_str());
   }
-  TextTable table({{.title = "node", .shrink = 1}, {"rings"}, {"depth marks"}, {"agrees"}});
+  TextTable table({{.title = "node", .shrink = 1},
+                   {"rings"},
+                   {"generation", Align::right},
+                   {"depth marks"},
+                   {"agrees"}});
   for (auto node : by_name(rings.getNodes())) {
-    table.add({text(node.getName()), text(node.getRingDigest()), text(node.getDepthDigest()),
-               node.getAgrees() ? "yes" : "NO"});
+    table.add({text(node.getName()), text(node.getRingDigest()), count_text(node.getGeneration()),
+               text(node.getDepthDigest()), node.getAgrees() ? "yes" : "NO"});
   }
   std::fputs(table.render().c_str(), stdout);
   const auto decisions = rings.getDecisions();
@@ -157,6 +168,7 @@ int run_members(Session& session) {
     print_json(to_json(answer->getMembers()));
   } else {
     print_members(answer->getMembers());
+    if (answer->getPartition().size() > 0) std::puts(text(answer->getPartition()).c_str());
   }
   return kExitDone;
 }

@@ -123,9 +123,11 @@ void write_status(MeshNode& node, wire::Status::Builder out) {
   set_all(out.initSettingConflicts(static_cast<unsigned>(conflicts.size())), conflicts);
   out.setHeldBodyBytes(host.held_body_bytes);
   out.setOpenConnections(host.open_connections);
+  out.setPartition(describe(node.partition(), node.now()));
 }
 
 void write_members(const MeshNode& node, wire::Admin::MembersResults::Builder out) {
+  out.setPartition(describe(node.partition(), node.now()));
   auto list = out.initMembers(static_cast<unsigned>(node.state().members().size()));
   unsigned i = 0;
   const policies::Time now = node.now();
@@ -185,6 +187,39 @@ void write_instances(MeshNode& node, wire::Admin::InstancesResults::Builder out)
   }
 }
 
+void write_node_rings(const MeshNode& node, wire::Rings::Builder out) {
+  struct Row {
+    std::string name;
+    std::uint64_t ring;
+    std::uint64_t depth;
+    std::uint64_t generation;
+  };
+  const policies::FleetView& view = *node.view();
+  std::vector<Row> rows;
+  node.state().members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
+    if (!member.reachable()) return;
+    if (id == node.state().self().node) {
+      rows.push_back({member.name, view.ring_digest, view.depth ? view.depth->digest : 0,
+                      view.parameters.generation});
+    } else if (const auto* column = node.state().statuses().find(id)) {
+      const auto number = [&](StatusKey key) {
+        const auto* held = column->feed.find(static_cast<std::uint8_t>(key));
+        return held == nullptr ? 0 : held->value;
+      };
+      rows.push_back({member.name, number(StatusKey::ring_digest), number(StatusKey::depth_digest),
+                      number(StatusKey::ring_generation)});
+    }
+  });
+  auto list = out.initNodes(static_cast<unsigned>(rows.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    list[i].setName(rows[i].name);
+    list[i].setRingDigest(hex(rows[i].ring));
+    list[i].setDepthDigest(hex(rows[i].depth));
+    list[i].setAgrees(rows[i].ring == view.ring_digest);
+    list[i].setGeneration(static_cast<std::uint32_t>(rows[i].generation));
+  }
+}
+
 void write_rings(MeshNode& node, wire::Rings::Builder out) {
   const policies::FleetView& view = *node.view();
   const std::uint64_t own_depth = view.depth ? view.depth->digest : 0;
@@ -201,29 +236,10 @@ void write_rings(MeshNode& node, wire::Rings::Builder out) {
   out.setDepthDigest(hex(own_depth));
   out.setDepthMarks(view.depth ? view.depth->deeper.size() : 0);
   out.setAgree(view.rings_agree);
+  out.setGeneration(view.parameters.generation);
+  out.setConfiguredGeneration(node.config().ring_generation);
 
-  std::vector<std::tuple<std::string, std::uint64_t, std::uint64_t>> nodes;
-  node.state().members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
-    if (!member.reachable()) return;
-    if (id == node.state().self().node) {
-      nodes.emplace_back(member.name, view.ring_digest, own_depth);
-    } else if (const auto* column = node.state().statuses().find(id)) {
-      const auto number = [&](StatusKey key) {
-        const auto* held = column->feed.find(static_cast<std::uint8_t>(key));
-        return held == nullptr ? 0 : held->value;
-      };
-      nodes.emplace_back(member.name, number(StatusKey::ring_digest),
-                         number(StatusKey::depth_digest));
-    }
-  });
-  auto list = out.initNodes(static_cast<unsigned>(nodes.size()));
-  for (unsigned i = 0; i < list.size(); ++i) {
-    const auto& [name, ring, depth] = nodes[i];
-    list[i].setName(name);
-    list[i].setRingDigest(hex(ring));
-    list[i].setDepthDigest(hex(depth));
-    list[i].setAgrees(ring == view.ring_digest);
-  }
+  write_node_rings(node, out);
   const policies::SchedulerTotals totals = node.admin_host().totals();
   out.setDecisions(totals.submitted);
   out.setDecisionsUnderDisagreement(totals.decisions_under_disagreement);

@@ -78,6 +78,8 @@ void FleetViewBuilder::rebuild_models() {
   }
 
   crdt::EntryHasher all;
+  // Prompts are hashed by them as well, which no ring shows.
+  if (parameters_.generation > 1) all.add(std::span<const char>(to_text(parameters_)));
   for (auto& [model, ring] : fresh) {
     ring.view.name = model;
     auto before = models_.find(model);
@@ -86,9 +88,9 @@ void FleetViewBuilder::rebuild_models() {
       ring.view.ring_b = std::move(before->second.view.ring_b);
     } else {
       ring.view.ring_a =
-          policies::Ring(ring.members, config_.ring.seed_a, config_.ring.points_per_weight);
+          policies::Ring(ring.members, parameters_.ring.seed_a, parameters_.ring.points_per_weight);
       ring.view.ring_b =
-          policies::Ring(ring.members, config_.ring.seed_b, config_.ring.points_per_weight);
+          policies::Ring(ring.members, parameters_.ring.seed_b, parameters_.ring.points_per_weight);
     }
     crdt::EntryHasher one;
     one.add(std::span<const char>(model));
@@ -103,6 +105,11 @@ void FleetViewBuilder::rebuild_models() {
 std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedState& state,
                                                                    std::uint64_t depth_bucket,
                                                                    const Nodes& unheard) {
+  if (const auto known = parameters_in_use(state.settings(), config_); known != parameters_) {
+    parameters_ = known;
+    models_.clear();
+    rebuild_models();
+  }
   auto view = std::make_shared<policies::FleetView>();
   view->generation = ++generation_;
   view->instances = instances_;
@@ -112,6 +119,8 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
   if (const auto* policy = state.settings().find({kPolicySetting})) {
     if (const std::string* chosen = policy->chosen()) view->settings.policy = *chosen;
   }
+  view->parameters = parameters_;
+  view->chain = chain_of(parameters_);
   view->ring_digest = ring_digest_;
   add_others(state, unheard, *view);
   read_agreement(state, *view);

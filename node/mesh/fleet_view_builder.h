@@ -1,6 +1,7 @@
 // FleetViewBuilder: replicated state in, immutable FleetView out.
 //
-// Rings are kept per model and built again only when their members or weights changed; load, depth
+// Rings are kept per model and built again only when their members, weights or parameters changed;
+// load, depth
 // and settings are read afresh for every view. Slots are given at first sight of an instance and
 // never reused.
 //
@@ -17,6 +18,7 @@
 
 #include "node/mesh/mesh_config.h"
 #include "node/mesh/registry.h"
+#include "node/mesh/ring_generation.h"
 #include "node/mesh/shared_state.h"
 #include "policies/fleet_view.h"
 
@@ -26,7 +28,8 @@ inline constexpr const char* kPolicySetting = "policy";
 
 class FleetViewBuilder {
  public:
-  explicit FleetViewBuilder(const MeshConfig& config) : config_(config) {}
+  explicit FleetViewBuilder(const MeshConfig& config)
+      : config_(config), parameters_(configured_parameters(config)) {}
 
   // The registry moved: reads it before the next view. Returns the instances seen for the first
   // time.
@@ -48,13 +51,13 @@ class FleetViewBuilder {
   };
 
   void rebuild_models();
-  void add_others(const SharedState& state, const Nodes& unheard,
-                  policies::FleetView& view) const;
+  void add_others(const SharedState& state, const Nodes& unheard, policies::FleetView& view) const;
   void read_agreement(const SharedState& state, policies::FleetView& view) const;
   std::shared_ptr<const policies::DepthMarks> read_depth(const SharedState& state,
                                                          std::uint64_t bucket);
 
   const MeshConfig& config_;
+  policies::RoutingParameters parameters_;  // the models' rings are of these
   std::uint64_t generation_ = 0;
   boost::unordered_flat_map<policies::InstanceId, policies::Slot> slots_;
   std::vector<policies::InstanceView> instances_;

@@ -1,17 +1,20 @@
 #include "node/mesh/handshake.h"
 
 #include "net/mesh_codec.h"
+#include "node/mesh/ring_generation.h"
 
 namespace dualmesh::node {
 namespace {
 
-void write_parameters(const MeshConfig& config, wire::Parameters::Builder out) {
-  out.setCluster(config.cluster);
-  out.setBlockBytes(config.chain.block_bytes);
-  out.setChainSeed(config.chain.seed);
-  out.setRingPointsPerWeight(config.ring.points_per_weight);
-  out.setRingSeedA(config.ring.seed_a);
-  out.setRingSeedB(config.ring.seed_b);
+void write_parameters(const std::string& cluster, const policies::RoutingParameters& ours,
+                      wire::Parameters::Builder out) {
+  out.setCluster(cluster);
+  out.setGeneration(ours.generation);
+  out.setBlockBytes(ours.chain.block_bytes);
+  out.setChainSeed(ours.chain.seed);
+  out.setRingPointsPerWeight(ours.ring.points_per_weight);
+  out.setRingSeedA(ours.ring.seed_a);
+  out.setRingSeedB(ours.ring.seed_b);
 }
 
 // Both sides log it, so it names the two and says neither "here" nor "there".
@@ -26,12 +29,19 @@ struct Sides {
   }
 };
 
-std::string differing_parameter(wire::Parameters::Reader theirs, const MeshConfig& ours,
-                                const Sides& sides) {
+std::string differing_cluster(wire::Parameters::Reader theirs, const std::string& ours,
+                              const Sides& sides) {
   const auto quoted = [](std::string_view text) { return fmt::format("'{}'", cut_text(text)); };
-  const auto number = [](auto value) { return std::to_string(value); };
   const std::string_view cluster(theirs.getCluster().begin(), theirs.getCluster().size());
-  std::string why = sides.differ("cluster", quoted(cluster), quoted(ours.cluster));
+  return sides.differ("cluster", quoted(cluster), quoted(ours));
+}
+
+// Of one generation there is one content; two generations meet, and the higher one prevails.
+std::string differing_parameter(wire::Parameters::Reader theirs,
+                                const policies::RoutingParameters& ours, const Sides& sides) {
+  if (theirs.getGeneration() != ours.generation) return "";
+  const auto number = [](auto value) { return std::to_string(value); };
+  std::string why;
   const auto check = [&](const char* what, auto there, auto here) {
     if (why.empty()) why = sides.differ(what, number(there), number(here));
   };
@@ -54,7 +64,8 @@ std::string cut_text(std::string_view text) {
 void write_hello(const SharedState& state, const MeshConfig& config, std::uint64_t wall_ms,
                  wire::Hello::Builder out) {
   out.setProtocolVersion(kProtocolVersion);
-  write_parameters(config, out.initParameters());
+  write_parameters(config.cluster, parameters_in_use(state.settings(), config),
+                   out.initParameters());
   net::write_member(state.self().node, state.self_member(), out.initFrom());
   out.setWallMs(wall_ms);
 }
@@ -105,9 +116,14 @@ HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
                   sides.differ("protocol version", std::to_string(hello.getProtocolVersion()),
                                std::to_string(kProtocolVersion)));
   }
-  if (std::string why = differing_parameter(hello.getParameters(), config, sides); !why.empty()) {
-    const bool other_mesh = why.starts_with("cluster");
-    return refuse(other_mesh ? net::Refusal::cluster : net::Refusal::parameters, std::move(why));
+  const auto theirs = hello.getParameters();
+  if (std::string why = differing_cluster(theirs, config.cluster, sides); !why.empty()) {
+    return refuse(net::Refusal::cluster, std::move(why));
+  }
+  const auto ours = parameters_in_use(state.settings(), config);
+  if (std::string why = differing_parameter(theirs, ours, sides); !why.empty()) {
+    why += fmt::format(", both of ring generation {}", ours.generation);
+    return refuse(net::Refusal::parameters, std::move(why));
   }
   if (from->value.epoch.value > wall_ms + kMaxEpochAheadMs) {
     return refuse(net::Refusal::epoch,

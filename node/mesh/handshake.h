@@ -1,9 +1,9 @@
 // The handshake: what a node says when it dials, and whether the dialled one takes it in.
 //
 // Parameters that decide where a request goes (ring block, seeds, ring points) must be equal on all
-// nodes of a mesh, or their rings would silently differ; so must the cluster name and the protocol
-// version. A name belongs to one living node; the node id is its hash, and over TLS the certificate
-// must bear it.
+// nodes of one ring generation, or their rings would silently differ; those of two generations meet
+// (ring_generation.h). Cluster name and protocol version must be equal. A name belongs to one
+// living node; the node id is its hash, and over TLS the certificate must bear it.
 //
 // Threads: pure functions.
 #pragma once

@@ -14,6 +14,7 @@
 namespace dualmesh::node {
 
 inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kMaxRingGeneration = 1'000'000'000;
 
 struct SeedInstance {  // [[instance]] of the configuration
   std::string name;
@@ -37,6 +38,7 @@ struct MeshConfig {
   std::string state_dir;  // registry and settings survive here; empty: nowhere
   std::string build;
 
+  std::uint32_t ring_generation = 1;  // of the next two; the highest in the mesh counts
   policies::ChainParameters chain;
   policies::RingParameters ring;
   policies::RoutingSettings routing;  // until the mesh has a setting of its own

@@ -96,6 +96,10 @@ void MeshNode::restore(const net::RegistryTable::Delta& registry,
 void MeshNode::start() {
   started_ = context_.now();
   registry_.configured(config_.instances);
+  if (config_.ring_generation > 1) {
+    const auto row = with_own_parameters(state_.settings(), config_);
+    if (row) state_.join_setting({kRingSetting}, *row);
+  }
   running_ = true;
   peers_.start();
   publish_view();
@@ -157,6 +161,7 @@ void MeshNode::member_grew(crdt::NodeId node, const crdt::Member& member) {
     refute(member);
   } else {
     peers_.member_changed(node, member);
+    partition_.learned(node, member, context_.now());
     view_stale();
   }
   replicate(Urgency::at_once);
@@ -323,7 +328,28 @@ void MeshNode::judge_ready() {
   host_.readiness_changed(ready_, why_not_);
 }
 
+PartitionState MeshNode::partition() const {
+  std::size_t reachable = 0;
+  state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
+    reachable += node == state_.self().node || member.reachable() ? 1 : 0;
+  });
+  return partition_.state(reachable);
+}
+
+void MeshNode::note_partition() {
+  partition_.forget(context_.now(),
+                    [this](crdt::NodeId node) { return state_.members().find(node) != nullptr; });
+  const PartitionState now = partition();
+  if (now.unreachable == std::exchange(unreachable_told_, now.unreachable)) return;
+  if (now.whole()) {
+    spdlog::info("mesh: {}: all {} members are reachable again", config_.node_name, now.of);
+  } else {
+    spdlog::warn("mesh: {}: {}", config_.node_name, describe(now, context_.now()));
+  }
+}
+
 void MeshNode::housekeep() {
+  note_partition();
   state_.expire(context_.now(), context_.wall_ms());
   state_.collect_tombstones(peers_.lowest_acknowledged());
   collector_.tick();

@@ -30,6 +30,7 @@
 #include "node/mesh/mesh_host.h"
 #include "node/mesh/mesh_peers.h"
 #include "node/mesh/pacer.h"
+#include "node/mesh/partition.h"
 #include "node/mesh/readiness.h"
 #include "node/mesh/registry.h"
 #include "node/mesh/registry_collector.h"
@@ -103,6 +104,7 @@ class MeshNode final : private StateObserver,
   bool ready() const { return ready_; }
   const std::string& why_not_ready() const { return why_not_; }
   bool draining() const { return draining_; }
+  PartitionState partition() const;
   policies::Time now() const { return context_.now(); }
   policies::Duration uptime() const { return context_.now() - started_; }
   const std::deque<RingChangeSeen>& ring_changes() const { return ring_changes_; }
@@ -136,9 +138,11 @@ class MeshNode final : private StateObserver,
   void view_stale();
   void publish_view();
   void note_view(const policies::FleetView& view);
+  void note_generation(const policies::FleetView* before, const policies::FleetView& now);
   void seen_first(const std::vector<policies::InstanceId>& instances);
   void replicate(Urgency urgency);
   void judge_ready();
+  void note_partition();
   void housekeep();
 
   MeshConfig config_;
@@ -151,6 +155,8 @@ class MeshNode final : private StateObserver,
   MeshPeers peers_;
   RegistryCollector collector_;
   FleetViewBuilder builder_;
+  Partition partition_;
+  std::size_t unreachable_told_ = 0;
   std::function<void()> saveable_;
 
   std::shared_ptr<const policies::FleetView> view_;

@@ -78,6 +78,7 @@ void MeshNode::publish_view() {
   ++views_published_;
   std::map<crdt::NodeId, std::uint64_t> beacons;
   beacons.swap(beacons_pending_);
+  note_generation(before.get(), *view_);
   host_.view_changed(view_);
 
   const std::uint64_t at_ns = context_.monotonic_ns();
@@ -92,6 +93,19 @@ void MeshNode::publish_view() {
   seen_first(first_seen);
 }
 
+// What was hashed by other parameters matches nothing any more.
+void MeshNode::note_generation(const policies::FleetView* before, const policies::FleetView& now) {
+  const policies::RoutingParameters own = configured_parameters(config_);
+  if (now.parameters == (before == nullptr ? own : before->parameters)) return;
+  if (before != nullptr) state_.forget_placements();
+  spdlog::info("mesh: {}: routing by ring generation {} now", config_.node_name,
+               now.parameters.generation);
+  if (now.parameters == own) return;
+  spdlog::warn("mesh: {}: its configuration says ring generation {}{}; make it that of the mesh",
+               config_.node_name, own.generation,
+               own.generation == now.parameters.generation ? ", with other parameters" : "");
+}
+
 // Says in our status what we route by now, and measures how long the mesh took to agree.
 void MeshNode::note_view(const policies::FleetView& view) {
   if (disagreeing_since_ && view.rings_agree) {
@@ -101,6 +115,7 @@ void MeshNode::note_view(const policies::FleetView& view) {
     disagreeing_since_ = context_.now();
   }
   state_.set_status(StatusKey::ring_digest, view.ring_digest);
+  state_.set_status(StatusKey::ring_generation, view.parameters.generation);
   state_.set_status(StatusKey::depth_digest, view.depth ? view.depth->digest : 0);
   state_.set_status(StatusKey::registry_digest, state_.registry_digest());
   state_.set_status(StatusKey::policy,

@@ -129,6 +129,13 @@ void SharedState::place(std::uint64_t instance, std::span<const std::uint64_t> b
   observer_.own_feed_grew();
 }
 
+void SharedState::forget_placements() {
+  if (placed_.empty()) return;
+  own_residency_.expire(placed_.back().second);
+  placed_.clear();
+  observer_.own_feed_grew();
+}
+
 void SharedState::expire(policies::Time now, std::uint64_t wall_ms) {
   const policies::Time oldest = now - std::chrono::seconds(config_.placement_ttl_s);
   crdt::Version through;

@@ -34,7 +34,14 @@
 namespace dualmesh::node {
 
 // What a node says of itself in its status feed.
-enum class StatusKey : std::uint8_t { ready, ring_digest, depth_digest, registry_digest, policy };
+enum class StatusKey : std::uint8_t {
+  ready,
+  ring_digest,
+  depth_digest,
+  registry_digest,
+  policy,
+  ring_generation,
+};
 
 // Fields of an instance in the registry; what they mean is said in registry.h. Numbers are wire
 // format: only ever added to.
@@ -154,6 +161,7 @@ class SharedState {
   void set_health(std::uint64_t instance, bool healthy);
   void set_status(StatusKey key, std::uint64_t value);
   void place(std::uint64_t instance, std::span<const std::uint64_t> blocks, policies::Time now);
+  void forget_placements();  // all of our own
 
   // Replication.
   struct Batch {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "node/mesh/ring_generation.h"
 #include "node/router/node_metrics.h"
 
 namespace dualmesh::node {
@@ -21,7 +22,7 @@ std::size_t thread_count(std::uint32_t wanted) {
 FlowSettings flow_settings(const Config& config) {
   FlowSettings settings;
   settings.node_name = config.mesh.node_name;
-  settings.chain = config.mesh.chain;
+  settings.chain = chain_of(configured_parameters(config.mesh));
   settings.bytes_per_token = config.bytes_per_token;
   settings.max_retries = config.max_retries;
   settings.queue_timeout = std::chrono::seconds(config.queue_timeout_s);
@@ -94,6 +95,7 @@ Node::Node(Config config)
                    for (const std::string& address : addresses) found.push_back({address, address});
                    mesh_ready_.load()->instances_found(std::move(found));
                  }) {
+  chain_ = flow_.settings().chain;
   scheduler_.on_load_changed([this] { wake_mesh(); });
 }
 
@@ -144,6 +146,11 @@ void Node::take_local_changes(LocalChanges& out) {
 }
 
 void Node::view_changed(ViewPointer view) {
+  if (view->chain != chain_) {
+    chain_ = view->chain;
+    flow_.set_chain(chain_);
+    residency_.forget_all();  // its keys match nothing any more
+  }
   scheduler_.set_view(view);
   // What the monitor finds goes to the mesh, so it begins when that can be called (join_mesh).
   if (mesh_ready_.load()) monitor_.set_view(std::move(view));
@@ -316,16 +323,16 @@ net::Result<Explanation> Node::explain(const std::string& path, std::string_view
   if (model == view->models.end()) {
     return net::Error{"no instance serves the model \"" + fields->model + "\""};
   }
-  const policies::Arrival arrival = make_arrival(flow_.settings(), *fields, "", residency_);
-  const std::uint32_t block_tokens = scheduler_settings(config_).block_tokens;
+  const policies::Arrival arrival =
+      make_arrival(flow_.settings(), view->chain, *fields, "", residency_);
   Explanation explanation;
   explanation.decision = scheduler_.read([&](const policies::Scheduler& scheduler) {
     return scheduler.explain(arrival, scheduler_.now());
   });
   for (const policies::Slot slot : model->second.serving) {
     const std::uint32_t blocks = slot < arrival.hit_blocks.size() ? arrival.hit_blocks[slot] : 0;
-    explanation.hit_tokens.emplace_back(slot,
-                                        std::min(blocks * block_tokens, arrival.input_tokens));
+    explanation.hit_tokens.emplace_back(
+        slot, std::min(blocks * arrival.block_tokens, arrival.input_tokens));
   }
   return explanation;
 }

@@ -106,6 +106,8 @@ class Node final : private MeshHost, private AdminHost {
   std::atomic<int> exit_status_{0};
   std::atomic<std::uint16_t> http_port_{0};
 
+  policies::ChainParameters chain_;  // of the last view; on the mesh thread only
+
   // On I/O thread 0 only.
   net::IoThread::Timer tick_timer_;
   bool listening_ = false;

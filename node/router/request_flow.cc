@@ -52,13 +52,15 @@ policies::Slot PassThroughLoad::least_loaded(const SharedScheduler& scheduler,
   return best;
 }
 
-policies::Arrival make_arrival(const FlowSettings& settings, const net::PromptFields& fields,
-                               std::string_view api_key, const SharedResidency& residency) {
-  policies::PromptChainBuilder builder(settings.chain, fields.model);
+policies::Arrival make_arrival(const FlowSettings& settings, const policies::ChainParameters& chain,
+                               const net::PromptFields& fields, std::string_view api_key,
+                               const SharedResidency& residency) {
+  policies::PromptChainBuilder builder(chain, fields.model);
   builder.update(fields.canonical);
   policies::Arrival arrival;
   arrival.model = fields.model;
   arrival.chain = builder.finish();
+  arrival.block_tokens = std::max(1u, chain.block_bytes / settings.bytes_per_token);
   const std::uint64_t estimate =
       (fields.canonical.size() + settings.bytes_per_token - 1) / settings.bytes_per_token;
   arrival.input_tokens =
@@ -121,7 +123,8 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
         {400, "you must provide a model parameter", "invalid_request_error", "model", ""}));
   }
   RoutedRequest::Scheduled scheduled;
-  scheduled.arrival = make_arrival(shared_.settings, *fields, api_key, shared_.residency);
+  scheduled.arrival =
+      make_arrival(shared_.settings, home.chain, *fields, api_key, shared_.residency);
   scheduled.arrival.id = shared_.scheduler.next_id(home.thread.index());
   scheduled.streamed = fields->stream;
   scheduled.generates = endpoint != net::Endpoint::embeddings;
@@ -195,6 +198,12 @@ void RequestFlow::instance_unhealthy(policies::Slot slot) {
       }
       for (const auto& request : requests) request->instance_unhealthy(slot);
     });
+  }
+}
+
+void RequestFlow::set_chain(const policies::ChainParameters& chain) {
+  for (std::size_t i = 0; i < io_threads_.count(); ++i) {
+    io_threads_.at(i).post([this, i, chain] { here(io_threads_.at(i)).chain = chain; });
   }
 }
 

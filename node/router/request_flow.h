@@ -30,7 +30,7 @@ class RoutedRequest;
 
 struct FlowSettings {
   std::string node_name;
-  policies::ChainParameters chain;
+  policies::ChainParameters chain;  // until set_chain
   std::uint32_t bytes_per_token = 4;
   std::uint32_t max_retries = 2;
   std::chrono::seconds queue_timeout{600};
@@ -74,18 +74,21 @@ struct FlowThread {
   FlowThread(FlowShared& shared_things, net::IoThread& io_thread)
       : shared(shared_things),
         thread(io_thread),
-        client(io_thread, shared_things.settings.upstream_pool) {}
+        client(io_thread, shared_things.settings.upstream_pool),
+        chain(shared_things.settings.chain) {}
 
   FlowShared& shared;
   net::IoThread& thread;
   net::HttpClient client;
   net::PromptReader reader;
+  policies::ChainParameters chain;  // a copy per thread, so that no request waits for a change
   boost::unordered_flat_map<policies::RequestId, std::shared_ptr<RoutedRequest>> live;
 };
 
 // The scheduler's view of a request, the same for a live one and for `explain`.
-policies::Arrival make_arrival(const FlowSettings& settings, const net::PromptFields& fields,
-                               std::string_view api_key, const SharedResidency& residency);
+policies::Arrival make_arrival(const FlowSettings& settings, const policies::ChainParameters& chain,
+                               const net::PromptFields& fields, std::string_view api_key,
+                               const SharedResidency& residency);
 
 class RequestFlow {
  public:
@@ -97,6 +100,8 @@ class RequestFlow {
 
   // Any /v1/ request but the list of models. `api_key` as the client presented it, or empty.
   void handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key);
+  // Any thread: what prompts are cut with from now on; requests under way keep their chains.
+  void set_chain(const policies::ChainParameters& chain);
   void abort_all();  // ends every live request, on its thread
   // Any thread: what has been sent to `slot` and shows no answer yet is tried elsewhere, where the
   // scheduler knows a healthy instance of its model.

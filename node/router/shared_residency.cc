@@ -37,6 +37,13 @@ void SharedResidency::forget(policies::Slot slot) {
   index_.forget(slot);
 }
 
+void SharedResidency::forget_all() {
+  const std::lock_guard lock(mutex_);
+  index_ = policies::ResidencyIndex(limits_);
+  untold_.clear();
+  untold_blocks_ = 0;
+}
+
 void SharedResidency::expire(policies::Time now, std::size_t at_most) {
   const std::lock_guard lock(mutex_);
   index_.expire(now, at_most);

@@ -23,7 +23,7 @@ namespace dualmesh::node {
 class SharedResidency {
  public:
   explicit SharedResidency(policies::ResidencyIndex::Limits limits, std::size_t max_untold = 65'536)
-      : index_(limits), max_untold_(max_untold) {}
+      : limits_(limits), index_(limits), max_untold_(max_untold) {}
 
   void longest_prefix(std::span<const policies::BlockKey> blocks,
                       std::vector<std::uint32_t>& hits) const;
@@ -33,12 +33,14 @@ class SharedResidency {
   void placed_elsewhere(policies::Slot slot, std::span<const policies::BlockKey> blocks,
                         policies::Time now);
   void forget(policies::Slot slot);
+  void forget_all();  // and what the mesh has not been told
   void expire(policies::Time now, std::size_t at_most);
   void take_placements(std::vector<LocalPlacement>& out);
   std::size_t size() const;
   std::size_t size(policies::Slot slot) const;
 
  private:
+  const policies::ResidencyIndex::Limits limits_;
   mutable std::mutex mutex_;
   policies::ResidencyIndex index_;  // guarded, as are the rest
   std::vector<LocalPlacement> untold_;
