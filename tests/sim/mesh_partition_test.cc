@@ -127,6 +127,7 @@ TEST_CASE("a node that joins one side during a partition is known on the other a
 TEST_CASE("a node that was paused for ten seconds refutes, and is believed") {
   SimCluster cluster(54);
   start_and_settle(cluster, 6);
+  cluster.run_for(1'000);
   cluster.pause(5);
   CHECK(cluster.run_until([&] { return status_of(cluster.node(0), "n5") == MemberStatus::dead; },
                           4'000) >= 0);
