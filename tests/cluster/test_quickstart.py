@@ -53,7 +53,7 @@ def test_ctrl_c_stops_everything(tmp_path):
     marker = f"ctrl-c-{os.getpid()}"
     log = tmp_path / "log"
     child = start(SMALL, marker, log)
-    wait_for_text(child, log, "Ctrl-C stops everything.")
+    wait_for_text(child, log, "Ctrl-C stops everything")
     text = log.read_text(errors="replace")
     assert run_printed(text, "curl -iN", 4).returncode == 0
     assert "x-dualmesh-instance" in run_printed(text, "curl -iN", 4).stdout.lower()
