@@ -50,6 +50,9 @@ class Table {
   bool join(const Key& key, const Lattice& value, NodeId source = {}) {
     return grow(key, value, source) != nullptr;
   }
+  // Not a merge: puts `value` in place of what is held, smaller or not. Only for what no other
+  // replica can hold, or the next merge brings it back.
+  void replace(const Key& key, const Lattice& value);
   const Lattice* find(const Key& key) const;  // good until the key is forgotten
   template <class Visit>                      // visit(key, lattice), in key order
   void for_each(Visit&& visit) const;
@@ -84,6 +87,7 @@ class Table {
 
   const Held* current(const Record& record) const;                           // nullptr: outdated
   const Lattice* grow(const Key& key, const Lattice& value, NodeId source);  // nullptr: nothing new
+  void changed(const Key& key, Held& held, NodeId source);  // its value was, or has just come
   void trim_log() {
     log_.trim(held_.size(), [this](const Record& record) { return current(record) != nullptr; });
   }
@@ -179,6 +183,22 @@ const Lattice* Table<Key, Lattice>::grow(const Key& key, const Lattice& value, N
     if (!held.value.join(value)) return nullptr;
     digest_.remove(held.hash);
   }
+  changed(key, held, source);
+  return &held.value;
+}
+
+template <class Key, class Lattice>
+void Table<Key, Lattice>::replace(const Key& key, const Lattice& value) {
+  auto [slot, added] = held_.try_emplace(key, Held{value, Version{}});
+  if (!added) {
+    slot->second.value = value;
+    digest_.remove(slot->second.hash);
+  }
+  changed(key, slot->second, NodeId{});
+}
+
+template <class Key, class Lattice>
+void Table<Key, Lattice>::changed(const Key& key, Held& held, NodeId source) {
   EntryHasher hasher;
   hash_entry(hasher, key, held.value);
   held.hash = hasher.finish();
@@ -188,7 +208,6 @@ const Lattice* Table<Key, Lattice>::grow(const Key& key, const Lattice& value, N
   held.source = source;
   log_.append(version_, key);
   trim_log();
-  return &held.value;
 }
 
 }  // namespace dualmesh::crdt

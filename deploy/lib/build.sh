@@ -31,19 +31,30 @@ memory_gb=$(awk '/MemAvailable/ { print int($2 / 1000000) }' /proc/meminfo)
 
 targets=()
 [ $# -eq 0 ] || targets=(--target "$@")
-if [ -t 1 ]; then live=1; else live=0; fi
-if ! cmake --build --preset "$preset" -j "$jobs" "${targets[@]}" 2>&1 | tee -a "$log" |
-    awk -v live="$live" -v name="$preset" '
-      match($0, /^\[[0-9]+\/[0-9]+\]/) {
-        split(substr($0, 2, RLENGTH - 2), n, "/")
-        percent = int(100 * n[1] / n[2])
-        if (live) { printf "\rBuilding %s: %3d %% (%d of %d)", name, percent, n[1], n[2]; fflush() }
-        else if (percent >= due) { printf "Building %s: %d %%\n", name, percent; due = percent + 20; fflush() }
-        next
-      }
-      /^ninja: no work to do/ || /^ninja: Entering/ { next }
-      { if (live) printf "\n"; print; fflush() }
-      END { if (live) printf "\n" }'; then
+
+# Ninja's counters become one moving line on a terminal, else a line per fifth; a shell loop, because
+# Debian's awk holds back what it reads from a pipe.
+show_progress() {
+  local line percent due=0 live=0
+  [ ! -t 1 ] || live=1
+  while IFS= read -r line; do
+    if [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]]; then
+      percent=$((100 * BASH_REMATCH[1] / BASH_REMATCH[2]))
+      if [ $live = 1 ]; then
+        printf '\rBuilding %s: %3d %% (%d of %d)' "$preset" $percent "${BASH_REMATCH[@]:1}"
+      elif [ $percent -ge $due ]; then
+        printf 'Building %s: %d %%\n' "$preset" $percent
+        due=$((percent + 20))
+      fi
+    elif [[ $line != "ninja: no work to do"* && $line != "ninja: Entering"* ]]; then
+      [ $live = 0 ] || printf '\n'
+      printf '%s\n' "$line"
+    fi
+  done
+  [ $live = 0 ] || printf '\n'
+}
+
+if ! cmake --build --preset "$preset" -j "$jobs" "${targets[@]}" 2>&1 | tee -a "$log" | show_progress; then
   echo "The build failed; its whole output is in $log" >&2
   exit 1
 fi

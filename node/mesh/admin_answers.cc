@@ -38,9 +38,11 @@ void write_load(const policies::Load& load, wire::LoadInfo::Builder out) {
 std::vector<std::string> setting_conflicts(const MeshNode& node) {
   std::vector<std::string> conflicts;
   node.state().settings().for_each([&](const net::SettingKey& key, const auto& value) {
-    if (value.siblings().size() < 2) return;
+    const auto& siblings = value.siblings();
+    const auto same = [&](const auto& sibling) { return sibling.value == siblings[0].value; };
+    if (std::all_of(siblings.begin(), siblings.end(), same)) return;
     std::string text = key.name + ":";
-    for (const auto& sibling : value.siblings()) text += " " + sibling.value;
+    for (const auto& sibling : siblings) text += " " + sibling.value;
     conflicts.push_back(text + " (acting on " + *value.chosen() + ")");
   });
   return conflicts;

@@ -348,8 +348,32 @@ void MeshNode::note_partition() {
   }
 }
 
+// A clock that was ahead and has been set right leaves words that nobody takes.
+void MeshNode::note_clock() {
+  const std::uint64_t wall_ms = context_.wall_ms();
+  const auto ahead_ms = static_cast<std::int64_t>(wall_ms) -
+                        static_cast<std::int64_t>(context_.monotonic_ns() / 1'000'000);
+  if (!state_.clock_is_ahead(wall_ms)) {
+    most_ahead_ms_ = ahead_ms;
+    return;
+  }
+  most_ahead_ms_ = std::max(most_ahead_ms_, ahead_ms);
+  if (!peers_.all_refuse(net::StreamKind::registry) &&
+      !peers_.all_refuse(net::StreamKind::settings)) {
+    return;
+  }
+  const auto back_ms = static_cast<std::uint64_t>(most_ahead_ms_ - ahead_ms);
+  const std::size_t rows = state_.stamp_anew(wall_ms, back_ms);
+  peers_.retry_refused();
+  spdlog::warn(
+      "mesh: {}: the clock was ahead and went back by {} s; {} changes to instances and "
+      "settings made meanwhile are said again with the time of now",
+      config_.node_name, back_ms / 1000, rows);
+}
+
 void MeshNode::housekeep() {
   note_partition();
+  note_clock();
   state_.expire(context_.now(), context_.wall_ms());
   state_.collect_tombstones(peers_.lowest_acknowledged());
   collector_.tick();

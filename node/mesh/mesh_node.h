@@ -144,6 +144,7 @@ class MeshNode final : private StateObserver,
   void judge_ready();
   void note_partition();
   void housekeep();
+  void note_clock();
 
   MeshConfig config_;
   MeshHost& host_;
@@ -157,6 +158,7 @@ class MeshNode final : private StateObserver,
   FleetViewBuilder builder_;
   Partition partition_;
   std::size_t unreachable_told_ = 0;
+  std::int64_t most_ahead_ms_ = 0;  // of wall time before the monotonic clock, while it matters
   std::function<void()> saveable_;
 
   std::shared_ptr<const policies::FleetView> view_;

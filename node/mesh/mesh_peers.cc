@@ -157,6 +157,20 @@ Acknowledged MeshPeers::lowest_acknowledged() const {
   return lowest;
 }
 
+bool MeshPeers::all_refuse(net::StreamKind table) const {
+  std::size_t linked = 0;
+  for (const auto& [node, peer] : peers_) {
+    if (peer->link == nullptr || !peer->link->up()) continue;
+    if (!peer->replicator->holds(table)) return false;
+    ++linked;
+  }
+  return linked > 0;
+}
+
+void MeshPeers::retry_refused() {
+  for (const auto& [node, peer] : peers_) peer->replicator->retry_held();
+}
+
 void MeshPeers::write_hello(wire::Hello::Builder hello) {
   node::write_hello(state_, context_.config, context_.wall_ms(), hello);
   hello.setJoining(joining_);

@@ -67,6 +67,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   // One digest over registry, settings and depth as the peer holds them, with each ping.
   void peer_tables(std::uint64_t digest);
   void retry_held();  // tables of which the peer took nothing; call at a slow pace
+  bool holds(net::StreamKind table) const { return held_[static_cast<std::size_t>(table)]; }
   void start_over();  // acknowledged nothing: a new life of the peer or of ours
   // The writers that do not reach the peer, and how far it has their feeds: our copies of them go
   // to it with our own.

@@ -192,6 +192,11 @@ class SharedState {
   // Housekeeping: placements, old depth buckets. Each call's work is bounded by what expires.
   void expire(policies::Time now, std::uint64_t wall_ms);
   void collect_tombstones(const Acknowledged& lowest);
+  // Have we written, or taken, what is stamped further ahead of `wall_ms` than others accept?
+  bool clock_is_ahead(std::uint64_t wall_ms) const;
+  // Gives such rows of registry and settings new stamps, `back_ms` earlier and not after now; how
+  // many. For when no peer takes them: our clock was ahead and has gone back by so much.
+  std::size_t stamp_anew(std::uint64_t wall_ms, std::uint64_t back_ms);
   void drop_columns(crdt::NodeId node);
 
   // Collection of removed instances; the rules are in registry_collector.h.

@@ -70,6 +70,28 @@ TEST_CASE("a table equals a map of joins, its digest the digest of that map") {
   }));
 }
 
+TEST_CASE("what is put in place of a value is news, and the digest that of the new contents") {
+  CHECK(rc::check([](const Steps& steps, const Steps& places) {
+    Registry table;
+    Twin twin;
+    for (const auto& bytes : steps) {
+      table.join(entry(bytes).key, entry(bytes).value);
+      join_into(twin, entry(bytes).key, entry(bytes).value);
+    }
+    for (const auto& bytes : places) {
+      const Version before = table.version();
+      table.replace(entry(bytes).key, entry(bytes).value);
+      twin[entry(bytes).key] = entry(bytes).value;
+      const Registry::Delta delta = table.delta_since(before, kAll);
+      RC_ASSERT(delta.entries.size() == 1u);
+      RC_ASSERT(delta.entries[0].key == entry(bytes).key);
+      RC_ASSERT(delta.entries[0].value == entry(bytes).value);
+    }
+    RC_ASSERT(contents(table) == twin);
+    RC_ASSERT(table.digest() == digest_of(twin));
+  }));
+}
+
 TEST_CASE("for_each goes in key order") {
   Registry table;
   for (const char* name : {"c", "a", "b"}) table.join({name, 0}, {});
