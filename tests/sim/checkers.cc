@@ -71,9 +71,12 @@ bool can_choose(const policies::FleetView& view, policies::Slot slot) {
   return false;
 }
 
-std::string chosen_of(const policies::FleetView& view, const std::set<std::string>& names) {
+std::string chosen_of(const policies::FleetView& view,
+                      const std::set<std::pair<std::string, crdt::Stamp>>& removals) {
   for (const auto& instance : view.instances) {
-    if (names.contains(instance.name) && can_choose(view, instance.slot)) return instance.name;
+    const auto removal = removals.lower_bound({instance.name, {}});
+    if (removal == removals.end() || removal->first != instance.name) continue;
+    if (can_choose(view, instance.slot)) return instance.name;
   }
   return "";
 }
@@ -125,21 +128,22 @@ std::string Checkers::check_memberships(std::size_t node) {
   return problem;
 }
 
-std::set<std::string> Checkers::removed_at(std::size_t node) const {
-  std::set<std::string> names;
+std::set<Checkers::Removal> Checkers::removed_at(std::size_t node) const {
+  std::set<Removal> removals;
   constexpr auto kLifecycle = static_cast<std::uint8_t>(node::InstanceField::lifecycle);
   cluster_.node(node).mesh->state().registry().for_each(
       [&](const net::FieldKey& key, const crdt::LastWriter<std::string>& field) {
-        if (key.field == kLifecycle && field.value == "removed") names.insert(key.instance);
+        if (key.field != kLifecycle || field.value != "removed") return;
+        removals.emplace(key.instance, field.stamp);
       });
-  return names;
+  return removals;
 }
 
-// A view follows the state within milliseconds, so that only what was removed at the last look as
-// well must be gone from it.
+// A view follows the state within milliseconds, so that only what the same word had removed at the
+// last look must be gone from it.
 std::string Checkers::check_removed(std::size_t node) {
-  std::set<std::string> now = removed_at(node);
-  std::set<std::string> both;
+  std::set<Removal> now = removed_at(node);
+  std::set<Removal> both;
   std::set_intersection(now.begin(), now.end(), seen_[node].removed.begin(),
                         seen_[node].removed.end(), std::inserter(both, both.end()));
   seen_[node].removed = std::move(now);

@@ -39,6 +39,8 @@ class Checkers {
   std::string leftovers() const;
 
  private:
+  using Removal = std::pair<std::string, crdt::Stamp>;  // of which instance, and when said
+
   std::string check_columns(std::size_t node) const;
   std::string check_memberships(std::size_t node);
   std::string check_removed(std::size_t node);
@@ -48,13 +50,13 @@ class Checkers {
   }
   std::string links_differ(std::size_t node) const;
   std::string loads_differ(std::size_t node) const;
-  std::set<std::string> removed_at(std::size_t node) const;
+  std::set<Removal> removed_at(std::size_t node) const;
 
   struct Seen {  // by one life of a node
     std::uint64_t life = 0;
     crdt::Epoch epoch;
     std::map<crdt::NodeId, crdt::Member> members;
-    std::set<std::string> removed;
+    std::set<Removal> removed;
   };
 
   const Scenario& scenario_;

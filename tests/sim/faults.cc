@@ -8,6 +8,8 @@
 namespace dualmesh::sim {
 namespace {
 
+constexpr std::size_t kSeeds = 2;  // the first two nodes are everybody's
+
 bool of_links(FaultKind kind) { return kind <= FaultKind::partition_one_way; }
 
 bool takes_down(FaultKind kind) {
@@ -173,7 +175,11 @@ void Faults::leave_one_cut() {
   const std::vector<std::size_t> up = running();
   if (up.size() < 3) return;
   const std::size_t first = dice_.below(up.size());
-  cut_ = {up[first], up[(first + 1) % up.size()]};
+  const std::pair chosen{up[first], up[(first + 1) % up.size()]};
+  // Who has left is dialled by nobody: when it comes back, it must reach one of the seeds.
+  const bool only_seed = running_seeds() < 2 && std::min(chosen.first, chosen.second) < kSeeds;
+  if (only_seed) return;
+  cut_ = chosen;
   const std::string& a = cluster_.node(cut_->first).address;
   const std::string& b = cluster_.node(cut_->second).address;
   if (dice_.chance(0.3)) {
@@ -246,6 +252,12 @@ std::vector<std::size_t> Faults::running() const {
     if (cluster_.node(i).runs()) nodes.push_back(i);
   }
   return nodes;
+}
+
+std::size_t Faults::running_seeds() const {
+  const std::vector<std::size_t> up = running();
+  return static_cast<std::size_t>(
+      std::count_if(up.begin(), up.end(), [](std::size_t node) { return node < kSeeds; }));
 }
 
 std::string Faults::story() const { return told_; }

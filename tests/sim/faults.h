@@ -56,6 +56,7 @@ class Faults {
   void apply(const Fault& fault);
   void leave_one_cut();
   std::vector<std::size_t> running() const;
+  std::size_t running_seeds() const;
 
   const Scenario& scenario_;
   SimCluster& cluster_;

@@ -25,6 +25,7 @@ namespace dualmesh::sim {
 inline constexpr kj::Duration kRetransmitAfter = 200 * kj::MILLISECONDS;
 inline constexpr kj::Duration kRedialAfter = 1 * kj::SECONDS;  // of a SYN; doubles like the other
 inline constexpr int kLossesUntilReset = 5;
+inline constexpr kj::Duration kUserTimeout = 25 * kj::SECONDS;  // as the program sets it
 
 struct SimDelay {
   double min_ms = 0.1;

@@ -65,10 +65,7 @@ void SimPipe::pump() {
 
 void SimPipe::arrive() {
   if (broken_ || queue_.empty()) return;
-  if (network_.is_cut(from_, to_)) {
-    stalled_ = true;
-    return;
-  }
+  if (network_.is_cut(from_, to_)) return stall();
   while (!queue_.empty() && queue_.front().due <= network_.now()) {
     const Chunk& chunk = queue_.front();
     if (chunk.bytes.empty()) ended_ = true;
@@ -80,6 +77,18 @@ void SimPipe::arrive() {
   serve_reader();
   let_writers_go();
   pump();
+}
+
+// Both kernels give up on what cannot pass: one has it unacknowledged, the other hears nothing.
+void SimPipe::stall() {
+  stalled_ = true;
+  const kj::TimePoint sent = queue_.front().sent;
+  network_.events().at(std::max(sent + kUserTimeout, network_.now()),
+                       [self = shared_from_this(), sent] {
+                         if (self->queue_.empty() || self->queue_.front().sent != sent) return;
+                         self->break_off();
+                         if (auto twin = self->twin_.lock()) twin->break_off();
+                       });
 }
 
 void SimPipe::resume() {

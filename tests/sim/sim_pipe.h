@@ -4,8 +4,10 @@
 // TCP shows it: the lost segment comes 200 ms later, then 400, 800, ...; all that was written after
 // it waits behind it; after six losses in a row of one segment the connection is reset. While its
 // direction is cut a pipe holds everything back, and after that the head waits for its next
-// retransmission. A limited rate delays each piece by the time its bytes take. Beyond the send
-// buffer a writer waits. A paused reader's bytes wait in its kernel.
+// retransmission; what was not delivered for as long as the program lets its sockets wait breaks
+// the connection, as user timeout and keepalive do. A limited rate delays each piece by the time
+// its bytes take. Beyond the send buffer a writer waits. A paused reader's bytes wait in its
+// kernel.
 //
 // Threads: kj; one thread. Every random choice comes from the network's seed.
 #pragma once
@@ -57,6 +59,7 @@ class SimPipe : public std::enable_shared_from_this<SimPipe> {
   void send(std::string bytes);
   void pump();
   void arrive();
+  void stall();
   void serve_reader();
   void tell_broken();
   std::size_t take(void* into, std::size_t max);
