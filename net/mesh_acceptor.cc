@@ -18,8 +18,9 @@ IncomingPeer::IncomingPeer(std::string from, Refusals& refusals)
   dropped_ = kj::mv(paf.promise);
 }
 
-void IncomingPeer::set_greeted() {
+void IncomingPeer::set_greeted(Caller caller) {
   if (std::exchange(greeted_, true)) return;
+  caller_ = caller;
   on_greeted_();
 }
 
@@ -107,7 +108,37 @@ kj::Promise<void> MeshAcceptor::serve(kj::Own<kj::AsyncIoStream> stream,
         const Violation violation = serving.violation();
         if (!violation.why.empty()) peer->refuse(violation.reason, violation.why);
       })
+      .exclusiveJoin(silence(*peer, serving))
       .attach(kj::mv(connection));
+}
+
+// Two looks in a row, because after a pause of this process the first one comes before what waits
+// in the socket has been read.
+kj::Promise<void> MeshAcceptor::silence(const IncomingPeer& peer,
+                                        const MeshConnection& connection) {
+  struct Watch {
+    kj::Timer& timer;
+    const AcceptorLimits& limits;
+    const IncomingPeer& peer;
+    const MeshConnection& connection;
+    std::uint64_t read = 0;
+    int quiet_looks = 0;
+
+    kj::Promise<void> run() {
+      const std::uint32_t allowed_ms =
+          peer.caller() == Caller::node ? limits.node_silence_ms : limits.administrator_silence_ms;
+      return timer.afterDelay(allowed_ms / 2 * kj::MILLISECONDS)
+          .then([this]() -> kj::Promise<void> {
+            quiet_looks = connection.bytes_read() == read ? quiet_looks + 1 : 0;
+            read = connection.bytes_read();
+            if (quiet_looks >= 2) return kj::READY_NOW;
+            return run();
+          });
+    }
+  };
+  auto watch = kj::heap<Watch>(Watch{timer_, limits_, peer, connection});
+  auto watched = watch->run();
+  return watched.attach(kj::mv(watch));
 }
 
 kj::Promise<void> MeshAcceptor::deadline(std::shared_ptr<IncomingPeer> peer) {

@@ -5,6 +5,8 @@
 // handed out through it die with the connection. Whoever has not been through TLS and an accepted
 // hello (or an administrator's call) within the deadline is closed; when too many wait for theirs,
 // the one that has waited longest gives way, because a node that means well says hello at once.
+// Nothing is ever written on an incoming connection but answers, so one whose other end lost power
+// would stay for good: it is closed when nothing has been read for a while.
 //
 // Threads: kj; one thread.
 #pragma once
@@ -26,6 +28,8 @@
 
 namespace dualmesh::net {
 
+enum class Caller : std::uint8_t { node, administrator };
+
 // One incoming connection, as the services behind it see it.
 class IncomingPeer {
  public:
@@ -34,9 +38,10 @@ class IncomingPeer {
   const std::string& from() const { return from_; }  // an address, for people
   const std::optional<PeerIdentity>& identity() const { return identity_; }  // absent without TLS
   bool greeted() const { return greeted_; }
+  Caller caller() const { return caller_; }  // once greeted
   void set_identity(PeerIdentity identity) { identity_ = std::move(identity); }
 
-  void set_greeted();  // its hello or its administrator's call was accepted
+  void set_greeted(Caller caller);  // its hello or its administrator's call was accepted
   void refuse(Refusal reason, const std::string& why);  // counts and logs, the first time
   // Also ends the connection, in a turn of its own: may be called from the connection's own calls.
   void drop(Refusal reason, const std::string& why);
@@ -48,6 +53,7 @@ class IncomingPeer {
   Refusals& refusals_;
   std::optional<PeerIdentity> identity_;
   bool greeted_ = false;
+  Caller caller_ = Caller::node;
   bool ended_ = false;
   kj::Function<void()> on_greeted_ = []() {};
   kj::Own<kj::PromiseFulfiller<void>> drop_;
@@ -58,6 +64,8 @@ struct AcceptorLimits {
   std::size_t connections = 1'024;
   std::size_t greeting = 64;  // of them, before an accepted hello
   std::uint32_t greeting_ms = 5'000;
+  std::uint32_t node_silence_ms = 10'000;  // pings come each 250 ms
+  std::uint32_t administrator_silence_ms = 600'000;
   PeerRates rates;
 };
 
@@ -79,6 +87,8 @@ class MeshAcceptor final : private kj::TaskSet::ErrorHandler {
                            std::shared_ptr<const MeshCertificate> certificate);
   kj::Promise<void> serve(kj::Own<kj::AsyncIoStream> stream, std::shared_ptr<IncomingPeer> peer);
   kj::Promise<void> deadline(std::shared_ptr<IncomingPeer> peer);
+  // Done when nothing has come for at least the time allowed, and less than twice that.
+  kj::Promise<void> silence(const IncomingPeer& peer, const MeshConnection& connection);
   void taskFailed(kj::Exception&& exception) override;
 
   Factory make_bootstrap_;

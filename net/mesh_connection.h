@@ -38,6 +38,7 @@ class MeshConnection {
     messages_.pace(timer, rates, throttled);
   }
   void greeted();
+  std::uint64_t bytes_read() const { return guard_.bytes_read(); }
 
   capnp::Capability::Client bootstrap();
   // Of the other side; null without TLS.

@@ -108,7 +108,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   const Relays& relays() const { return relays_; }
   const PeersCounters& counters() const { return counters_; }
   Acknowledged lowest_acknowledged() const;
-  // There are links, and nobody takes what we say in `table`, because it is stamped in their future.
+  // There are links, and nobody takes what we say in `table`: it is stamped in their future.
   bool all_refuse(net::StreamKind table) const;
   void retry_refused();  // our stamps have changed
 

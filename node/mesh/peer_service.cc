@@ -150,7 +150,7 @@ class BootstrapService final : public wire::Bootstrap::Server {
       if (known.status != crdt::MemberStatus::alive) {
         net::write_member(verdict.node, known, welcome.initCaller());
       }
-      caller_->set_greeted();
+      caller_->set_greeted(net::Caller::node);
       results.setPeer(
           kj::heap<PeerService>(node_, crdt::Origin{verdict.node, verdict.from.epoch}, caller_));
     }
@@ -159,7 +159,7 @@ class BootstrapService final : public wire::Bootstrap::Server {
 
   // Over TLS any certificate of the mesh's CA may administer.
   kj::Promise<void> admin(AdminContext context) override {
-    caller_->set_greeted();
+    caller_->set_greeted(net::Caller::administrator);
     context.getResults().getAdmin().setAs<wire::Admin>(make_admin_service(node_));
     return kj::READY_NOW;
   }

@@ -104,7 +104,7 @@ class Scene {
         io_.provider->getNetwork().parseAddress("127.0.0.1", 0).wait(io_.waitScope)->listen();
     acceptor_ = kj::heap<net::MeshAcceptor>(
         [this](std::shared_ptr<net::IncomingPeer> caller) -> wire::Bootstrap::Client {
-          caller->set_greeted();
+          caller->set_greeted(net::Caller::node);
           return kj::heap<LyingBootstrap>(lies);
         },
         net::AcceptorLimits{}, refusals_, io_.provider->getTimer());

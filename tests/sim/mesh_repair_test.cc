@@ -251,6 +251,18 @@ TEST_CASE("what a peer refused for its clock is offered again within a second pe
   }
 }
 
+TEST_CASE("an incoming connection whose other end lost power does not stay for good") {
+  SimCluster cluster(41);
+  start_and_settle(cluster, 3);
+  REQUIRE(cluster.node(0).mesh->acceptor().connections() == 2);
+  cluster.vanish(2);
+  cluster.run_for(9'000);
+  CHECK(cluster.node(0).mesh->acceptor().connections() == 2);
+  cluster.run_for(11'000);
+  CHECK(cluster.node(0).mesh->acceptor().connections() == 1);
+  CHECK(cluster.node(1).mesh->acceptor().connections() == 1);
+}
+
 TEST_CASE("after a long partition the first link that is back brings all the others back") {
   for (const std::uint64_t seed : {1, 2, 3, 4, 5, 6}) {
     CAPTURE(seed);

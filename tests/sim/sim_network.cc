@@ -73,7 +73,6 @@ void SimNetwork::vanish(const std::string& address) {
   const std::size_t gone = endpoint(address);
   endpoints_[gone].accept = nullptr;
   endpoints_[gone].vanished = true;
-  ++vanished_;
   for_pipes_of(gone, [](SimPipe& pipe) { pipe.swallow(); });
   endpoints_[gone].backlog.clear();
 }

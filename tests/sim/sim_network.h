@@ -66,7 +66,6 @@ class SimNetwork {
 
   std::uint64_t bytes_carried() const { return bytes_carried_; }
   std::uint64_t bytes_between(const std::string& from, const std::string& to) const;
-  std::size_t vanished() const { return vanished_; }  // endpoints, one that came back included
   std::uint64_t segments_lost() const { return segments_lost_; }
   std::uint64_t resets_by_loss() const { return resets_by_loss_; }
   std::size_t largest_backlog() const { return largest_backlog_; }
@@ -117,7 +116,6 @@ class SimNetwork {
   std::vector<std::vector<std::uint64_t>> carried_;  // bytes, likewise
   std::vector<std::weak_ptr<SimPipe>> pipes_;
   std::uint64_t bytes_carried_ = 0;
-  std::size_t vanished_ = 0;
   std::uint64_t segments_lost_ = 0;
   std::uint64_t resets_by_loss_ = 0;
   std::size_t largest_backlog_ = 0;
