@@ -8,7 +8,8 @@
 // same state. Merge: per key the lattice join. A received delta reports what grew, so that it is
 // passed on only if it was news: gossip ends by itself, and nodes that cannot reach each other hear
 // through a third. Each entry remembers through whom it grew last, so that nothing is sent back and
-// what others say themselves need not be said twice. Cost: join O(log n); delta O(log n) and a step
+// what others say themselves need not be said twice; what grew together from two halves is this
+// replica's own. Cost: join O(log n); delta O(log n) and a step
 // per growth, at most 2 n; memory one entry per key. Entries are never dropped by a merge;
 // `forget_if` is for state that every replica drops by the same rule (old time buckets, the oldest
 // of too many). Until the last one has dropped an entry it may come back from there. Threads: none;
@@ -205,7 +206,8 @@ void Table<Key, Lattice>::changed(const Key& key, Held& held, NodeId source) {
   digest_.add(held.hash);
   version_ = version_.next();
   held.version = version_;
-  held.source = source;
+  // What came together here is nobody else's: whoever sent one half may lack the other.
+  held.source = held.value == value ? source : NodeId{};
   log_.append(version_, key);
   trim_log();
 }

@@ -283,6 +283,29 @@ TEST_CASE("a member's refutation passes through a table and beats the suspicion 
   CHECK(third.digest() == self.digest());
 }
 
+// Both sides of a partition set the same thing; the first to hear of both must tell both.
+TEST_CASE("a value that came together from two halves goes back to who sent one of them") {
+  using Settings = Table<std::string, MultiValue<std::string>>;
+  const NodeId ours{1}, theirs{2};
+  const auto told_to = [](const Settings& table, NodeId peer) {
+    return table.delta_since({}, kAll, [peer](NodeId source) { return source != peer; }).entries;
+  };
+  MultiValue<std::string> left, right;
+  left.assign(Stamp{10, ours}, "dualmap");
+  right.assign(Stamp{11, theirs}, "round_robin");
+  Settings table;
+  table.join("policy", left);
+  table.join("policy", right, theirs);
+  REQUIRE(told_to(table, theirs).size() == 1);
+  CHECK(told_to(table, theirs)[0].value.siblings().size() == 2);
+  // What came whole from there is not sent back.
+  MultiValue<std::string> settled = *table.find("policy");
+  settled.assign(Stamp{12, theirs}, "least_loaded");
+  table.join("policy", settled, theirs);
+  CHECK(told_to(table, theirs).empty());
+  CHECK(told_to(table, NodeId{3}).size() == 1);
+}
+
 TEST_CASE("settings: concurrent edits at two nodes are seen as a conflict by all") {
   using Settings = Table<std::string, MultiValue<std::string>>;
   Settings a, b;
