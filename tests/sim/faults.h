@@ -36,6 +36,14 @@ class Faults {
   };
 
   Faults(const Scenario& scenario, SimCluster& cluster, Dice& dice, Hooks hooks);
+  // Those that are given, in the order of their beginning, instead of drawn ones.
+  Faults(const Scenario& scenario, SimCluster& cluster, Dice& dice, Hooks hooks,
+         std::vector<Fault> planned)
+      : scenario_(scenario),
+        cluster_(cluster),
+        dice_(dice),
+        hooks_(std::move(hooks)),
+        planned_(std::move(planned)) {}
 
   double next_ms() const;  // when the next fault begins or ends
   void tick();             // begins and ends what is due
