@@ -184,7 +184,8 @@ const Lattice* Table<Key, Lattice>::grow(const Key& key, const Lattice& value, N
     if (!held.value.join(value)) return nullptr;
     digest_.remove(held.hash);
   }
-  changed(key, held, source);
+  // What came together here is nobody else's: whoever sent one half may lack the other.
+  changed(key, held, held.value == value ? source : NodeId{});
   return &held.value;
 }
 
@@ -206,8 +207,7 @@ void Table<Key, Lattice>::changed(const Key& key, Held& held, NodeId source) {
   digest_.add(held.hash);
   version_ = version_.next();
   held.version = version_;
-  // What came together here is nobody else's: whoever sent one half may lack the other.
-  held.source = held.value == value ? source : NodeId{};
+  held.source = source;
   log_.append(version_, key);
   trim_log();
 }
