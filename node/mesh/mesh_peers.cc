@@ -366,10 +366,7 @@ void MeshPeers::note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uin
                   peer.clock_offset_ms > 0 ? "ahead of" : "behind"));
 }
 
-void MeshPeers::heard(crdt::NodeId node, std::size_t bytes) {
-  detector_.heard(node, context_.now());
-  if (bytes > 0) peer(node).bytes_received += bytes;
-}
+void MeshPeers::heard(crdt::NodeId node) { detector_.heard(node, context_.now()); }
 
 void MeshPeers::taskFailed(kj::Exception&& exception) {
   spdlog::error("mesh: {}: {}", context_.config.node_name, exception.getDescription().cStr());

@@ -38,6 +38,7 @@ struct MeshPeer {
   double clock_offset_ms = 0.0;  // its wall clock minus ours
   std::uint64_t links_up = 0;
   std::uint64_t bytes_received = 0;
+  StreamBytes stream_bytes_received{};           // the same by kind
   std::vector<net::StreamPosition> join_target;  // where it was when we met it
   bool has_target = false;
   bool synchronised = false;  // we have applied at least that
@@ -83,9 +84,9 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
 
   // Called by the serving side.
   HelloVerdict greeted(wire::Hello::Reader hello, const net::IncomingPeer& caller);
-  void heard(crdt::NodeId node, std::size_t bytes = 0);
-  void applied(crdt::NodeId node);                      // a push of that node was applied
-  void told(crdt::NodeId node, std::size_t bytes = 0);  // over that node's own link
+  void heard(crdt::NodeId node);
+  void applied(crdt::NodeId node);                              // a push of that node was applied
+  void told(crdt::NodeId node, const StreamBytes& bytes = {});  // over that node's own link
   // `node` does not hear these writers: from now on our copies of their feeds go to it too, and no
   // others; and all our tables while it is joining. Returns those of which we hear ourselves.
   std::vector<crdt::NodeId> pinged_by(crdt::NodeId node,

@@ -295,9 +295,15 @@ void MeshPeers::applied(crdt::NodeId node) {
   }
 }
 
-void MeshPeers::told(crdt::NodeId node, std::size_t bytes) {
-  heard(node, bytes);
+void MeshPeers::told(crdt::NodeId node, const StreamBytes& bytes) {
+  heard(node);
   relays_.told(node, context_.now());
+  const auto known = peers_.find(node);
+  if (known == peers_.end()) return;
+  for (std::size_t kind = 0; kind < bytes.size(); ++kind) {
+    known->second->bytes_received += bytes[kind];
+    known->second->stream_bytes_received[kind] += bytes[kind];
+  }
 }
 
 std::vector<crdt::NodeId> MeshPeers::pinged_by(crdt::NodeId node,

@@ -13,7 +13,7 @@ class PeerService final : public wire::Peer::Server {
       : node_(node), caller_(caller), connection_(std::move(connection)) {}
 
   kj::Promise<void> push(PushContext context) override {
-    std::size_t bytes = 0;
+    StreamBytes bytes{};
     // All or nothing: a push with one delta that cannot be read changes nothing.
     const std::vector<net::StreamDelta> deltas = read_push(context.getParams(), bytes);
     const std::uint64_t malformed = node_.state().counters().malformed;
@@ -88,17 +88,17 @@ class PeerService final : public wire::Peer::Server {
   }
 
  private:
-  std::vector<net::StreamDelta> read_push(PushParams::Reader params, std::size_t& bytes) {
+  std::vector<net::StreamDelta> read_push(PushParams::Reader params, StreamBytes& bytes) {
     std::vector<net::StreamDelta> deltas;
     std::string bad;
     // Reading throws where pointers lead too deep or nowhere.
     auto failure = kj::runCatchingExceptions([&]() {
-      bytes = params.totalSize().wordCount * sizeof(capnp::word);
       auto in = params.getDeltas();
       if (in.size() > net::CodecLimits::kDeltas) bad = "too many deltas in a push";
       for (unsigned i = 0; i < in.size() && bad.empty(); ++i) {
         auto delta = net::read_delta(in[i]);
         if (delta) {
+          bytes[index_of(delta->kind())] += in[i].totalSize().wordCount * sizeof(capnp::word);
           deltas.push_back(std::move(*delta));
         } else {
           bad = delta.error().message;

@@ -20,6 +20,11 @@ constexpr policies::Duration kMostPatience = std::chrono::seconds(10);
 constexpr net::StreamKind kForwarded[] = {net::StreamKind::registry, net::StreamKind::settings,
                                           net::StreamKind::depth};
 
+bool begins(const net::StreamDelta& delta) {
+  return std::visit([](const auto& body) { return body.from_excluded == crdt::Version{}; },
+                    delta.body);
+}
+
 }  // namespace
 
 Replicator::Replicator(MeshContext& context, const SharedState& state, crdt::NodeId peer,
@@ -226,12 +231,16 @@ void Replicator::push() {
   auto request = KJ_ASSERT_NONNULL(peer_).pushRequest();
   auto deltas = request.initDeltas(static_cast<unsigned>(sent.batch.deltas.size()));
   for (unsigned i = 0; i < deltas.size(); ++i) {
-    net::write_delta(sent.batch.deltas[i], deltas[i]);
-    if (sent.batch.deltas[i].origin != state_.self()) continue;
-    in_flight_[index_of(sent.batch.deltas[i].kind())] = true;
+    const net::StreamDelta& delta = sent.batch.deltas[i];
+    net::write_delta(delta, deltas[i]);
+    const std::uint64_t bytes = deltas[i].asReader().totalSize().wordCount * sizeof(capnp::word);
+    stats_.bytes_sent += bytes;
+    stats_.stream_bytes_sent[index_of(delta.kind())] += bytes;
+    stats_.snapshots += begins(delta) ? 1 : 0;
+    if (delta.origin != state_.self()) continue;
+    in_flight_[index_of(delta.kind())] = true;
   }
   ++stats_.pushes;
-  stats_.bytes_sent += request.totalSize().wordCount * sizeof(capnp::word);
 
   const std::uint64_t attachment = attachment_;
   auto answer = context_.timer.timeoutAfter(

@@ -33,9 +33,13 @@
 
 namespace dualmesh::node {
 
+using StreamBytes = std::array<std::uint64_t, net::kStreamKinds>;  // in the order of StreamKind
+
 struct ReplicatorStats {
   std::uint64_t pushes = 0;
   std::uint64_t bytes_sent = 0;
+  StreamBytes stream_bytes_sent{};   // the same by kind, relayed feeds included
+  std::uint64_t snapshots = 0;       // deltas that began at version 0
   std::uint64_t resets = 0;          // the peer was behind what it had acknowledged, or new
   std::uint64_t refused_deltas = 0;  // sent, but not applied
   std::uint64_t failures = 0;        // pushes that ended in an error or a timeout

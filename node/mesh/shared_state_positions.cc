@@ -84,6 +84,40 @@ std::vector<net::StreamPosition> SharedState::positions() const {
   return out;
 }
 
+crdt::BucketSums SharedState::bucket_sums(StreamKind kind) const {
+  crdt::BucketSums sums{};
+  const auto add = [&sums](const crdt::BucketSums& more) {
+    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += more[i];
+  };
+  const auto of = [&](const auto& own, const auto& columns) {
+    add(own.bucket_sums());
+    for (const auto& [node, column] : columns.all()) add(column.feed.bucket_sums());
+  };
+  switch (kind) {
+    case StreamKind::membership:
+      return members_.bucket_sums();
+    case StreamKind::registry:
+      return registry_.bucket_sums();
+    case StreamKind::settings:
+      return settings_.bucket_sums();
+    case StreamKind::depth:
+      return depth_.bucket_sums();
+    case StreamKind::load:
+      of(own_load_, loads_);
+      break;
+    case StreamKind::health:
+      of(own_health_, healths_);
+      break;
+    case StreamKind::status:
+      of(own_status_, statuses_);
+      break;
+    case StreamKind::residency:
+      of(own_residency_, residencies_);
+      break;
+  }
+  return sums;
+}
+
 std::uint64_t SharedState::tables_digest() const {
   crdt::EntryHasher hasher;
   for (const crdt::StateDigest& digest :

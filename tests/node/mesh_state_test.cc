@@ -1,20 +1,9 @@
-// The parts of a node's mesh half that need no event loop: registry rules, views, replicated state,
-// failure detection, readiness, and what is kept on disk.
+// SharedState: what is taken from others, what is sent to them, and what ends.
 #include <capnp/message.h>
 #include <doctest/doctest.h>
-#include <unistd.h>
-
-#include <filesystem>
-#include <fstream>
 
 #include "net/mesh_codec.h"
-#include "node/mesh/fleet_view_builder.h"
-#include "node/mesh/handshake.h"
-#include "node/mesh/latency_histogram.h"
-#include "node/mesh/pacer.h"
-#include "node/mesh/readiness.h"
-#include "node/mesh/registry.h"
-#include "node/mesh/state_store.h"
+#include "tests/node/replica.h"
 
 namespace dualmesh::node {
 namespace {
@@ -24,215 +13,7 @@ using crdt::NodeId;
 using policies::Lifecycle;
 using std::chrono::milliseconds;
 
-constexpr std::uint64_t kWall = 1'760'000'000'000;
-
-struct Quiet final : StateObserver {
-  void member_grew(NodeId, const crdt::Member&) override {}
-  void field_grew(const net::FieldKey&) override {}
-  void setting_grew(const net::SettingKey&) override {}
-  void depth_grew() override {}
-  void load_grew(NodeId, const net::LoadFeed::Delta&) override {}
-  void status_grew(NodeId) override {}
-  void placements_grew(const net::ResidencyFeed::Delta&) override {}
-  void own_feed_grew() override {}
-};
-
-crdt::Member alive(std::uint64_t epoch) {
-  crdt::Member member;
-  member.epoch = crdt::Epoch{epoch};
-  return member;
-}
-
-// One node's state with itself as a member.
-struct Replica {
-  explicit Replica(std::uint64_t id, MeshConfig settings = {})
-      : config(std::move(settings)), state({NodeId{id}, crdt::Epoch{kWall}}, config, quiet) {
-    state.join_member(NodeId{id}, alive(kWall));
-  }
-  // Everything this replica has that `to` has not, by the real path but the wire.
-  void send_to(Replica& to) {
-    for (;;) {
-      const auto batch = state.collect(acknowledged, {}, 1 << 20);
-      for (const auto& delta : batch.deltas) {
-        const auto at = to.state.apply(delta, state.self(), kWall);
-        acknowledged.versions[static_cast<std::size_t>(at.kind)] = at.version;
-      }
-      if (batch.complete) return;
-    }
-  }
-  MeshConfig config;
-  Quiet quiet;
-  SharedState state;
-  Registry registry{state};
-  Acknowledged acknowledged;  // by the one peer of these tests
-};
-
-SeedInstance seed(std::string name, std::string address) {
-  return {std::move(name), std::move(address), {"m"}, 1.0};
-}
-
-std::vector<std::string> active_names(const Registry& registry) {
-  std::vector<std::string> names;
-  for (const auto& record : registry.records()) {
-    if (record.lifecycle == Lifecycle::active) names.push_back(record.name);
-  }
-  return names;
-}
-
 }  // namespace
-
-TEST_CASE("registry: configuration and discovery never override an administrator") {
-  Replica node(1);
-  const std::vector<SeedInstance> seeds = {seed("e1", "h:1"), seed("e2", "h:2")};
-  node.registry.configured(seeds);
-  CHECK(active_names(node.registry) == std::vector<std::string>{"e1", "e2"});
-  REQUIRE(node.registry.set_lifecycle("e1", Lifecycle::removed, kWall).has_value());
-  node.registry.configured(seeds);
-  CHECK(active_names(node.registry) == std::vector<std::string>{"e2"});
-
-  node.registry.discovered(std::vector<SeedInstance>{seed("h:1", "h:1"), seed("h:3", "h:3")});
-  CHECK(active_names(node.registry) == std::vector<std::string>{"e2", "h:3"});
-  REQUIRE(node.registry.set_lifecycle("h:3", Lifecycle::draining, kWall).has_value());
-  node.registry.discovered(std::vector<SeedInstance>{seed("h:3", "h:3")});
-  CHECK(node.registry.find("h:3")->lifecycle == Lifecycle::draining);
-  node.registry.discovered({});
-  CHECK(node.registry.find("e2")->lifecycle == Lifecycle::active);
-
-  CHECK_FALSE(node.registry.set_lifecycle("e1", Lifecycle::active, kWall).has_value());
-  REQUIRE(node.registry.add(seed("e1", "h:9"), kWall).has_value());
-  CHECK(node.registry.find("e1")->address == "h:9");
-  CHECK(node.registry.find("e1")->lifecycle == Lifecycle::active);
-  CHECK(node.registry.find("e1")->source == "admin");
-}
-
-TEST_CASE("registry: bad additions are refused with what is wrong") {
-  Replica node(1);
-  node.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1")});
-  CHECK_FALSE(node.registry.add(seed("", "h:2"), kWall).has_value());
-  for (const char* address : {"", "h", "h:", ":1", "h:0", "h:65536", "h:x", "h :1"}) {
-    CHECK_FALSE(node.registry.add(seed("e2", address), kWall).has_value());
-  }
-  CHECK(node.registry.add(seed("e2", "h:1"), kWall).error().message.find("e1 already has") !=
-        std::string::npos);
-  SeedInstance heavy = seed("e2", "h:2");
-  heavy.weight = 0.0;
-  CHECK_FALSE(node.registry.add(heavy, kWall).has_value());
-  CHECK_FALSE(node.registry.set_lifecycle("nobody", Lifecycle::removed, kWall).has_value());
-}
-
-TEST_CASE(
-    "registry: DNS gives no second name to an address that the mesh has, also found out late") {
-  Replica mesh(1), joiner(2);
-  mesh.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1"), seed("e2", "h:2")});
-  REQUIRE(mesh.registry.set_lifecycle("e2", Lifecycle::removed, kWall).has_value());
-  joiner.state.join_member(NodeId{1}, alive(kWall));
-  mesh.state.join_member(NodeId{2}, alive(kWall));
-  FleetViewBuilder builder(joiner.config);
-  joiner.registry.discovered(
-      std::vector<SeedInstance>{seed("h:1", "h:1"), seed("h:2", "h:2"), seed("h:3", "h:3")});
-  builder.read_registry(joiner.registry);
-  CHECK(builder.build(joiner.state, 0)->models.at("m").active.size() == 3);
-  mesh.send_to(joiner);
-  joiner.send_to(mesh);
-  const std::vector<std::string> wanted = {"e1", "h:3"};
-  CHECK(active_names(mesh.registry) == wanted);
-  CHECK(active_names(joiner.registry) == wanted);
-  builder.read_registry(joiner.registry);  // routes by them no more
-  CHECK(builder.build(joiner.state, 0)->models.at("m").active.size() == 2);
-}
-
-TEST_CASE("registry: of two configurations that differ, the one that lost is told both values") {
-  Replica a(1), b(2);
-  a.state.join_member(NodeId{2}, alive(kWall));
-  b.state.join_member(NodeId{1}, alive(kWall));
-  a.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1")});
-  b.registry.configured(std::vector<SeedInstance>{seed("e1", "h:2")});
-  const net::FieldKey address{"e1", static_cast<std::uint8_t>(InstanceField::address)};
-  const net::FieldKey weight{"e1", static_cast<std::uint8_t>(InstanceField::weight)};
-  a.send_to(b);
-  b.send_to(a);
-  CHECK(a.registry.find("e1")->address == "h:2");
-  const std::string lost = a.registry.lost_seed(address);
-  CHECK(lost.find("'h:1' here, 'h:2' elsewhere") != std::string::npos);
-  CHECK(lost.find("instance add") != std::string::npos);
-  CHECK(a.registry.lost_seed(weight).empty());
-  CHECK(b.registry.lost_seed(address).empty());
-  // An administrator outranks both: nothing to complain of.
-  REQUIRE(a.registry.add(seed("e1", "h:3"), kWall).has_value());
-  CHECK(a.registry.lost_seed(address).empty());
-}
-
-TEST_CASE("registry: at most max_instances are in use, removed ones apart, at every writer") {
-  MeshConfig two;
-  two.max_instances = 2;
-  Replica node(1, two);
-  node.registry.configured(
-      std::vector<SeedInstance>{seed("e1", "h:1"), seed("e2", "h:2"), seed("e3", "h:3")});
-  CHECK(active_names(node.registry) == std::vector<std::string>{"e1", "e2"});
-  node.registry.discovered(std::vector<SeedInstance>{seed("h:4", "h:4")});
-  CHECK(node.registry.records().size() == 2);
-  CHECK(node.registry.add(seed("e3", "h:3"), kWall).error().message.find("max_instances") !=
-        std::string::npos);
-  REQUIRE(node.registry.add(seed("e2", "h:5"), kWall).has_value());  // in use already
-  for (int round = 0; round < 8; ++round) {
-    const std::string name = "r" + std::to_string(round);
-    REQUIRE(node.registry.set_lifecycle("e2", Lifecycle::removed, kWall).has_value());
-    REQUIRE(node.registry.add(seed(name, "h:9"), kWall).has_value());
-    CHECK_FALSE(node.registry.add(seed("e2", "h:2"), kWall).has_value());
-    REQUIRE(node.registry.set_lifecycle(name, Lifecycle::removed, kWall).has_value());
-    REQUIRE(node.registry.add(seed("e2", "h:2"), kWall).has_value());
-  }
-
-  SUBCASE("a receiver takes all that, and what was written at once elsewhere") {
-    Replica other(2, two);
-    other.registry.configured(std::vector<SeedInstance>{seed("o1", "o:1"), seed("o2", "o:2")});
-    other.state.join_member(NodeId{1}, alive(kWall));
-    node.send_to(other);
-    CHECK(other.state.counters().over_bounds == 0);
-    CHECK(active_names(other.registry).size() == 4);
-    CHECK(other.registry.records().size() == 12);
-  }
-  SUBCASE("a receiver has a bound all the same") {
-    Replica flood(3), other(2, two);
-    other.state.join_member(NodeId{3}, alive(kWall));
-    for (int i = 0; i < 100; ++i) {
-      const std::string number = std::to_string(i);
-      REQUIRE(
-          flood.registry.add(seed("f" + number, "f:" + std::to_string(i + 1)), kWall).has_value());
-    }
-    flood.send_to(other);
-    CHECK(active_names(other.registry).size() == 4);
-    CHECK(other.registry.records().size() == 32);
-    CHECK(other.state.counters().over_bounds > 0);
-  }
-}
-
-TEST_CASE("registry: models learned from an instance count where none were configured") {
-  Replica node(1);
-  SeedInstance silent = seed("e1", "h:1");
-  silent.models.clear();
-  node.registry.configured(std::vector<SeedInstance>{silent, seed("e2", "h:2")});
-  node.registry.models_found("e1", {"b", "a", "a"}, kWall);
-  node.registry.models_found("e2", {"other"}, kWall);
-  node.registry.models_found("unknown", {"x"}, kWall);
-  CHECK(node.registry.find("e1")->models == std::vector<std::string>{"a", "b"});
-  CHECK(node.registry.find("e2")->models == std::vector<std::string>{"m"});
-  CHECK(node.registry.records().size() == 2);
-}
-
-TEST_CASE("registry: concurrent commands on different fields both survive, in any order") {
-  Replica a(1), b(2);
-  a.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1")});
-  b.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1")});
-  a.state.join_member(NodeId{2}, alive(kWall));
-  b.state.join_member(NodeId{1}, alive(kWall));
-  REQUIRE(a.registry.set_lifecycle("e1", Lifecycle::draining, kWall).has_value());
-  b.registry.models_found("e1", {"z"}, kWall);
-  a.send_to(b);
-  b.send_to(a);
-  CHECK(a.state.registry().digest() == b.state.registry().digest());
-  CHECK(a.registry.find("e1")->lifecycle == Lifecycle::draining);
-}
 
 TEST_CASE("state: stamps and epochs far ahead of our clock are refused and counted") {
   Replica a(1), b(2);
@@ -421,12 +202,6 @@ TEST_CASE("state: of one prompt the beginning is told last, as the most recently
   CHECK(told == std::vector<std::uint64_t>{12, 11, 10});
 }
 
-TEST_CASE("handshake: what a stranger says is cut before it is repeated") {
-  CHECK(cut_text("short") == "short");
-  CHECK(cut_text(std::string(256, 'x')) == std::string(256, 'x'));
-  CHECK(cut_text(std::string(1'000'000, 'x')) == std::string(256, 'x') + "...");
-}
-
 TEST_CASE("state: placements are bounded in number and in time") {
   MeshConfig config;
   config.max_placements = 10;
@@ -455,171 +230,37 @@ TEST_CASE("state: depth marks vanish one to two buckets after their last refresh
   CHECK(node.state.depth().size() == 0);
 }
 
-TEST_CASE("view: others' load is summed, dead nodes and beacons are left out") {
-  Replica node(1), two(2), three(3);
-  for (auto* peer : {&two, &three}) node.state.join_member(peer->state.self().node, alive(kWall));
-  node.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1"), seed("e2", "h:2")});
-  const auto e1 = policies::instance_id_of("e1");
-  net::LoadGauges load;
-  load.queued_requests = 2;
-  load.queued_tokens = 100;
-  two.state.set_load(e1, load);
-  two.state.set_load(kBeaconInstance, load);
-  three.state.set_load(e1, load);
-  node.state.set_load(e1, load);  // our own is not in our view
-  two.send_to(node);
-  three.send_to(node);
-
-  FleetViewBuilder builder(node.config);
-  CHECK(builder.read_registry(node.registry).size() == 2);
-  auto view = builder.build(node.state, 0);
-  const auto slot = builder.slot_of(e1);
-  CHECK(view->live_nodes == 3);
-  CHECK(view->instances[slot].others.queued_requests == 4);
-  CHECK(view->instances[slot].others.queued_tokens == 200);
-  CHECK(view->instances[slot].others_queueing == 2);
-
-  crdt::Member dead = alive(kWall);
-  dead.status = MemberStatus::dead;
-  node.state.join_member(NodeId{2}, dead);
-  view = builder.build(node.state, 0);
-  CHECK(view->live_nodes == 2);
-  CHECK(view->instances[slot].others.queued_requests == 2);
-}
-
-TEST_CASE("view: rings depend on active members and weights, not on the order of arrival") {
-  const auto digest_of = [](std::vector<SeedInstance> seeds) {
-    Replica node(1);
-    for (const auto& each : seeds) node.registry.configured(std::vector<SeedInstance>{each});
-    FleetViewBuilder builder(node.config);
-    builder.read_registry(node.registry);
-    return builder.build(node.state, 0)->ring_digest;
+TEST_CASE("state: bucket sums differ where and only where two states do") {
+  Replica a(1);
+  Replica b(2);
+  a.registry.add(seed("x1", "10.0.0.1:1"), kWall);
+  a.state.mark_depth(a.state.depth_bucket(kWall), 7, 2);
+  a.state.set_load(1, {.queued_requests = 3});
+  a.state.set_health(1, false);
+  a.state.set_status(StatusKey::ready, 1);
+  const std::vector<std::uint64_t> blocks{1, 2, 3};
+  a.state.place(1, blocks, {});
+  const auto sums = [](const Replica& at, std::size_t kind) {
+    return at.state.bucket_sums(static_cast<net::StreamKind>(kind));
   };
-  const auto forward = digest_of({seed("e1", "h:1"), seed("e2", "h:2"), seed("e3", "h:3")});
-  CHECK(forward == digest_of({seed("e3", "h:3"), seed("e1", "h:1"), seed("e2", "h:2")}));
-  CHECK(forward != digest_of({seed("e1", "h:1"), seed("e2", "h:2")}));
-  SeedInstance heavy = seed("e2", "h:2");
-  heavy.weight = 2.0;
-  CHECK(forward != digest_of({seed("e1", "h:1"), heavy, seed("e3", "h:3")}));
-}
-
-TEST_CASE("view: slots stay, draining instances serve without being in the ring") {
-  Replica node(1);
-  node.registry.configured(std::vector<SeedInstance>{seed("b", "h:1"), seed("c", "h:2")});
-  FleetViewBuilder builder(node.config);
-  builder.read_registry(node.registry);
-  const auto slot_b = builder.slot_of(policies::instance_id_of("b"));
-  REQUIRE(node.registry.add(seed("a", "h:3"), kWall).has_value());
-  REQUIRE(node.registry.set_lifecycle("b", Lifecycle::draining, kWall).has_value());
-  CHECK(builder.read_registry(node.registry).size() == 1);
-  const auto view = builder.build(node.state, 0);
-  CHECK(view->instances[slot_b].name == "b");
-  CHECK(view->models.at("m").active.size() == 2);
-  CHECK(view->models.at("m").serving.size() == 3);
-  CHECK(view->settings.policy == "dualmap");
-  CHECK(view->depth == nullptr);  // alone
-}
-
-TEST_CASE("readiness: each rule by itself") {
-  MeshConfig config;
-  ReadinessFacts facts;
-  facts.running = milliseconds(100);
-  CHECK_FALSE(judge_readiness(config, facts).ready);
-  facts.running = milliseconds(config.join_timeout_ms);
-  CHECK(judge_readiness(config, facts).founder);
-  facts.any_other = true;
-  CHECK_FALSE(judge_readiness(config, facts).ready);
-  facts.linked = 1;
-  facts.waiting_for = {"b"};
-  CHECK(judge_readiness(config, facts).why_not == "receiving the state of b");
-  facts.running = milliseconds(2 * config.join_timeout_ms);
-  CHECK(judge_readiness(config, facts).ready);
-  CHECK(judge_readiness(config, facts).unfinished == std::vector<std::string>{"b"});
-  facts.waiting_for.clear();
-  facts.refused = true;
-  CHECK_FALSE(judge_readiness(config, facts).ready);
-  facts.was_ready = true;
-  CHECK(judge_readiness(config, facts).ready);
-  facts.name_in_use = true;
-  CHECK_FALSE(judge_readiness(config, facts).ready);
-  facts = {};
-  facts.draining = true;
-  CHECK(judge_readiness(config, facts).why_not == "draining");
-  MeshConfig strict;
-  strict.may_found = false;
-  ReadinessFacts lonely;
-  lonely.running = std::chrono::hours(1);
-  CHECK_FALSE(judge_readiness(strict, lonely).ready);
-  MeshConfig alone;
-  alone.alone = true;
-  CHECK(judge_readiness(alone, ReadinessFacts{}).ready);
-}
-
-TEST_CASE("pacer: a lone change is not held back, a storm is") {
-  Pacer pacer(milliseconds(2), milliseconds(25));
-  policies::Time now = milliseconds(1000);
-  CHECK(pacer.next() <= now);
-  int acted = 0;
-  for (int ms = 0; ms < 1'000; ++ms) {
-    if (pacer.next() <= now) {
-      pacer.acted(now);
-      ++acted;
-    }
-    now += milliseconds(1);
+  for (std::size_t kind = 0; kind < net::kStreamKinds; ++kind) {
+    CAPTURE(kind);
+    const bool settings = kind == static_cast<std::size_t>(net::StreamKind::settings);
+    CHECK((sums(a, kind) == sums(b, kind)) == settings);  // nobody has set anything
   }
-  CHECK(acted >= 40);
-  CHECK(acted <= 46);
-  now += milliseconds(100);
-  CHECK(pacer.next() <= now);
-}
-
-TEST_CASE("histogram: percentiles err upwards by at most a tenth") {
-  LatencyHistogram histogram;
-  for (int i = 1; i <= 1'000; ++i) histogram.record(i);
-  CHECK(histogram.count() == 1'000);
-  CHECK(histogram.percentile(0.5) >= 500);
-  CHECK(histogram.percentile(0.5) <= 550);
-  CHECK(histogram.percentile(0.99) >= 990);
-  CHECK(histogram.percentile(0.99) <= 1'000);
-  CHECK(histogram.max_ms() == 1'000);
-}
-
-TEST_CASE("disk: what administrators said is kept, damage is an error that says what to do") {
-  const auto dir =
-      std::filesystem::temp_directory_path() / ("dualmesh-store-" + std::to_string(::getpid()));
-  std::filesystem::remove_all(dir);
-  Replica node(1);
-  node.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1")});
-  REQUIRE(node.registry.set_lifecycle("e1", Lifecycle::removed, kWall).has_value());
-  REQUIRE(node.registry.add(seed("e2", "h:2"), kWall).has_value());
-  {
-    auto store = StateStore::open(dir.string());
-    REQUIRE(store.has_value());
-    CHECK((*store)->load()->registry.entries.empty());
-    (*store)->save(node.state.registry(), node.state.settings());
+  b.send_to(a);
+  a.send_to(b);
+  for (std::size_t kind = 0; kind < net::kStreamKinds; ++kind) {
+    CAPTURE(kind);
+    CHECK(sums(a, kind) == sums(b, kind));
   }
-  const auto load = [&] {
-    auto store = StateStore::open(dir.string());
-    REQUIRE(store.has_value());
-    return (*store)->load();
-  };
-  auto saved = load();
-  REQUIRE(saved.has_value());
-  CHECK(saved->registry.entries.size() == 6);  // e2's five fields and e1's lifecycle
-
-  const auto file = dir / "mesh-state";
-  const auto size = std::filesystem::file_size(file);
-  SUBCASE("a flipped byte") {
-    std::fstream damaged(file, std::ios::in | std::ios::out | std::ios::binary);
-    damaged.seekp(static_cast<std::streamoff>(size - 3));
-    damaged.put('\x7f');
-  }
-  SUBCASE("a file cut short") { std::filesystem::resize_file(file, size - 8); }
-  SUBCASE("an empty file") { std::filesystem::resize_file(file, 0); }
-  auto refused = load();
-  REQUIRE_FALSE(refused.has_value());
-  CHECK(refused.error().message.find("is damaged") != std::string::npos);
-  std::filesystem::remove_all(dir);
+  const auto before = sums(b, 4);
+  a.state.set_load(1, {.queued_requests = 4});
+  a.send_to(b);
+  // The old row leaves its bucket and the new one enters its own.
+  const std::size_t moved = crdt::differing_buckets(before, sums(b, 4)).count();
+  CHECK(moved >= 1);
+  CHECK(moved <= 2);
 }
 
 }  // namespace dualmesh::node

@@ -1,0 +1,199 @@
+// The smaller parts of a node's mesh half: views, readiness, pacing, latencies, the disk.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "node/mesh/fleet_view_builder.h"
+#include "node/mesh/handshake.h"
+#include "node/mesh/latency_histogram.h"
+#include "node/mesh/pacer.h"
+#include "node/mesh/readiness.h"
+#include "node/mesh/state_store.h"
+#include "tests/node/replica.h"
+
+namespace dualmesh::node {
+namespace {
+
+using crdt::MemberStatus;
+using crdt::NodeId;
+using policies::Lifecycle;
+using std::chrono::milliseconds;
+
+}  // namespace
+
+TEST_CASE("handshake: what a stranger says is cut before it is repeated") {
+  CHECK(cut_text("short") == "short");
+  CHECK(cut_text(std::string(256, 'x')) == std::string(256, 'x'));
+  CHECK(cut_text(std::string(1'000'000, 'x')) == std::string(256, 'x') + "...");
+}
+
+TEST_CASE("view: others' load is summed, dead nodes and beacons are left out") {
+  Replica node(1), two(2), three(3);
+  for (auto* peer : {&two, &three}) node.state.join_member(peer->state.self().node, alive(kWall));
+  node.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1"), seed("e2", "h:2")});
+  const auto e1 = policies::instance_id_of("e1");
+  net::LoadGauges load;
+  load.queued_requests = 2;
+  load.queued_tokens = 100;
+  two.state.set_load(e1, load);
+  two.state.set_load(kBeaconInstance, load);
+  three.state.set_load(e1, load);
+  node.state.set_load(e1, load);  // our own is not in our view
+  two.send_to(node);
+  three.send_to(node);
+
+  FleetViewBuilder builder(node.config);
+  CHECK(builder.read_registry(node.registry).size() == 2);
+  auto view = builder.build(node.state, 0);
+  const auto slot = builder.slot_of(e1);
+  CHECK(view->live_nodes == 3);
+  CHECK(view->instances[slot].others.queued_requests == 4);
+  CHECK(view->instances[slot].others.queued_tokens == 200);
+  CHECK(view->instances[slot].others_queueing == 2);
+
+  crdt::Member dead = alive(kWall);
+  dead.status = MemberStatus::dead;
+  node.state.join_member(NodeId{2}, dead);
+  view = builder.build(node.state, 0);
+  CHECK(view->live_nodes == 2);
+  CHECK(view->instances[slot].others.queued_requests == 2);
+}
+
+TEST_CASE("view: rings depend on active members and weights, not on the order of arrival") {
+  const auto digest_of = [](std::vector<SeedInstance> seeds) {
+    Replica node(1);
+    for (const auto& each : seeds) node.registry.configured(std::vector<SeedInstance>{each});
+    FleetViewBuilder builder(node.config);
+    builder.read_registry(node.registry);
+    return builder.build(node.state, 0)->ring_digest;
+  };
+  const auto forward = digest_of({seed("e1", "h:1"), seed("e2", "h:2"), seed("e3", "h:3")});
+  CHECK(forward == digest_of({seed("e3", "h:3"), seed("e1", "h:1"), seed("e2", "h:2")}));
+  CHECK(forward != digest_of({seed("e1", "h:1"), seed("e2", "h:2")}));
+  SeedInstance heavy = seed("e2", "h:2");
+  heavy.weight = 2.0;
+  CHECK(forward != digest_of({seed("e1", "h:1"), heavy, seed("e3", "h:3")}));
+}
+
+TEST_CASE("view: slots stay, draining instances serve without being in the ring") {
+  Replica node(1);
+  node.registry.configured(std::vector<SeedInstance>{seed("b", "h:1"), seed("c", "h:2")});
+  FleetViewBuilder builder(node.config);
+  builder.read_registry(node.registry);
+  const auto slot_b = builder.slot_of(policies::instance_id_of("b"));
+  REQUIRE(node.registry.add(seed("a", "h:3"), kWall).has_value());
+  REQUIRE(node.registry.set_lifecycle("b", Lifecycle::draining, kWall).has_value());
+  CHECK(builder.read_registry(node.registry).size() == 1);
+  const auto view = builder.build(node.state, 0);
+  CHECK(view->instances[slot_b].name == "b");
+  CHECK(view->models.at("m").active.size() == 2);
+  CHECK(view->models.at("m").serving.size() == 3);
+  CHECK(view->settings.policy == "dualmap");
+  CHECK(view->depth == nullptr);  // alone
+}
+
+TEST_CASE("readiness: each rule by itself") {
+  MeshConfig config;
+  ReadinessFacts facts;
+  facts.running = milliseconds(100);
+  CHECK_FALSE(judge_readiness(config, facts).ready);
+  facts.running = milliseconds(config.join_timeout_ms);
+  CHECK(judge_readiness(config, facts).founder);
+  facts.any_other = true;
+  CHECK_FALSE(judge_readiness(config, facts).ready);
+  facts.linked = 1;
+  facts.waiting_for = {"b"};
+  CHECK(judge_readiness(config, facts).why_not == "receiving the state of b");
+  facts.running = milliseconds(2 * config.join_timeout_ms);
+  CHECK(judge_readiness(config, facts).ready);
+  CHECK(judge_readiness(config, facts).unfinished == std::vector<std::string>{"b"});
+  facts.waiting_for.clear();
+  facts.refused = true;
+  CHECK_FALSE(judge_readiness(config, facts).ready);
+  facts.was_ready = true;
+  CHECK(judge_readiness(config, facts).ready);
+  facts.name_in_use = true;
+  CHECK_FALSE(judge_readiness(config, facts).ready);
+  facts = {};
+  facts.draining = true;
+  CHECK(judge_readiness(config, facts).why_not == "draining");
+  MeshConfig strict;
+  strict.may_found = false;
+  ReadinessFacts lonely;
+  lonely.running = std::chrono::hours(1);
+  CHECK_FALSE(judge_readiness(strict, lonely).ready);
+  MeshConfig alone;
+  alone.alone = true;
+  CHECK(judge_readiness(alone, ReadinessFacts{}).ready);
+}
+
+TEST_CASE("pacer: a lone change is not held back, a storm is") {
+  Pacer pacer(milliseconds(2), milliseconds(25));
+  policies::Time now = milliseconds(1000);
+  CHECK(pacer.next() <= now);
+  int acted = 0;
+  for (int ms = 0; ms < 1'000; ++ms) {
+    if (pacer.next() <= now) {
+      pacer.acted(now);
+      ++acted;
+    }
+    now += milliseconds(1);
+  }
+  CHECK(acted >= 40);
+  CHECK(acted <= 46);
+  now += milliseconds(100);
+  CHECK(pacer.next() <= now);
+}
+
+TEST_CASE("histogram: percentiles err upwards by at most a tenth") {
+  LatencyHistogram histogram;
+  for (int i = 1; i <= 1'000; ++i) histogram.record(i);
+  CHECK(histogram.count() == 1'000);
+  CHECK(histogram.percentile(0.5) >= 500);
+  CHECK(histogram.percentile(0.5) <= 550);
+  CHECK(histogram.percentile(0.99) >= 990);
+  CHECK(histogram.percentile(0.99) <= 1'000);
+  CHECK(histogram.max_ms() == 1'000);
+}
+
+TEST_CASE("disk: what administrators said is kept, damage is an error that says what to do") {
+  const auto dir =
+      std::filesystem::temp_directory_path() / ("dualmesh-store-" + std::to_string(::getpid()));
+  std::filesystem::remove_all(dir);
+  Replica node(1);
+  node.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1")});
+  REQUIRE(node.registry.set_lifecycle("e1", Lifecycle::removed, kWall).has_value());
+  REQUIRE(node.registry.add(seed("e2", "h:2"), kWall).has_value());
+  {
+    auto store = StateStore::open(dir.string());
+    REQUIRE(store.has_value());
+    CHECK((*store)->load()->registry.entries.empty());
+    (*store)->save(node.state.registry(), node.state.settings());
+  }
+  const auto load = [&] {
+    auto store = StateStore::open(dir.string());
+    REQUIRE(store.has_value());
+    return (*store)->load();
+  };
+  auto saved = load();
+  REQUIRE(saved.has_value());
+  CHECK(saved->registry.entries.size() == 6);  // e2's five fields and e1's lifecycle
+
+  const auto file = dir / "mesh-state";
+  const auto size = std::filesystem::file_size(file);
+  SUBCASE("a flipped byte") {
+    std::fstream damaged(file, std::ios::in | std::ios::out | std::ios::binary);
+    damaged.seekp(static_cast<std::streamoff>(size - 3));
+    damaged.put('\x7f');
+  }
+  SUBCASE("a file cut short") { std::filesystem::resize_file(file, size - 8); }
+  SUBCASE("an empty file") { std::filesystem::resize_file(file, 0); }
+  auto refused = load();
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().message.find("is damaged") != std::string::npos);
+  std::filesystem::remove_all(dir);
+}
+
+}  // namespace dualmesh::node
