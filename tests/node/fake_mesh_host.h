@@ -17,6 +17,10 @@ class FakeMeshHost : public MeshHost, public AdminHost {
     std::lock_guard lock(mutex_);
     changes_.loads.emplace_back(slot, load);
   }
+  void say_health(policies::Slot slot, bool healthy) {
+    std::lock_guard lock(mutex_);
+    changes_.health.emplace_back(slot, healthy);
+  }
   void say_placement(policies::Slot slot, std::vector<policies::BlockKey> blocks) {
     std::lock_guard lock(mutex_);
     changes_.placements.push_back({slot, std::move(blocks)});

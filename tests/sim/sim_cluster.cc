@@ -57,6 +57,7 @@ void SimCluster::start(std::size_t index) {
   starting.paused = false;
   starting.timer.advanceTo(events_.now());
   starting.dialer = network_.dialer_of(starting.address);
+  if (starting.wrap_dialer) starting.dialer = starting.wrap_dialer(std::move(starting.dialer));
   const auto micros = [this] {
     return static_cast<std::uint64_t>((events_.now() - kj::origin<kj::TimePoint>()) /
                                       kj::MICROSECONDS);

@@ -30,6 +30,8 @@ struct SimNode {
   node::MeshConfig config;
   std::int64_t clock_skew_ms = 0;                     // may be changed while it runs
   std::function<void(node::MeshNode&)> before_start;  // what its disk had
+  // What it dials with, given the network's own: to look at what passes.
+  std::function<std::unique_ptr<net::Dialer>(std::unique_ptr<net::Dialer>)> wrap_dialer;
   std::uint64_t lives = 0;
   bool paused = false;
   kj::TimerImpl& timer;
