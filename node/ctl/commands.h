@@ -36,6 +36,13 @@ int run_instance_change(Session& session, const InstanceChange& change);
 int run_lag(Session& session);
 int run_wait_converged(Session& session, std::uint32_t timeout_ms);
 
+// commands_watch.cc
+struct WatchQuery {
+  std::uint32_t interval_ms = 1'000;
+  bool once = false;
+};
+int run_watch(Session& session, const WatchQuery& query);
+
 // commands_diff.cc; nodes by name, or by mesh address
 int run_diff(Session& session, const std::string& a, const std::string& b);
 

@@ -47,7 +47,10 @@ struct NodeReport {
   bool reached = false;
   std::string why_not;  // when not reached
   bool ready = true;
-  std::string not_ready;  // why, when it is not
+  std::string not_ready;    // why, when it is not
+  std::string ring_digest;  // as its status shows them
+  std::string registry_digest;
+  std::string depth_digest;
   std::map<StreamId, Position> positions;
 };
 

@@ -19,6 +19,7 @@ constexpr const char* kExamples =
     "  dualmeshctl instance add h200-1 10.0.1.1:8000 --model llama-3.1-8b\n"
     "  dualmeshctl instance drain h200-1 && dualmeshctl wait-converged --timeout 10s\n"
     "  dualmeshctl policy set round_robin\n"
+    "  dualmeshctl watch --interval 500ms\n"
     "  dualmeshctl diff node-a node-b\n"
     "  dualmeshctl explain --prompt-file prompt.txt --model llama-3.1-8b\n"
     "  dualmeshctl decisions --last 5 --json\n"
@@ -35,6 +36,7 @@ struct Arguments {
   std::uint32_t timeout_ms = 10'000;
   ctl::ExplainQuery explain{.prompt_file = {}, .model = {}, .path = "/v1/chat/completions"};
   std::uint32_t last = 20;
+  ctl::WatchQuery watch;
 };
 
 using Command = std::function<int(ctl::Session&)>;
@@ -110,6 +112,13 @@ void add_convergence_commands(CLI::App& app, Arguments& arguments, Command& comm
   diff->callback([&] {
     command = [&](ctl::Session& s) { return ctl::run_diff(s, arguments.a, arguments.b); };
   });
+  auto* watch = app.add_subcommand("watch", "all nodes at a glance, again and again until Ctrl-C");
+  watch->add_option("--interval", arguments.watch.interval_ms, "for example 500ms or 5s (1s)")
+      ->transform(CLI::AsNumberWithUnit(kDurations, CLI::AsNumberWithUnit::UNIT_REQUIRED, "TIME"))
+      ->check(CLI::Range(100, 3'600'000));
+  watch->add_flag("--once", arguments.watch.once, "one look; exit status 1 when not converged");
+  watch->callback(
+      [&] { command = [&](ctl::Session& s) { return ctl::run_watch(s, arguments.watch); }; });
   auto* wait = app.add_subcommand("wait-converged",
                                   "wait until all nodes hold what was written before the call");
   wait->add_option("--timeout", arguments.timeout_ms, "for example 500ms, 10s or 2m (10s)")

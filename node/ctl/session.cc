@@ -83,6 +83,9 @@ net::Result<Session::MeshReport> Session::ask_all() {
     if (answer) {
       entry.ready = status->getStatus().getReady();
       entry.not_ready = status->getStatus().getNotReadyReason().cStr();
+      entry.ring_digest = status->getStatus().getRingDigest().cStr();
+      entry.registry_digest = status->getStatus().getRegistryDigest().cStr();
+      entry.depth_digest = status->getStatus().getDepthDigest().cStr();
       entry.reached = true;
       report.answers.back() =
           std::make_shared<capnp::Response<wire::Admin::ReplicationResults>>(kj::mv(*answer));

@@ -40,6 +40,8 @@ class Session {
   const std::string& address() const { return address_; }
   AdminClient& node() { return client(address_); }
   AdminClient& client(const std::string& address);
+  // Another node's word from now on.
+  void turn_to(const std::string& address) { address_ = address; }
   void forget(const std::string& address) { clients_.erase(address); }
 
   // Alive and suspect members as the node we talk to sees them, itself included, by name.
