@@ -15,6 +15,11 @@ struct Percentiles {
   max @3 :Float64;
 }
 
+struct Count {               # so often, or so much, of one kind
+  name @0 :Text;
+  count @1 :UInt64;
+}
+
 struct MemberInfo {
   node @0 :Text;             # hexadecimal
   name @1 :Text;
@@ -29,6 +34,17 @@ struct MemberInfo {
   rttMs @10 :Float64;
   clockOffsetMs @11 :Float64;
   lastHeardMs @12 :Float64;  # ago
+  sinceMs @13 :Float64;      # for so long in this status, as this node knows it
+  relayedBy @14 :Text;       # the node that passes on its feeds, when it is not heard itself
+}
+
+struct NodeDigests {         # what a node routes by, as it told the one that was asked
+  name @0 :Text;
+  ready @1 :Bool;
+  ringDigest @2 :Text;
+  registryDigest @3 :Text;
+  depthDigest @4 :Text;
+  agrees @5 :Bool;           # all three with the node that was asked
 }
 
 struct Status {
@@ -62,6 +78,21 @@ struct Status {
   heldBodyBytes @27 :UInt64;
   openConnections @28 :UInt64;
   partition @29 :Text;       # for people: how much of the mesh is unreachable; empty: none of it
+  nodes @30 :List(NodeDigests);         # of all that are alive or suspect
+  collectionHorizonMs @31 :UInt64;      # removed before it: forgotten; Unix time, 0: nothing yet
+  removedInstances @32 :UInt64;         # still remembered
+  collectedInstances @33 :UInt64;       # forgotten since this node started
+  refusalCounts @34 :List(Count);       # by reason; those that are not zero
+  relayedDeltas @35 :UInt64;            # applied, that came through a third node
+  digestMismatches @36 :UInt64;         # one version with two contents: never normal
+  resets @37 :UInt64;                   # as in PeerInfo, of all peers; likewise the next three
+  snapshots @38 :UInt64;
+  bytesSent @39 :UInt64;
+  bytesReceived @40 :UInt64;
+  certificateExpiresS @41 :Int64;       # Unix time; 0: no TLS
+  localHealth @42 :UInt32;              # 0 well; up to 8: doubts itself, so it accuses late
+  refutations @43 :UInt64;              # accusations of this node that it answered
+  clockMs @44 :UInt64;                  # its wall clock
 }
 
 struct InstanceInfo {
@@ -136,6 +167,10 @@ struct PeerInfo {
   refusedDeltas @8 :UInt64;
   reconnects @9 :UInt64;
   pendingMs @10 :Float64;    # age of the oldest change it has not acknowledged; 0 = in step
+  snapshots @11 :UInt64;     # deltas sent from the beginning of a stream
+  relayedBy @12 :Text;       # its feeds come through this node; empty: from itself
+  relayedTo @13 :List(Text); # writers whose feeds we pass on to it
+  sentByStream @14 :List(Count);  # bytes
 }
 
 struct Replication {

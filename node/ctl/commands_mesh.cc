@@ -1,106 +1,16 @@
-// status, members, rings, policy, metrics, drain: one node's view of the mesh.
+// rings, policy, metrics, drain: one node's view of the mesh.
 #include <spdlog/fmt/fmt.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <type_traits>
 
+#include "node/ctl/answers.h"
 #include "node/ctl/commands.h"
 #include "node/ctl/json.h"
 #include "node/ctl/tables.h"
 
 namespace dualmesh::node::ctl {
 namespace {
-
-std::string text(capnp::Text::Reader reader) { return std::string(reader.cStr()); }
-
-template <class List>
-std::vector<std::string> texts(const List& list) {
-  std::vector<std::string> result;
-  for (auto entry : list) result.push_back(text(entry));
-  return result;
-}
-
-// In an order that is the same whoever is asked.
-template <class List>
-auto by_name(const List& list) {
-  std::vector<std::decay_t<decltype(list[0])>> sorted;
-  for (auto entry : list) sorted.push_back(entry);
-  std::sort(sorted.begin(), sorted.end(),
-            [](const auto& a, const auto& b) { return a.getName() < b.getName(); });
-  return sorted;
-}
-
-void line(const char* label, const std::string& value) {
-  constexpr std::size_t kIndent = 13;
-  std::puts(fmt::format("{:<13}{}", label, wrapped(value, kIndent)).c_str());
-}
-
-std::string readiness(wire::Status::Reader status) {
-  if (status.getDraining()) return "draining";
-  return status.getReady() ? "ready" : "not ready: " + text(status.getNotReadyReason());
-}
-
-void print_status(wire::Status::Reader status) {
-  line("node", fmt::format("{} ({}), {}", text(status.getName()), text(status.getNode()),
-                           readiness(status)));
-  line("build",
-       fmt::format("{}, up {}", text(status.getBuild()), ms_text(status.getUptimeS() * 1'000.0)));
-  line("addresses", fmt::format("clients {}, mesh {}", text(status.getHttpAddress()),
-                                text(status.getMeshAddress())));
-  line("cluster", fmt::format("{}: {} of {} known nodes alive", text(status.getCluster()),
-                              status.getMembersAlive(), status.getMembersKnown()));
-  if (status.getPartition().size() > 0) line("PARTITION", text(status.getPartition()));
-  line("policy", text(status.getPolicy()));
-  line("instances", fmt::format("{} active, {} healthy", status.getInstancesActive(),
-                                status.getInstancesHealthy()));
-  if (status.getPanic().size() > 0) {
-    line("PANIC",
-         "more than half look dead, health is ignored: " + joined(texts(status.getPanic())));
-  }
-  line("requests",
-       fmt::format("{} live, {} in all, {} failed, {} rejected, {} moved",
-                   count_text(status.getRequestsLive()), count_text(status.getRequestsTotal()),
-                   count_text(status.getRequestsFailed()), count_text(status.getRequestsRejected()),
-                   count_text(status.getMigrations())));
-  line("held", fmt::format("{} of request bodies, {} connections",
-                           bytes_text(status.getHeldBodyBytes()), status.getOpenConnections()));
-  line("digests", fmt::format("rings {}, registry {}, depth {}", text(status.getRingDigest()),
-                              text(status.getRegistryDigest()), text(status.getDepthDigest())));
-  for (const std::string& refusal : texts(status.getRefusals())) line("refused", refusal);
-  for (const std::string& conflict : texts(status.getSettingConflicts())) {
-    line("conflict", conflict);
-  }
-}
-
-std::string link_text(wire::MemberInfo::Reader member) {
-  if (member.getIsSelf()) return "self";
-  return member.getLinked() ? "up" : "down";
-}
-
-std::string millis(bool known, double value) { return known ? ms_text(value) : "-"; }
-
-void print_members(capnp::List<wire::MemberInfo>::Reader members) {
-  TextTable table({{.title = "node", .shrink = 2},
-                   {"status"},
-                   {"link"},
-                   {.title = "mesh", .shrink = 2},
-                   {.title = "clients", .shrink = 2},
-                   {"round trip", Align::right},
-                   {"clock", Align::right},
-                   {"heard", Align::right},
-                   {.title = "build", .shrink = 1}});
-  for (auto member : by_name(members)) {
-    const bool measured = !member.getIsSelf() && member.getLinked();
-    table.add({text(member.getName()), text(member.getStatus()), link_text(member),
-               text(member.getMeshAddress()), text(member.getHttpAddress()),
-               millis(measured, member.getRttMs()), millis(measured, member.getClockOffsetMs()),
-               millis(!member.getIsSelf() && member.getLastHeardMs() >= 0, member.getLastHeardMs()),
-               text(member.getBuild())});
-  }
-  std::fputs(table.render().c_str(), stdout);
-}
 
 void print_rings(wire::Rings::Reader rings) {
   std::puts(fmt::format("rings {} on this node, {}", text(rings.getDigest()),
@@ -147,31 +57,6 @@ void print_rings(wire::Rings::Reader rings) {
 }
 
 }  // namespace
-
-int run_status(Session& session) {
-  AdminClient& node = session.node();
-  auto answer = node.call(node.admin().statusRequest(), "read the status");
-  if (!answer) return failed(answer.error());
-  if (session.json()) {
-    print_json(to_json(answer->getStatus()));
-  } else {
-    print_status(answer->getStatus());
-  }
-  return kExitDone;
-}
-
-int run_members(Session& session) {
-  AdminClient& node = session.node();
-  auto answer = node.call(node.admin().membersRequest(), "read the members");
-  if (!answer) return failed(answer.error());
-  if (session.json()) {
-    print_json(to_json(answer->getMembers()));
-  } else {
-    print_members(answer->getMembers());
-    if (answer->getPartition().size() > 0) std::puts(text(answer->getPartition()).c_str());
-  }
-  return kExitDone;
-}
 
 int run_rings(Session& session) {
   AdminClient& node = session.node();

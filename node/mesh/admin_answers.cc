@@ -76,6 +76,16 @@ void write_counts(MeshNode& node, wire::Status::Builder out) {
   out.setMigrations(totals.migrations);
 }
 
+std::string name_of(const MeshNode& node, crdt::NodeId id) {
+  const crdt::Member* member = node.state().members().find(id);
+  return member == nullptr ? hex(id.value) : member->name;
+}
+
+std::string relay_of(const MeshNode& node, crdt::NodeId writer) {
+  const auto relay = node.peers().relays().relay_of(writer);
+  return relay ? name_of(node, *relay) : "";
+}
+
 void write_peer(const MeshNode& node, const MeshPeer& peer, wire::PeerInfo::Builder out) {
   const crdt::Member* member = node.state().members().find(peer.node);
   const ReplicatorStats& stats = peer.replicator->stats();
@@ -90,6 +100,96 @@ void write_peer(const MeshNode& node, const MeshPeer& peer, wire::PeerInfo::Buil
   out.setRefusedDeltas(stats.refused_deltas);
   out.setReconnects(peer.links_up > 0 ? peer.links_up - 1 : 0);
   out.setPendingMs(peer.replicator->pending_ms());
+  out.setSnapshots(stats.snapshots);
+  out.setRelayedBy(relay_of(node, peer.node));
+  std::vector<std::string> relayed;
+  for (const auto& [writer, at] : peer.replicator->relayed()) {
+    relayed.push_back(name_of(node, writer));
+  }
+  set_all(out.initRelayedTo(static_cast<unsigned>(relayed.size())), relayed);
+  auto bytes = out.initSentByStream(net::kStreamKinds);
+  for (unsigned i = 0; i < bytes.size(); ++i) {
+    bytes[i].setName(net::to_string(static_cast<StreamKind>(i)));
+    bytes[i].setCount(stats.stream_bytes_sent[i]);
+  }
+}
+
+struct NodeDigests {
+  std::string name;
+  bool ready;
+  std::uint64_t ring, registry, depth, generation;
+};
+
+// What the living nodes route by, as they say it in their status; our own first-hand.
+std::vector<NodeDigests> digests_of_nodes(const MeshNode& node) {
+  const policies::FleetView& view = *node.view();
+  std::vector<NodeDigests> rows;
+  node.state().members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
+    if (!member.reachable()) return;
+    if (id == node.state().self().node) {
+      rows.push_back({member.name, node.ready(), view.ring_digest, node.state().registry_digest(),
+                      view.depth ? view.depth->digest : 0, view.parameters.generation});
+      return;
+    }
+    const auto* column = node.state().statuses().find(id);
+    const auto number = [&](StatusKey key) {
+      const auto* held =
+          column == nullptr ? nullptr : column->feed.find(static_cast<std::uint8_t>(key));
+      return held == nullptr ? 0 : held->value;
+    };
+    rows.push_back({member.name, number(StatusKey::ready) != 0, number(StatusKey::ring_digest),
+                    number(StatusKey::registry_digest), number(StatusKey::depth_digest),
+                    number(StatusKey::ring_generation)});
+  });
+  return rows;
+}
+
+void write_nodes(const MeshNode& node, wire::Status::Builder out) {
+  const auto rows = digests_of_nodes(node);
+  const policies::FleetView& view = *node.view();
+  const std::uint64_t depth = view.depth ? view.depth->digest : 0;
+  auto list = out.initNodes(static_cast<unsigned>(rows.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    list[i].setName(rows[i].name);
+    list[i].setReady(rows[i].ready);
+    list[i].setRingDigest(hex(rows[i].ring));
+    list[i].setRegistryDigest(hex(rows[i].registry));
+    list[i].setDepthDigest(hex(rows[i].depth));
+    list[i].setAgrees(rows[i].ring == view.ring_digest && rows[i].depth == depth &&
+                      rows[i].registry == node.state().registry_digest());
+  }
+}
+
+void write_replication_counts(const MeshNode& node, wire::Status::Builder out) {
+  const StateCounters& counters = node.state().counters();
+  out.setCollectionHorizonMs(node.collection_horizon_ms());
+  out.setRemovedInstances(node.state().removed_instances());
+  out.setCollectedInstances(counters.collected);
+  out.setRelayedDeltas(counters.relayed);
+  out.setDigestMismatches(counters.digest_mismatches);
+  ReplicatorStats sum;
+  std::uint64_t received = 0;
+  for (const auto& [id, peer] : node.peers().all()) {
+    sum.resets += peer->replicator->stats().resets;
+    sum.snapshots += peer->replicator->stats().snapshots;
+    sum.bytes_sent += peer->replicator->stats().bytes_sent;
+    received += peer->bytes_received;
+  }
+  out.setResets(sum.resets);
+  out.setSnapshots(sum.snapshots);
+  out.setBytesSent(sum.bytes_sent);
+  out.setBytesReceived(received);
+  std::vector<net::Refusal> refused;
+  for (std::size_t i = 0; i < net::kRefusals; ++i) {
+    if (node.refusals().of(static_cast<net::Refusal>(i)) > 0) {
+      refused.push_back(static_cast<net::Refusal>(i));
+    }
+  }
+  auto list = out.initRefusalCounts(static_cast<unsigned>(refused.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    list[i].setName(net::to_string(refused[i]));
+    list[i].setCount(node.refusals().of(refused[i]));
+  }
 }
 
 }  // namespace
@@ -126,6 +226,12 @@ void write_status(MeshNode& node, wire::Status::Builder out) {
   out.setHeldBodyBytes(host.held_body_bytes);
   out.setOpenConnections(host.open_connections);
   out.setPartition(describe(node.partition(), node.now()));
+  write_nodes(node, out);
+  write_replication_counts(node, out);
+  out.setCertificateExpiresS(node.certificate_expires_s().value_or(0));
+  out.setLocalHealth(node.peers().detector().health().score());
+  out.setRefutations(node.refutations());
+  out.setClockMs(node.wall_ms());
 }
 
 void write_members(const MeshNode& node, wire::Admin::MembersResults::Builder out) {
@@ -144,6 +250,8 @@ void write_members(const MeshNode& node, wire::Admin::MembersResults::Builder ou
     info.setHttpAddress(member.http_address);
     info.setBuild(member.build);
     info.setIsSelf(id == node.state().self().node);
+    info.setSinceMs(to_ms(now - node.status_since(id)));
+    info.setRelayedBy(relay_of(node, id));
     const MeshPeer* peer = node.peers().find(id);
     if (peer == nullptr) return;
     info.setLinked(peer->link != nullptr);
@@ -190,28 +298,8 @@ void write_instances(MeshNode& node, wire::Admin::InstancesResults::Builder out)
 }
 
 void write_node_rings(const MeshNode& node, wire::Rings::Builder out) {
-  struct Row {
-    std::string name;
-    std::uint64_t ring;
-    std::uint64_t depth;
-    std::uint64_t generation;
-  };
+  const auto rows = digests_of_nodes(node);
   const policies::FleetView& view = *node.view();
-  std::vector<Row> rows;
-  node.state().members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
-    if (!member.reachable()) return;
-    if (id == node.state().self().node) {
-      rows.push_back({member.name, view.ring_digest, view.depth ? view.depth->digest : 0,
-                      view.parameters.generation});
-    } else if (const auto* column = node.state().statuses().find(id)) {
-      const auto number = [&](StatusKey key) {
-        const auto* held = column->feed.find(static_cast<std::uint8_t>(key));
-        return held == nullptr ? 0 : held->value;
-      };
-      rows.push_back({member.name, number(StatusKey::ring_digest), number(StatusKey::depth_digest),
-                      number(StatusKey::ring_generation)});
-    }
-  });
   auto list = out.initNodes(static_cast<unsigned>(rows.size()));
   for (unsigned i = 0; i < list.size(); ++i) {
     list[i].setName(rows[i].name);

@@ -157,6 +157,11 @@ std::uint64_t MeshNode::set_beacon(std::uint64_t value) {
 // --- what changed, and what follows from it ---
 
 void MeshNode::member_grew(crdt::NodeId node, const crdt::Member& member) {
+  const auto [known, added] =
+      status_since_.try_emplace(node, StatusSince{member.status, context_.now()});
+  if (!added && known->second.status != member.status) {
+    known->second = {member.status, context_.now()};
+  }
   if (node == state_.self().node) {
     refute(member);
   } else {
@@ -328,6 +333,11 @@ void MeshNode::judge_ready() {
   host_.readiness_changed(ready_, why_not_);
 }
 
+policies::Time MeshNode::status_since(crdt::NodeId node) const {
+  const auto known = status_since_.find(node);
+  return known == status_since_.end() ? started_ : known->second.since;
+}
+
 PartitionState MeshNode::partition() const {
   std::size_t reachable = 0;
   state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
@@ -337,8 +347,9 @@ PartitionState MeshNode::partition() const {
 }
 
 void MeshNode::note_partition() {
-  partition_.forget(context_.now(),
-                    [this](crdt::NodeId node) { return state_.members().find(node) != nullptr; });
+  const auto known = [this](crdt::NodeId node) { return state_.members().find(node) != nullptr; };
+  partition_.forget(context_.now(), known);
+  std::erase_if(status_since_, [&](const auto& entry) { return !known(entry.first); });
   const PartitionState now = partition();
   if (now.unreachable == std::exchange(unreachable_told_, now.unreachable)) return;
   if (now.whole()) {

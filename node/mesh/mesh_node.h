@@ -105,6 +105,8 @@ class MeshNode final : private StateObserver,
   const std::string& why_not_ready() const { return why_not_; }
   bool draining() const { return draining_; }
   PartitionState partition() const;
+  // Since when a member is in its present status, as this node learned it.
+  policies::Time status_since(crdt::NodeId node) const;
   policies::Time now() const { return context_.now(); }
   policies::Duration uptime() const { return context_.now() - started_; }
   const std::deque<RingChangeSeen>& ring_changes() const { return ring_changes_; }
@@ -157,6 +159,11 @@ class MeshNode final : private StateObserver,
   RegistryCollector collector_;
   FleetViewBuilder builder_;
   Partition partition_;
+  struct StatusSince {
+    crdt::MemberStatus status;
+    policies::Time since;
+  };
+  std::map<crdt::NodeId, StatusSince> status_since_;  // of the members
   std::size_t unreachable_told_ = 0;
   std::int64_t most_ahead_ms_ = 0;  // of wall time before the monotonic clock, while it matters
   std::function<void()> saveable_;

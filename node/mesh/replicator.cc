@@ -41,6 +41,7 @@ Replicator::Replicator(MeshContext& context, const SharedState& state, crdt::Nod
 void Replicator::attach(wire::Peer::Client peer) {
   ++attachment_;
   peer_ = kj::mv(peer);
+  attached_at_ = context_.now();
   if (!planted(Plant::stuck_after_lost_link)) in_flight_since_.reset();
   in_flight_ = {};
   held_ = {};
@@ -299,7 +300,7 @@ void Replicator::answered(const Sent& sent, const std::vector<net::StreamPositio
     if (!dirty_since_ || *dirty_since_ > sent.first_change) dirty_since_ = sent.first_change;
     if (!moved) not_before_ = context_.now() + kRefusedPause;
   } else {
-    stats_.ack.record(to_ms(context_.now() - sent.first_change));
+    stats_.ack.record(to_ms(context_.now() - std::max(sent.first_change, attached_at_)));
   }
   on_answer_();
   schedule();

@@ -12,7 +12,8 @@
 // because its writer died, or cannot reach the peer. So a change crosses each link once, and k
 // nodes that were cut off together do not each send all that the k have written.
 //
-// Lag is measured by the writer alone: from the first change of a push to its acknowledgement.
+// Lag is measured by the writer alone: from the first change of a push to its acknowledgement; of
+// what had to wait for a link, from when the link was up. How long that took is `pending_ms`.
 //
 // Threads: kj; the mesh thread's.
 // Source: mosh's state synchronisation (diffs against the acknowledged state, conflation).
@@ -77,6 +78,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   // to it with our own.
   void relay(const std::vector<net::FeedPositions>& writers);
   bool relays(crdt::NodeId writer) const { return relayed_.contains(writer); }
+  const RelayedWriters& relayed() const { return relayed_; }
 
   const Acknowledged& acknowledged() const { return acknowledged_; }
   const ReplicatorStats& stats() const { return stats_; }
@@ -118,6 +120,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   // Tables refused for their stamps, by a peer whose clock is behind: not sent with every push.
   std::array<bool, net::kStreamKinds> held_{};
   policies::Time not_before_{0};      // after a push that moved nothing
+  policies::Time attached_at_{0};
   std::uint64_t attachment_ = 0;      // answers of an earlier link are ignored
   bool waiting_ = false;              // a timer is set
   Urgency urgency_ = Urgency::paced;  // of the changes in no push yet

@@ -157,6 +157,7 @@ class SharedState {
   void mark_depth(std::uint64_t bucket, std::uint64_t prefix, std::uint32_t deeper);
   // May a registry name come into use: it is in use already, or fewer than max_instances are.
   bool has_room_for(const std::string& instance) const;
+  std::size_t removed_instances() const { return instance_names_.size() - instances_in_use_; }
   void set_load(std::uint64_t instance, const net::LoadGauges& gauges);  // all zero: erased
   void set_health(std::uint64_t instance, bool healthy);
   void set_status(StatusKey key, std::uint64_t value);
