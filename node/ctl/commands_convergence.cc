@@ -18,9 +18,9 @@ constexpr std::uint32_t kPollMs = 50;
 std::string cell_text(const StreamRow& row, const Cell& cell) {
   switch (cell.state) {
     case Cell::State::in_step:
-      return "·";
+      return cell.relayed ? "r" : "·";
     case Cell::State::behind:
-      return fmt::format("-{}", cell.behind);
+      return fmt::format("-{}{}", cell.behind, cell.relayed ? "r" : "");
     case Cell::State::differs:
       return is_table(row.id.kind) ? "≠" : "≠!";
     case Cell::State::unknown:
@@ -57,6 +57,17 @@ void print_matrix(const std::vector<NodeReport>& nodes, const Comparison& compar
     table.add(std::move(cells));
   }
   std::fputs(table.render().c_str(), stdout);
+  for (const NodeReport& node : nodes) {
+    for (const auto& [writer, through] : node.relays) {
+      const auto named = std::find_if(nodes.begin(), nodes.end(),
+                                      [&](const auto& other) { return other.node == writer; });
+      if (named == nodes.end()) continue;
+      std::puts(wrapped(fmt::format("r: {} does not hear {} itself; {} passes it on", node.name,
+                                    named->name, through),
+                        3)
+                    .c_str());
+    }
+  }
   if (!numbered) return;
   std::vector<std::string> key;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
@@ -76,8 +87,8 @@ void print_peers(const Session::MeshReport& report) {
                    {"link"},
                    {"ack ms p50/p99/max", Align::right},
                    {"pending", Align::right},
-                   {"pushes", Align::right},
                    {"sent", Align::right},
+                   {"received", Align::right},
                    {"resets", Align::right},
                    {"refused", Align::right},
                    {"redials", Align::right}});
@@ -87,7 +98,7 @@ void print_peers(const Session::MeshReport& report) {
       table.add({report.nodes[i].name, peer.getName().cStr(), peer.getLinked() ? "up" : "DOWN",
                  acknowledged_text(peer.getAckMs()),
                  peer.getPendingMs() > 0.0 ? ms_text(peer.getPendingMs()) : "-",
-                 count_text(peer.getPushes()), bytes_text(peer.getBytesSent()),
+                 bytes_text(peer.getBytesSent()), bytes_text(peer.getBytesReceived()),
                  count_text(peer.getResets()), count_text(peer.getRefusedDeltas()),
                  count_text(peer.getReconnects())});
     }
@@ -146,7 +157,8 @@ nlohmann::ordered_json stream_json(const StreamRow& row, const std::vector<NodeR
   auto per_node = nlohmann::ordered_json::object();
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     per_node[nodes[i].name] = {{"state", state_name(row.cells[i].state)},
-                               {"behind", row.cells[i].behind}};
+                               {"behind", row.cells[i].behind},
+                               {"relayed", row.cells[i].relayed}};
   }
   return {{"stream", row.label},
           {"kind", kind_name(row.id.kind)},

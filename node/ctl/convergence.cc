@@ -71,19 +71,19 @@ Position reference_of_table(const StreamId& id, const Nodes& nodes) {
 }
 
 Cell cell_of(const StreamId& id, const Position& reference, const NodeReport& node) {
-  if (!node.reached) return {Cell::State::unknown, 0};
+  if (!node.reached) return {Cell::State::unknown};
   const Position* found = position_at(node, id);
   const Position here = found != nullptr ? *found : Position{};
   if (is_table(id.kind)) {
-    return {here.same_digest(reference) ? Cell::State::in_step : Cell::State::differs, 0};
+    return {here.same_digest(reference) ? Cell::State::in_step : Cell::State::differs};
   }
   if (here.version < reference.version) {
     return {Cell::State::behind, reference.version - here.version};
   }
   if (here.partial) return {Cell::State::behind, 1};
   // Nodes are asked one after the other, so a replica may be seen ahead of its writer.
-  if (here.version > reference.version) return {Cell::State::in_step, 0};
-  return {here.same_digest(reference) ? Cell::State::in_step : Cell::State::differs, 0};
+  if (here.version > reference.version) return {Cell::State::in_step};
+  return {here.same_digest(reference) ? Cell::State::in_step : Cell::State::differs};
 }
 
 StreamRow row_of(const StreamId& id, const Nodes& nodes, Position& reference) {
@@ -94,7 +94,10 @@ StreamRow row_of(const StreamId& id, const Nodes& nodes, Position& reference) {
     row.label += "/" + row.writer;
     row.version = reference.version;
   }
-  for (const NodeReport& node : nodes) row.cells.push_back(cell_of(id, reference, node));
+  for (const NodeReport& node : nodes) {
+    row.cells.push_back(cell_of(id, reference, node));
+    row.cells.back().relayed = !is_table(id.kind) && node.relays.contains(id.node);
+  }
   return row;
 }
 

@@ -52,11 +52,13 @@ struct NodeReport {
   std::string registry_digest;
   std::string depth_digest;
   std::map<StreamId, Position> positions;
+  std::map<std::uint64_t, std::string> relays;  // writer -> the node through which it is heard
 };
 
 struct Cell {
   enum class State { in_step, behind, differs, unknown } state = State::unknown;
   std::uint64_t behind = 0;  // versions
+  bool relayed = false;      // the writer is heard there through a third node
 };
 
 struct StreamRow {

@@ -26,6 +26,10 @@ void read_positions(wire::Replication::Reader replication, NodeReport& report) {
                                     .sum = position.getSum(),
                                     .partial = position.getPartial()};
   }
+  for (auto peer : replication.getPeers()) {
+    if (peer.getRelayedBy().size() == 0) continue;
+    report.relays[from_hex(peer.getNode())] = peer.getRelayedBy().cStr();
+  }
 }
 
 }  // namespace

@@ -48,6 +48,17 @@ TEST_CASE("a feed that lags its writer is behind by so many versions") {
   CHECK(missing_from(baseline_of(nodes), nodes) == comparison.differing);
 }
 
+TEST_CASE("a feed that is heard through a third node is marked where it is, and tables never") {
+  auto nodes = equal_nodes();
+  nodes[1].relays[1] = "r3";
+  const Comparison comparison = compare(nodes);
+  for (const StreamRow& row : comparison.rows) {
+    CHECK_FALSE(row.cells[0].relayed);
+    CHECK(row.cells[1].relayed == (row.label == "load/r1"));
+  }
+  CHECK(comparison.verdict == Verdict::converged);
+}
+
 TEST_CASE("a feed never heard of counts as version zero") {
   auto nodes = equal_nodes();
   nodes[1].positions.erase(load_of(1));

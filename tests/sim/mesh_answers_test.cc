@@ -1,0 +1,134 @@
+// What a node answers its administrators about replication, while things go wrong.
+#include <capnp/message.h>
+#include <doctest/doctest.h>
+
+#include "node/mesh/admin_server.h"
+#include "tests/sim/sim_cluster.h"
+
+namespace dualmesh::sim {
+namespace {
+
+void start_and_settle(SimCluster& cluster, std::size_t count) {
+  cluster.add_many(count);
+  cluster.start_all();
+  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
+          0);
+}
+
+struct Answers {
+  capnp::MallocMessageBuilder messages[3];
+  wire::Status::Builder status = messages[0].initRoot<wire::Status>();
+  wire::Replication::Builder replication = messages[1].initRoot<wire::Replication>();
+  wire::Admin::MembersResults::Builder members =
+      messages[2].initRoot<wire::Admin::MembersResults>();
+
+  explicit Answers(SimNode& of) {
+    node::write_status(*of.mesh, status);
+    node::write_replication(*of.mesh, replication);
+    node::write_members(*of.mesh, members);
+  }
+  wire::PeerInfo::Builder peer(const std::string& name) {
+    for (auto entry : replication.getPeers()) {
+      if (name == entry.getName().cStr()) return entry;
+    }
+    FAIL("no peer " << name);
+    return replication.getPeers()[0];
+  }
+  wire::MemberInfo::Builder member(const std::string& name) {
+    for (auto entry : members.getMembers()) {
+      if (name == entry.getName().cStr()) return entry;
+    }
+    FAIL("no member " << name);
+    return members.getMembers()[0];
+  }
+};
+
+void say_load(SimNode& at, std::uint32_t queued) {
+  policies::Load load;
+  load.queued_requests = queued;
+  at.host.say_load(0, load);
+  at.mesh->local_changes();
+}
+
+}  // namespace
+
+TEST_CASE("what waited for a dead peer is not counted as the lag of the one that came back") {
+  SimCluster cluster(61);
+  start_and_settle(cluster, 3);
+  cluster.network().set_cut("n0:7000", "n1:7000", true);
+  cluster.network().set_cut("n2:7000", "n1:7000", true);
+  say_load(cluster.node(0), 1);
+  cluster.run_for(5'000);
+  say_load(cluster.node(0), 2);
+  cluster.run_for(25'000);
+  CHECK(Answers(cluster.node(0)).peer("n1").getPendingMs() > 20'000.0);
+  CHECK(std::string(Answers(cluster.node(0)).member("n1").getStatus().cStr()) == "dead");
+  CHECK(Answers(cluster.node(0)).member("n1").getSinceMs() > 20'000.0);
+  cluster.heal();
+  REQUIRE(cluster.run_until([&] { return cluster.converged(); }, 20'000) >= 0);
+  cluster.run_for(1'000);
+  Answers after(cluster.node(0));
+  CHECK(after.peer("n1").getPendingMs() == 0.0);
+  CHECK(after.peer("n1").getAckMs().getMax() < 1'500.0);
+  CHECK(std::string(after.member("n1").getStatus().cStr()) == "alive");
+  CHECK(after.member("n1").getSinceMs() < 25'000.0);
+}
+
+TEST_CASE("status and lag say who is heard through whom") {
+  SimCluster cluster(62);
+  start_and_settle(cluster, 3);
+  CHECK(Answers(cluster.node(0)).member("n1").getRelayedBy().size() == 0);
+  cluster.network().set_cut("n0:7000", "n1:7000", true);
+  cluster.run_for(2'000);
+  say_load(cluster.node(1), 3);
+  cluster.run_for(2'000);
+  Answers told(cluster.node(0));
+  CHECK(std::string(told.member("n1").getRelayedBy().cStr()) == "n2");
+  CHECK(std::string(told.peer("n1").getRelayedBy().cStr()) == "n2");
+  CHECK(told.peer("n2").getRelayedBy().size() == 0);
+  CHECK(told.status.getRelayedDeltas() > 0);
+  auto passed_on = Answers(cluster.node(2)).peer("n0").getRelayedTo();
+  REQUIRE(passed_on.size() == 1);
+  CHECK(std::string(passed_on[0].cStr()) == "n1");
+}
+
+TEST_CASE("status has the digests of every living node and marks who differs") {
+  SimCluster cluster(63);
+  start_and_settle(cluster, 3);
+  {
+    Answers all(cluster.node(0));
+    REQUIRE(all.status.getNodes().size() == 3);
+    for (auto node : all.status.getNodes()) {
+      CHECK(node.getAgrees());
+      CHECK(node.getReady());
+      CHECK(node.getRegistryDigest() == all.status.getRegistryDigest());
+    }
+  }
+  // n2 hears nothing of it for a while.
+  cluster.network().set_cut_one_way("n0:7000", "n2:7000", true);
+  cluster.network().set_cut_one_way("n1:7000", "n2:7000", true);
+  REQUIRE(cluster.node(0).mesh->change("e1", policies::Lifecycle::removed).has_value());
+  cluster.run_for(300);
+  Answers one_behind(cluster.node(0));
+  for (auto node : one_behind.status.getNodes()) {
+    CHECK(node.getAgrees() == (std::string(node.getName().cStr()) != "n2"));
+  }
+  CHECK(one_behind.status.getRemovedInstances() == 1);
+  CHECK(one_behind.status.getCollectionHorizonMs() == 0);
+}
+
+TEST_CASE("bytes by stream add up to the bytes of pushes, and snapshots are counted") {
+  SimCluster cluster(64);
+  start_and_settle(cluster, 2);
+  say_load(cluster.node(0), 1);
+  cluster.run_for(500);
+  Answers told(cluster.node(0));
+  std::uint64_t sum = 0;
+  for (auto stream : told.peer("n1").getSentByStream()) sum += stream.getCount();
+  CHECK(sum > 0);
+  CHECK(sum == told.peer("n1").getBytesSent());
+  CHECK(told.peer("n1").getSnapshots() > 0);
+  CHECK(told.status.getBytesSent() == sum);
+}
+
+}  // namespace dualmesh::sim
