@@ -1,7 +1,17 @@
 """What a benchmark yields: named values with a unit and, where there is one, a target."""
 
 import math
+import os
 from dataclasses import dataclass
+
+
+class Skipped(Exception):
+    """This machine cannot measure it; the text says what is missing."""
+
+
+def trials(number, quick):
+    """How often to try: `quick` times where only the benchmark itself is to be tried."""
+    return quick if os.environ.get("DUALMESH_BENCH_QUICK") else number
 
 
 @dataclass
