@@ -58,7 +58,7 @@ def known(node):
         return 0, 0
     finally:
         connection.close()
-    return counts["alive"], counts["dead"]
+    return counts.get("alive", 0), counts.get("dead", 0)  # none while it starts
 
 
 def seconds_until_all(nodes, wanted, what):
