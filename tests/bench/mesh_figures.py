@@ -2,39 +2,40 @@
 changes a second of its own from real requests."""
 
 import json
+import random
 import subprocess
 import threading
 
-from figures import Figure, percentile
+from figures import Figure, percentile, trials
 from load_mesh import nice, programs
 from mesh import LocalMesh, instance_flags, seed_flags, time_flags
+from steady_load import CHANGES_PER_REQUEST, start_replay
 
-ENGINES = 4
-SPEED = 50.0
-# Each request changes a node's load three times: placed, first token, finished.
-REQUESTS_PER_S = 50 / 3  # and node
+ENGINES = 8
+SPEED = 8.0
+CHANGES_PER_S = 50  # of each node's load
 
 
 class BackgroundLoad:
-    """Requests to all nodes for as long as the block runs."""
+    """Requests to each node, at random times of its own, for as long as the block runs."""
 
     def __init__(self, mesh, seconds):
-        qps = REQUESTS_PER_S * len(mesh.nodes)
-        self._process = mesh.spawn("replay", [
-            mesh.program("dualmesh-replay"), "live", "--target",
-            ",".join(node.http for node in mesh.nodes), "--generate", "multi-turn",
-            "--requests", str(int(qps * seconds)), "--qps", str(qps / SPEED),
-            "--speed", str(SPEED), "--model", "sim",
-            "--json", str(mesh.directory / "background.json")])
+        per_s = CHANGES_PER_S / CHANGES_PER_REQUEST
+        self._replays = [
+            start_replay(mesh, [node], int(per_s * seconds), per_s, SPEED,
+                         mesh.directory / f"background-{node.name}.json", random.Random(number))
+            for number, node in enumerate(mesh.nodes)]
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, trace):
-        self._process.stop()
+        for replay in self._replays:
+            replay.stop()
 
     def require_alive(self):
-        self._process.require_alive()
+        for replay in self._replays:
+            replay.require_alive()
 
 
 def start(mesh, nodes):
@@ -74,15 +75,16 @@ def measured(command, trials, seconds, extra=lambda mesh: (), nodes=8):
 
 
 def propagation():
-    figures = []
+    figures, count = [], trials(400, quick=100)
     for nodes, p50, p99 in ((8, 10, 50), (16, None, None)):
-        result = measured("propagation", 400, 60, nodes=nodes)
+        result = measured("propagation", count, 60, nodes=nodes)
         latencies = result["latencies_ms"]
         figures += [
             Figure(f"propagation, {nodes} nodes, p50", percentile(latencies, 0.50), "ms", p50),
             Figure(f"propagation, {nodes} nodes, p99", percentile(latencies, 0.99), "ms", p99),
             Figure(f"propagation, {nodes} nodes, max", percentile(latencies, 1.0), "ms"),
-            Figure(f"propagation, {nodes} nodes, changes lost", result["lost"], "of 400", 0)]
+            Figure(f"propagation, {nodes} nodes, changes lost", result["lost"],
+                   f"of {count}", 0)]
     return figures
 
 
@@ -92,8 +94,9 @@ def rings():
         engine.wait_ready()
         return "--address", engine.address
 
-    result = measured("rings", 100, 60, one_more)
+    count = trials(100, quick=30)
+    result = measured("rings", count, 60, one_more)
     latencies = result["latencies_ms"]
     return [Figure("rings agree, 8 nodes, p50", percentile(latencies, 0.50), "ms"),
             Figure("rings agree, 8 nodes, p99", percentile(latencies, 0.99), "ms", 50),
-            Figure("rings agree, never", result["lost"], "of 100", 0)]
+            Figure("rings agree, never", result["lost"], f"of {count}", 0)]

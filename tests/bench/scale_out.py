@@ -13,12 +13,12 @@ serves (1 - m) / c requests a second, so N nodes are worth N (1 - m_N) / (1 - m_
 - That m_N is a share of a core and no cost of each request is measured, too: load changes 45 times
   a second, faster than the flush interval of 25 ms, so more requests make pushes larger, not more
   frequent. The last rows show m_4 at four times the requests; `storm` goes far beyond.
-- Requests are fixed: 768 prompt tokens, the first 512 one of 8 that many share, and 8 answer tokens.
-  They come open loop, far from what the machine can take, to engines a few times as fast as real
-  ones, so every token of an answer is a piece of its own for every size. Earlier figures were not to
-  be believed: they compared one node on an idle machine with 16 on a crowded one, at engines 50 times
-  as fast. A busy relay finds many tokens in one read, so a request on one node seemed to cost six
-  times one on 16. How often threads slept and were woken, per request, is printed beside the rest.
+- Requests are fixed (steady_load.py) and come open loop, far from what the machine can take, to
+  engines a few times as fast as real ones, so every token of an answer is a piece of its own for
+  every size. Earlier figures were not to be believed: they compared one node on an idle machine with
+  16 on a crowded one, at engines 50 times as fast. A busy relay finds many tokens in one read, so a
+  request on one node seemed to cost six times one on 16. How often threads slept and were woken, per
+  request, is printed beside the rest.
 - CPU time is that of dualmeshd alone, user and system, by thread from /proc/PID/task/TID/schedstat:
   the same time as utime + stime of /proc/PID/stat, which counts in steps of 10 ms, too coarse here.
   What is used without any request (pings, health checks of instances) is measured before and stated;
@@ -34,12 +34,12 @@ from pathlib import Path
 from figures import Figure, trials
 from load_mesh import nice, programs
 from mesh import LocalMesh, instance_flags, seed_flags, time_flags
+from steady_load import start_replay
 
 SIZES = (1, 2, 4, 8, 16)
 ENGINES = 8
 SPEED = 8.0
 SECONDS = 5
-SHARED_PROMPTS = 8
 IDLE_S = 1.5
 
 
@@ -56,16 +56,6 @@ class Setup:
 BUSY = (Setup(1, 4, 60), Setup(4, 4, 60))  # as many requests in all, on a quarter of the nodes
 SETUPS = tuple(Setup(size) for size in SIZES) + BUSY
 ORDERS = ((0, 4, 1, 5, 3, 6, 2), (3, 0, 6, 2, 4, 5, 1), (1, 2, 5, 4, 0, 6, 3))
-
-
-def write_trace(path, setup):
-    """All nodes' requests in the order in which targets are taken: node after node."""
-    with open(path, "w", encoding="utf-8") as trace:
-        for number in range(setup.requests()):
-            at_s = number / (setup.nodes * setup.rate)
-            trace.write(json.dumps({
-                "timestamp": int(1e3 * SPEED * at_s), "input_length": 768, "output_length": 8,
-                "hash_ids": [number % SHARED_PROMPTS, SHARED_PROMPTS + number]}) + "\n")
 
 
 def cpu_of(node):
@@ -126,13 +116,10 @@ def stop_nodes(mesh):
 
 
 def replay(mesh, setup):
-    trace, report = mesh.directory / "trace.jsonl", mesh.directory / "replay.json"
-    write_trace(trace, setup)
+    report = mesh.directory / "replay.json"
     busy = Usage(mesh.nodes)
-    mesh.spawn("replay", [
-        mesh.program("dualmesh-replay"), "live", "--target",
-        ",".join(node.http for node in mesh.nodes), "--trace", trace, "--speed", f"{SPEED:g}",
-        "--model", "sim", "--json", report]).wait(120)
+    start_replay(mesh, mesh.nodes, setup.requests(), setup.nodes * setup.rate, SPEED,
+                 report).wait(120)
     busy.finish()
     results = json.loads(report.read_text())
     if results["completed"] != setup.requests():

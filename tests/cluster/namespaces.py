@@ -8,6 +8,7 @@ the next one.
 """
 
 import itertools
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -80,6 +81,7 @@ class Network:
         self.add_outside_address(254)
         self._nft("add table bridge faults")
         self._nft("add chain bridge faults wire { type filter hook forward priority 0; }")
+        self._nft("add chain bridge faults seen { type filter hook forward priority -1; }")
 
     def _nft(self, command):
         _run("ip", "netns", "exec", self._hub, "nft", command)
@@ -124,6 +126,18 @@ class Network:
 
     def heal(self):
         self._nft("flush chain bridge faults wire")
+
+    def count(self, senders, receivers):
+        """From now on, what the first hosts send to the second is counted, faults or not."""
+        self._nft(f"add rule bridge faults seen ether type ip iifname {_ports(senders)} "
+                  f"oifname {_ports(receivers)} counter")
+
+    def counted_bytes(self):
+        """Of all that is counted, with the headers of IP and TCP."""
+        rules = json.loads(_run("ip", "netns", "exec", self._hub, "nft", "-j", "list", "chain",
+                                "bridge", "faults", "seen"))["nftables"]
+        return sum(part["counter"]["bytes"] for rule in rules if "rule" in rule
+                   for part in rule["rule"]["expr"] if "counter" in part)
 
     def close(self):
         for name in self._made:
