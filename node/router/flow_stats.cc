@@ -1,22 +1,9 @@
 #include "node/router/flow_stats.h"
 
-#include <spdlog/fmt/fmt.h>
-
 #include <algorithm>
+#include <vector>
 
 namespace dualmesh::node {
-namespace {
-
-std::string escaped(std::string_view label) {
-  std::string out;
-  for (const char c : label) {
-    if (c == '\\' || c == '"') out += '\\';
-    out += c == '\n' ? ' ' : c;
-  }
-  return out;
-}
-
-}  // namespace
 
 void SecondsHistogram::observe(double seconds) {
   const auto bound = std::lower_bound(kBounds_s.begin(), kBounds_s.end(), seconds);
@@ -26,47 +13,22 @@ void SecondsHistogram::observe(double seconds) {
                     std::memory_order_relaxed);
 }
 
-void SecondsHistogram::append_to(std::string& out, std::string_view name,
+void SecondsHistogram::append_to(MetricsText& out, std::string_view name,
                                  std::string_view help) const {
-  out += fmt::format("# HELP {} {}\n# TYPE {} histogram\n", name, help, name);
-  std::uint64_t below = 0;
+  std::vector<MetricsText::Bucket> buckets;
   for (std::size_t i = 0; i < kBounds_s.size(); ++i) {
-    below += buckets_[i].load(std::memory_order_relaxed);
-    out += fmt::format("{}_bucket{{le=\"{}\"}} {}\n", name, kBounds_s[i], below);
+    buckets.push_back({kBounds_s[i], buckets_[i].load(std::memory_order_relaxed)});
   }
-  below += buckets_.back().load(std::memory_order_relaxed);
-  out +=
-      fmt::format("{}_bucket{{le=\"+Inf\"}} {}\n{}_sum {}\n{}_count {}\n", name, below, name,
-                  static_cast<double>(sum_us_.load(std::memory_order_relaxed)) / 1e6, name, below);
-}
-
-void MetricsText::family(std::string_view name, std::string_view type, std::string_view help) {
-  text_ += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
-}
-
-void MetricsText::sample(std::string_view name, Labels labels, double value) {
-  text_ += name;
-  char separator = '{';
-  for (const auto& [label, content] : labels) {
-    text_ += fmt::format("{}{}=\"{}\"", separator, label, escaped(content));
-    separator = ',';
-  }
-  if (separator == ',') text_ += '}';
-  text_ += fmt::format(" {}\n", value);
-}
-
-void MetricsText::single(std::string_view name, std::string_view type, std::string_view help,
-                         double value) {
-  family(name, type, help);
-  sample(name, {}, value);
+  out.histogram(name, help, buckets, buckets_.back().load(std::memory_order_relaxed),
+                static_cast<double>(sum_us_.load(std::memory_order_relaxed)) / 1e6);
 }
 
 void append_flow_stats(MetricsText& out, const FlowStats& stats) {
   const auto count = [&](std::string_view name, std::string_view help, const Counter& counter) {
-    out.single(name, "counter", help, static_cast<double>(counter.load(std::memory_order_relaxed)));
+    out.counter(name, help, static_cast<double>(counter.load(std::memory_order_relaxed)));
   };
-  out.single("dualmesh_requests_live", "gauge", "Requests held by this node now.",
-             static_cast<double>(stats.live.load(std::memory_order_relaxed)));
+  out.gauge("dualmesh_requests_live", "Requests held by this node now.",
+            static_cast<double>(stats.live.load(std::memory_order_relaxed)));
   count("dualmesh_requests_routed_total", "Requests given to the scheduler.", stats.routed);
   count("dualmesh_requests_passed_through_total", "Other requests passed on unrouted.",
         stats.passed_through);
@@ -87,8 +49,8 @@ void append_flow_stats(MetricsText& out, const FlowStats& stats) {
         stats.upstream_broken);
   count("dualmesh_clients_gone_total", "Clients that left before their answer was complete.",
         stats.clients_gone);
-  out.histogram("dualmesh_time_to_first_token_seconds",
-                "From the complete request to its first token, streamed answers.", stats.ttft);
+  stats.ttft.append_to(out, "dualmesh_time_to_first_token_seconds",
+                       "From the complete request to its first token, streamed answers.");
 }
 
 }  // namespace dualmesh::node

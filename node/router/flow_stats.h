@@ -6,10 +6,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <initializer_list>
-#include <string>
 #include <string_view>
-#include <utility>
+
+#include "node/metrics/metrics_text.h"
 
 namespace dualmesh::node {
 
@@ -24,7 +23,7 @@ class SecondsHistogram {
       1.0,   2.5,   5.0,  7.5,  10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0};
 
   void observe(double seconds);
-  void append_to(std::string& out, std::string_view name, std::string_view help) const;
+  void append_to(MetricsText& out, std::string_view name, std::string_view help) const;
 
  private:
   std::array<Counter, kBounds_s.size() + 1> buckets_{};
@@ -46,24 +45,6 @@ struct FlowStats {
   Counter clients_gone{0};
   Counter aborted{0};     // broken off when the time for draining was up
   SecondsHistogram ttft;  // request complete -> first token seen, streamed answers only
-};
-
-// Builds Prometheus text exposition.
-class MetricsText {
- public:
-  using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
-
-  void family(std::string_view name, std::string_view type, std::string_view help);
-  void sample(std::string_view name, Labels labels, double value);
-  // A family with one sample and no labels.
-  void single(std::string_view name, std::string_view type, std::string_view help, double value);
-  void histogram(std::string_view name, std::string_view help, const SecondsHistogram& values) {
-    values.append_to(text_, name, help);
-  }
-  std::string take() { return std::move(text_); }
-
- private:
-  std::string text_;
 };
 
 void append_flow_stats(MetricsText& out, const FlowStats& stats);

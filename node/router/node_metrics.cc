@@ -10,13 +10,13 @@ double number(auto value) { return static_cast<double>(value); }
 
 void append_scheduler(MetricsText& out, const policies::SchedulerTotals& totals) {
   const auto count = [&](std::string_view name, std::string_view help, std::uint64_t value) {
-    out.single(name, "counter", help, number(value));
+    out.counter(name, help, number(value));
   };
-  out.family("dualmesh_requests_total", "counter", "Requests that ended, by outcome.");
-  out.sample("dualmesh_requests_total", {{"outcome", "finished"}}, number(totals.finished));
-  out.sample("dualmesh_requests_total", {{"outcome", "failed"}}, number(totals.failed));
-  out.sample("dualmesh_requests_total", {{"outcome", "cancelled"}}, number(totals.cancelled));
-  out.sample("dualmesh_requests_total", {{"outcome", "rejected"}}, number(totals.rejected));
+  out.family("dualmesh_requests_total", MetricType::counter, "Requests that ended, by outcome.");
+  out.sample({{"outcome", "finished"}}, number(totals.finished));
+  out.sample({{"outcome", "failed"}}, number(totals.failed));
+  out.sample({{"outcome", "cancelled"}}, number(totals.cancelled));
+  out.sample({{"outcome", "rejected"}}, number(totals.rejected));
   count("dualmesh_requests_submitted_total", "Requests submitted to the scheduler.",
         totals.submitted);
   count("dualmesh_requests_retried_total", "Requests placed again after a failure.",
@@ -35,21 +35,21 @@ void append_scheduler(MetricsText& out, const policies::SchedulerTotals& totals)
 // One gauge per instance: `value(queue)`.
 template <class Value>
 void append_queues(MetricsText& out, const NodeSnapshot& node, std::string_view name,
-                   std::string_view type, std::string_view help, Value value) {
+                   MetricType type, std::string_view help, Value value) {
   out.family(name, type, help);
   for (const QueueSnapshot& queue : node.queues) {
     if (queue.slot >= node.view.instances.size()) continue;
     const InstanceView& instance = node.view.instances[queue.slot];
-    out.sample(name, {{"instance", instance.name}}, number(value(queue, instance)));
+    out.sample({{"instance", instance.name}}, number(value(queue, instance)));
   }
 }
 
 void append_instances(MetricsText& out, const NodeSnapshot& node) {
   const auto gauge = [&](std::string_view name, std::string_view help, auto value) {
-    append_queues(out, node, name, "gauge", help, value);
+    append_queues(out, node, name, MetricType::gauge, help, value);
   };
   const auto counter = [&](std::string_view name, std::string_view help, auto value) {
-    append_queues(out, node, name, "counter", help, value);
+    append_queues(out, node, name, MetricType::counter, help, value);
   };
   gauge("dualmesh_instance_healthy", "1 when probed well by this node.",
         [](const QueueSnapshot& queue, const InstanceView&) { return queue.healthy ? 1 : 0; });
@@ -84,20 +84,19 @@ void append_instances(MetricsText& out, const NodeSnapshot& node) {
 }
 
 void append_http(MetricsText& out, const net::ServerStats& http) {
-  const auto single = [&](std::string_view name, std::string_view type, std::string_view help,
-                          std::uint64_t value) { out.single(name, type, help, number(value)); };
-  single("dualmesh_http_connections_accepted_total", "counter", "Client connections.",
-         http.accepted);
-  single("dualmesh_http_connections_open", "gauge", "Client connections now.",
-         http.open_connections);
-  single("dualmesh_http_requests_total", "counter", "Requests read whole.", http.requests);
-  out.family("dualmesh_http_refused_total", "counter", "Requests refused by the listener.");
-  out.sample("dualmesh_http_refused_total", {{"why", "malformed"}}, number(http.refused_malformed));
-  out.sample("dualmesh_http_refused_total", {{"why", "too_large"}}, number(http.refused_too_large));
-  out.sample("dualmesh_http_refused_total", {{"why", "overload"}}, number(http.refused_overload));
-  single("dualmesh_http_held_requests", "gauge", "Requests held now.", http.held_requests);
-  single("dualmesh_http_held_body_bytes", "gauge", "Bytes of request bodies held now.",
-         http.held_body_bytes);
+  out.counter("dualmesh_http_connections_accepted_total", "Client connections.",
+              number(http.accepted));
+  out.gauge("dualmesh_http_connections_open", "Client connections now.",
+            number(http.open_connections));
+  out.counter("dualmesh_http_requests_total", "Requests read whole.", number(http.requests));
+  out.family("dualmesh_http_refused_total", MetricType::counter,
+             "Requests refused by the listener.");
+  out.sample({{"why", "malformed"}}, number(http.refused_malformed));
+  out.sample({{"why", "too_large"}}, number(http.refused_too_large));
+  out.sample({{"why", "overload"}}, number(http.refused_overload));
+  out.gauge("dualmesh_http_held_requests", "Requests held now.", number(http.held_requests));
+  out.gauge("dualmesh_http_held_body_bytes", "Bytes of request bodies held now.",
+            number(http.held_body_bytes));
 }
 
 }  // namespace
@@ -108,13 +107,13 @@ std::string node_metrics(const NodeSnapshot& node) {
   append_instances(out, node);
   append_http(out, node.http);
   append_flow_stats(out, node.flow);
-  out.single("dualmesh_resident_blocks", "gauge", "Prefix blocks believed to be cached somewhere.",
-             number(node.resident_blocks));
-  out.single("dualmesh_draining", "gauge", "1 while draining.", node.status.draining ? 1 : 0);
-  out.family("dualmesh_model_panic", "gauge",
+  out.gauge("dualmesh_resident_blocks", "Prefix blocks believed to be cached somewhere.",
+            number(node.resident_blocks));
+  out.gauge("dualmesh_draining", "1 while draining.", node.status.draining ? 1 : 0);
+  out.family("dualmesh_model_panic", MetricType::gauge,
              "1 while the health of a model's instances is ignored: more than half look dead.");
   for (const std::string& model : node.status.panicking_models) {
-    out.sample("dualmesh_model_panic", {{"model", model}}, 1);
+    out.sample({{"model", model}}, 1);
   }
   return out.take();
 }

@@ -225,8 +225,9 @@ TEST_CASE("keys are compared whole") {
 TEST_CASE("a histogram counts each value in the first bucket that holds it") {
   SecondsHistogram histogram;
   for (const double seconds : {0.0005, 0.001, 0.3, 1e6}) histogram.observe(seconds);
-  std::string out;
-  histogram.append_to(out, "t", "Help.");
+  MetricsText text;
+  histogram.append_to(text, "t", "Help.");
+  const std::string out = text.take();
   CHECK(out.find("t_bucket{le=\"0.001\"} 2\n") != std::string::npos);
   CHECK(out.find("t_bucket{le=\"0.25\"} 2\n") != std::string::npos);
   CHECK(out.find("t_bucket{le=\"0.5\"} 3\n") != std::string::npos);
