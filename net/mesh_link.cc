@@ -62,7 +62,15 @@ void MeshLink::drop(std::string reason) {
 
 void MeshLink::redial_soon() {
   const kj::Duration fresh = settings_.redial_min_ms * kj::MILLISECONDS;
-  if (dialing_ && timer_.now() - dialing_since_ < fresh) return;
+  if (dialing_ && timer_.now() - dialing_since_ < fresh) {
+    // Perhaps it will do; but its first packet may have met the network while it was still dead.
+    hurry_later_ = timer_.atTime(dialing_since_ + fresh)
+                       .then([this, dial = dialing_since_]() {
+                         if (dialing_ && dialing_since_ == dial) redial_soon();
+                       })
+                       .eagerlyEvaluate(nullptr);
+    return;
+  }
   KJ_IF_MAYBE (fulfiller, hurry_) {
     backoff_ms_ = settings_.redial_min_ms;
     (*fulfiller)->fulfill();

@@ -69,8 +69,8 @@ class MeshLink {
   // What the other side's certificate says; null without TLS. REQUIRES: called from `welcomed`.
   const PeerIdentity* identity() const;
   void drop(std::string reason);
-  // Somebody was heard from that address: skips the rest of the backoff, or of a dial that goes on
-  // for longer than redial_min_ms.
+  // Somebody was heard from that address: skips the rest of the backoff, or of a dial once it has
+  // gone on for redial_min_ms.
   void redial_soon();
 
  private:
@@ -98,6 +98,7 @@ class MeshLink {
   bool up_ = false;
   bool closed_ = false;
   std::uint32_t backoff_ms_;
+  kj::Promise<void> hurry_later_ = nullptr;
   kj::Promise<void> task_ = nullptr;  // last: cancelled before what it uses
 };
 
