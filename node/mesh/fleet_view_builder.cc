@@ -35,6 +35,8 @@ Slot FleetViewBuilder::slot_of(policies::InstanceId id) const {
 std::vector<policies::InstanceId> FleetViewBuilder::read_registry(const Registry& registry) {
   std::vector<policies::InstanceId> first_seen;
   auto records = registry.records();
+  // What the registry has forgotten keeps its slot, and nothing else.
+  for (InstanceView& view : instances_) view.lifecycle = Lifecycle::removed;
   for (InstanceRecord& record : records) {
     const policies::InstanceId id = policies::instance_id_of(record.name);
     auto [entry, added] = slots_.try_emplace(id, static_cast<Slot>(instances_.size()));
@@ -107,7 +109,7 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
                                                                    const Nodes& unheard) {
   if (const auto known = parameters_in_use(state.settings(), config_); known != parameters_) {
     parameters_ = known;
-    models_.clear();
+    if (!planted(Plant::rings_kept)) models_.clear();
     rebuild_models();
   }
   auto view = std::make_shared<policies::FleetView>();

@@ -89,7 +89,7 @@ void MeshNode::restore(const net::RegistryTable::Delta& registry,
     delta.to = crdt::Version{1};
     return delta;
   };
-  state_.take_registry(registry.entries, disk.node, wall_ms);
+  state_.restore_registry(registry.entries, wall_ms);
   state_.apply({disk, whole(settings)}, disk, wall_ms);
 }
 

@@ -255,6 +255,7 @@ void MeshPeers::link_up(net::MeshLink& link) {
   known.link = &link;
   ++known.links_up;
   known.has_target = known.synchronised = false;
+  known.same_registry.reset();  // it may be another life, with an older disk
   refusing_.erase(link.address());
   const crdt::Member* member = state_.members().find(known.node);
   spdlog::info("mesh: {}: linked to {} at {}", context_.config.node_name,

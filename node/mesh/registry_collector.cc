@@ -2,7 +2,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "net/mesh_codec.h"
+#include "node/mesh/planted.h"
 
 namespace dualmesh::node {
 
@@ -33,9 +36,14 @@ bool RegistryCollector::all_hold_ours() const {
     if (node == state_.self().node || !member.reachable()) return;
     const MeshPeer* peer = peers_.find(node);
     all = all && node > state_.self().node && peer != nullptr && peer->link != nullptr &&
-          peer->same_registry == state_.registry().version();
+          (peer->same_registry == state_.registry().version() || planted(Plant::collects_unasked));
   });
-  return all && 2 * living > known;
+  // A node that has met none of its seeds since its start may be one of a few that are cut off.
+  const auto& seeds = context_.config.seeds;
+  const bool founder = std::all_of(seeds.begin(), seeds.end(), [this](const std::string& seed) {
+    return seed == context_.config.advertise;
+  });
+  return all && 2 * living > known && (known > 1 || founder);
 }
 
 void RegistryCollector::ask(crdt::NodeId node, const net::FieldKey& first) {

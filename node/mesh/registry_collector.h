@@ -6,7 +6,8 @@
 //  - H is raised when that drops something, by the living node with the lowest id, to
 //    collection_horizon_s before now, and only when every living node has been seen to hold the
 //    same registry as this one does now, and those are most of all that have not left: what a few
-//    did not hear while they were cut off must not count as collected.
+//    did not hear while they were cut off must not count as collected. Whoever knows nobody else
+//    and has seeds that it does not reach does not raise it either.
 //  - The row of H says what a registry holds through H, as a digest. Whoever hears of it and holds
 //    that adopts H. Whoever holds anything else was away for longer than the horizon, or hears the
 //    words of one that was: it takes the whole registry from the node that told it, and drops what

@@ -86,6 +86,8 @@ struct StateCounters {
   std::uint64_t digest_mismatches = 0;  // same version, different digest: never normal
   std::uint64_t relayed = 0;            // deltas of feeds that came through a third node
   std::uint64_t collected = 0;          // removed instances whose names were dropped
+  std::uint64_t snapshots = 0;          // deltas that began a stream anew, and had rows
+  std::uint64_t registries_taken = 0;   // whole, from a peer, having been away for too long
 };
 
 // The one row of the registry that is no instance's: removed names have been collected through its
@@ -211,8 +213,11 @@ class SharedState {
   using RegistryRows = std::vector<net::RegistryTable::Entry>;
   // In the order of keys from the first not below `first`, about max_bytes of them; empty: no more.
   RegistryRows registry_rows(const net::FieldKey& first, std::size_t max_bytes) const;
-  // The whole registry of another node, or of our disk: its rows are taken whatever their age, and
-  // of ours those that end at its horizon and are not among them are dropped.
+  // What our disk had. Nothing is collected by it: what a configuration says of a removed name
+  // keeps the removal, and is not on the disk.
+  void restore_registry(const RegistryRows& rows, std::uint64_t wall_ms);
+  // The whole registry of another node: its rows are taken whatever their age, and of ours those
+  // that end at its horizon and are not among them are dropped.
   void take_registry(const RegistryRows& rows, crdt::NodeId source, std::uint64_t wall_ms);
 
   // Reading.

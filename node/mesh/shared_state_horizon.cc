@@ -99,6 +99,12 @@ SharedState::RegistryRows SharedState::registry_rows(const net::FieldKey& first,
   return rows;
 }
 
+void SharedState::restore_registry(const RegistryRows& rows, std::uint64_t wall_ms) {
+  for (const auto& row : rows) {
+    if (admit_of_any_age(row, wall_ms)) join_field(row.key, row.value);
+  }
+}
+
 void SharedState::take_registry(const RegistryRows& rows, crdt::NodeId source,
                                 std::uint64_t wall_ms) {
   Horizon told;
@@ -106,19 +112,22 @@ void SharedState::take_registry(const RegistryRows& rows, crdt::NodeId source,
     if (row.key == kHorizonRow && admit_of_any_age(row, wall_ms)) told = row.value;
   }
   if (told.stamp < horizon()) return;  // ours has risen since we asked
-  std::set<net::FieldKey> theirs;
+  std::map<net::FieldKey, Horizon> theirs;
   for (const auto& row : rows) {
-    if (row.key == kHorizonRow || !admit_of_any_age(row, wall_ms)) continue;
-    theirs.insert(row.key);
-    join_field(row.key, row.value, source);
+    if (row.key != kHorizonRow && admit_of_any_age(row, wall_ms)) theirs[row.key] = row.value;
   }
-  if (told.stamp == horizon()) return;
-  registry_.forget_if([&](const net::FieldKey& key, const Horizon& field) {
-    return key != kHorizonRow && !is_timeless(field.stamp) && field.stamp <= told.stamp &&
-           !theirs.contains(key);
-  });
-  count_names();
-  adopt(told, source);
+  if (told.stamp > horizon()) {
+    ++counters_.registries_taken;
+    // Through their horizon only what they hold counts, also against later words of ours.
+    registry_.forget_if([&](const net::FieldKey& key, const Horizon& field) {
+      if (key == kHorizonRow || is_timeless(field.stamp) || field.stamp > told.stamp) return false;
+      const auto held = theirs.find(key);
+      return held == theirs.end() || held->second.stamp < field.stamp;
+    });
+    count_names();
+  }
+  for (const auto& [key, field] : theirs) join_field(key, field, source);
+  if (told.stamp > horizon()) adopt(told, source);
 }
 
 }  // namespace dualmesh::node

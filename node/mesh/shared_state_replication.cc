@@ -76,6 +76,12 @@ std::size_t rows_of(const net::StreamDelta& delta) {
   return std::visit([](const auto& body) { return body.entries.size(); }, delta.body);
 }
 
+bool begins_anew(const net::StreamDelta& delta) {
+  return rows_of(delta) > 0 &&
+         std::visit([](const auto& body) { return body.from_excluded == crdt::Version{}; },
+                    delta.body);
+}
+
 template <class Feed>
 const Feed* feed_of(const Feed& own, const crdt::Columns<Feed>& copies, crdt::Origin self,
                     crdt::Origin writer) {
@@ -343,6 +349,7 @@ net::StreamPosition SharedState::apply(const net::StreamDelta& delta, crdt::Orig
     return {delta.kind(), delta.origin, {}, {}};
   }
   if (delta.origin != sender) ++counters_.relayed;
+  if (begins_anew(delta)) ++counters_.snapshots;
   std::visit(
       [&](const auto& body) {
         if constexpr (requires { body.entries.front().version; }) {

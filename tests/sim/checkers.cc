@@ -15,6 +15,11 @@ auto rank(const crdt::Member& member) {
   return std::tuple(member.epoch, member.refutations, member.status);
 }
 
+const crdt::LastWriter<std::string>* lifecycle_of(const node::SharedState& state,
+                                                  const std::string& name) {
+  return state.registry().find({name, static_cast<std::uint8_t>(node::InstanceField::lifecycle)});
+}
+
 template <class Columns>
 std::string stray_column(const node::SharedState& state, const Columns& columns, const char* what) {
   for (const auto& [node, column] : columns.all()) {
@@ -90,10 +95,10 @@ std::string Checkers::watch() {
   if (!workload_.disobeyed().empty()) return workload_.disobeyed();
   for (std::size_t i = 0; i < cluster_.size(); ++i) {
     if (!cluster_.node(i).runs()) continue;
-    if (seen_[i].life != cluster_.node(i).lives)
-      seen_[i] = Seen{cluster_.node(i).lives, {}, {}, {}};
-    for (std::string problem :
-         {check_columns(i), check_memberships(i), check_removed(i), check_bounds(i)}) {
+    if (seen_[i].life != cluster_.node(i).lives) seen_[i] = Seen{.life = cluster_.node(i).lives};
+    note_partition(i);
+    for (std::string problem : {check_columns(i), check_collected(i), check_memberships(i),
+                                check_removed(i), check_bounds(i)}) {
       if (!problem.empty()) return fmt::format("n{} {}", i, problem);
     }
   }
@@ -151,6 +156,62 @@ std::string Checkers::check_removed(std::size_t node) {
   return chosen.empty() ? "" : fmt::format("can choose {}, which it holds as removed", chosen);
 }
 
+// Looks at what was removed at the last look and is not known any more.
+std::string Checkers::check_collected(std::size_t node) {
+  const node::SharedState& state = cluster_.node(node).mesh->state();
+  const crdt::Stamp before = std::exchange(seen_[node].horizon, state.horizon());
+  if (state.horizon() == before) return "";
+  for (const auto& [name, removal] : seen_[node].removed) {
+    if (cluster_.node(node).mesh->registry().find(name).has_value()) continue;
+    collected_[name].push_back(
+        {removal, node, cluster_.node(node).lives, state.counters().registries_taken});
+    if (state.horizon().writer != state.self().node) continue;  // it follows who has collected
+    for (std::size_t other = 0; other < cluster_.size(); ++other) {
+      if (!cluster_.node(other).runs() || !lived_with(node, other)) continue;
+      const auto* held = lifecycle_of(cluster_.node(other).mesh->state(), name);
+      if (held == nullptr || held->value == "removed" || held->stamp >= removal) continue;
+      return fmt::format("has collected {}, which n{} still uses", name, other);
+    }
+  }
+  return "";
+}
+
+// Was it counted as living at the last look, and is it now, without having been gone in between?
+bool Checkers::lived_with(std::size_t node, std::size_t other) const {
+  const auto id = crdt::node_id_of(cluster_.node(other).config.node_name);
+  const crdt::Member* now = cluster_.node(node).mesh->state().members().find(id);
+  const auto before = seen_[node].members.find(id);
+  return now != nullptr && before != seen_[node].members.end() && now->reachable() &&
+         rank(*now) == rank(before->second);
+}
+
+// Whatever was said of it up to the removal that was collected does not count again, but for what
+// a configuration lists: that has no time, and may bring a name back.
+std::string Checkers::came_back(std::size_t node) const {
+  for (const auto& [name, collections] : collected_) {
+    const auto* held = lifecycle_of(cluster_.node(node).mesh->state(), name);
+    if (held == nullptr || held->value == "removed") continue;
+    if (held->stamp.writer == crdt::NodeId{}) continue;
+    for (const Collection& collection : collections) {
+      if (held->stamp > collection.removal || !still_counts(collection)) continue;
+      return fmt::format("uses {} again, whose removal n{} has collected", name, collection.node);
+    }
+  }
+  return "";
+}
+
+bool Checkers::still_counts(const Collection& collection) const {
+  const SimNode& node = cluster_.node(collection.node);
+  return node.up() && node.lives == collection.life &&
+         node.mesh->state().counters().registries_taken == collection.registries_taken;
+}
+
+void Checkers::note_partition(std::size_t node) {
+  const bool now = !cluster_.node(node).mesh->partition().whole();
+  if (now && !std::exchange(seen_[node].partitioned, now)) ++partitions_;
+  seen_[node].partitioned = now;
+}
+
 std::string Checkers::check_bounds(std::size_t node) const {
   const node::SharedState& state = cluster_.node(node).mesh->state();
   const node::MeshConfig& config = cluster_.node(node).config;
@@ -171,6 +232,27 @@ std::string Checkers::check_bounds(std::size_t node) const {
 }
 
 std::string Checkers::difference() const {
+  if (getenv("DBGD"))
+    for (std::size_t i = 0; i < cluster_.size(); ++i) {
+      if (!cluster_.node(i).up()) continue;
+      const auto& m = *cluster_.node(i).mesh;
+      std::string t;
+      m.state().registry().for_each([&](const net::FieldKey& k, const auto& f) {
+        if (k.field == 3 || k == node::kHorizonRow)
+          t += fmt::format(" {}:{}@{}/{}", k.instance, f.value, f.stamp.wall_ms() % 1000000,
+                           f.stamp.writer.value % 1000);
+      });
+      for (auto& [id, p] : m.peers().all())
+        t += fmt::format(" [{} held {} off {:.0f}]",
+                         m.state().members().find(id) ? m.state().members().find(id)->name : "?",
+                         p->replicator->in_step(), p->clock_offset_ms);
+      fmt::print("n{} wall {} root {} ring {} agree {} gen {} cfg {} reg {} {} behind {}{}\n", i,
+                 m.wall_ms() % 1000000, m.state().root() % 10000, m.view()->ring_digest % 10000,
+                 m.view()->rings_agree, m.view()->parameters.generation,
+                 cluster_.node(i).config.ring_generation, m.state().registry().digest().count,
+                 m.state().registry().digest().sum % 10000, m.state().behind_horizon().has_value(),
+                 t);
+    }
   std::size_t first = cluster_.size();
   std::size_t up = 0;
   for (std::size_t i = 0; i < cluster_.size(); ++i) up += cluster_.node(i).up() ? 1 : 0;
@@ -186,6 +268,12 @@ std::string Checkers::difference() const {
     }
     if (mesh.view()->ring_digest != other.view()->ring_digest || !mesh.view()->rings_agree) {
       return fmt::format("n{} and n{} have different rings", first, i);
+    }
+    if (std::string rings = rings_differ(i); !rings.empty()) return fmt::format("n{} {}", i, rings);
+    if (std::string back = came_back(i); !back.empty()) return fmt::format("n{} {}", i, back);
+    if (mesh.partition().unreachable > cluster_.size() - up) {
+      return fmt::format("n{} misses {} nodes, and {} are down", i, mesh.partition().unreachable,
+                         cluster_.size() - up);
     }
     if (!(mesh.view()->settings == other.view()->settings)) {
       return fmt::format("n{} and n{} have different settings", first, i);
@@ -225,6 +313,26 @@ std::string Checkers::links_differ(std::size_t node) const {
     return fmt::format("serves {} connections of {} others", mesh.acceptor().connections(), others);
   }
   return "";
+}
+
+// Made once more by somebody who has seen nothing but the state.
+std::string Checkers::rings_differ(std::size_t node) const {
+  const node::MeshNode& mesh = *cluster_.node(node).mesh;
+  node::MeshConfig plain = scenario_.config;
+  const node::MeshConfig* highest = nullptr;
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    const node::MeshConfig& config = cluster_.node(i).config;
+    if (!cluster_.node(i).up()) continue;
+    if (highest == nullptr || config.ring_generation > highest->ring_generation) highest = &config;
+  }
+  if (mesh.view()->parameters.generation < highest->ring_generation) {
+    return fmt::format("routes by ring generation {}, and {} is configured",
+                       mesh.view()->parameters.generation, highest->ring_generation);
+  }
+  node::FleetViewBuilder fresh(*highest);
+  fresh.read_registry(mesh.registry());
+  if (fresh.build(mesh.state(), 0)->ring_digest == mesh.view()->ring_digest) return "";
+  return "has other rings than its state makes";
 }
 
 std::string Checkers::loads_differ(std::size_t node) const {

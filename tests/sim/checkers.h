@@ -4,10 +4,14 @@
 //   columns      nothing of a dead epoch or of an unreachable node is held
 //   memberships  what a node knows of another only grows; its own epoch never goes back
 //   removed      an instance that a node holds as removed is on none of its rings
+//   collected    whoever collects a removed instance does so when all it counts as living have
+//                applied the removal
 //   bounds       members, feeds, names and bytes under way stay within their limits
 // After healing and silence (`settled`, `difference` names what is missing):
 //   digests equal, everybody alive to everybody, links in step, load sums equal to the truth, rings
-//   equal, no connection too many
+//   equal and what the replicated state alone makes of them, by the parameters of the highest
+//   generation, nobody taken for partitioned off who is not, nothing back that was collected, no
+//   connection too many
 //
 // Each returns a sentence for people, empty when all is well. Threads: none; the cluster's.
 #pragma once
@@ -37,6 +41,7 @@ class Checkers {
   std::string difference() const;
   // After all requests are finished and the mesh has agreed: nothing is left of them.
   std::string leftovers() const;
+  std::uint64_t partitions() const { return partitions_; }  // shown by a node, since when it began
 
  private:
   using Removal = std::pair<std::string, crdt::Stamp>;  // of which instance, and when said
@@ -44,12 +49,18 @@ class Checkers {
   std::string check_columns(std::size_t node) const;
   std::string check_memberships(std::size_t node);
   std::string check_removed(std::size_t node);
+  std::string check_collected(std::size_t node);
   std::string check_bounds(std::size_t node) const;
+  bool lived_with(std::size_t node, std::size_t other) const;
+  void note_partition(std::size_t node);
   bool cut_between(std::size_t a, std::size_t b) const {
     return cut_.has_value() && std::minmax(a, b) == std::minmax(cut_->first, cut_->second);
   }
   std::string links_differ(std::size_t node) const;
   std::string loads_differ(std::size_t node) const;
+  std::string rings_differ(std::size_t node) const;
+  std::string came_back(std::size_t node) const;
+  bool still_counts(const Collection& collection) const;
   std::set<Removal> removed_at(std::size_t node) const;
 
   struct Seen {  // by one life of a node
@@ -57,12 +68,23 @@ class Checkers {
     crdt::Epoch epoch;
     std::map<crdt::NodeId, crdt::Member> members;
     std::set<Removal> removed;
+    crdt::Stamp horizon;
+    bool partitioned = false;
+  };
+
+  struct Collection {  // counts for as long as its node lives and goes by no other's registry
+    crdt::Stamp removal;
+    std::size_t node;
+    std::uint64_t life;
+    std::uint64_t registries_taken;
   };
 
   const Scenario& scenario_;
   SimCluster& cluster_;
   const Workload& workload_;
   std::vector<Seen> seen_;
+  std::map<std::string, std::vector<Collection>> collected_;  // by name
+  std::uint64_t partitions_ = 0;
   std::optional<std::pair<std::size_t, std::size_t>> cut_;
 };
 

@@ -19,6 +19,7 @@ constexpr const char* kFaultNames[kFaultKinds] = {"loss",
                                                   "crash, restart with disk",
                                                   "crash, restart without disk",
                                                   "power cut",
+                                                  "restart with new ring parameters",
                                                   "leave",
                                                   "pause",
                                                   "clock forward",
@@ -47,7 +48,13 @@ constexpr Row kHappenedRows[kHappened] = {{"segments lost", true},
                                           {"refutations", true},
                                           {"deltas through a relay", true},
                                           {"epochs raised", true},
-                                          {"instances removed", true}};
+                                          {"instances removed", true},
+                                          {"removed instances collected", true},
+                                          {"words from below the horizon", true},
+                                          {"registries taken whole", true},
+                                          {"snapshots received", true},
+                                          {"ring generations agreed on", true},
+                                          {"partitions shown", true}};
 
 }  // namespace
 
@@ -61,6 +68,10 @@ void Coverage::note(const node::MeshNode& mesh) {
   note(Happened::far_future, state.far_future);
   note(Happened::over_bounds, state.over_bounds);
   note(Happened::relayed, state.relayed);
+  note(Happened::collections, state.collected);
+  note(Happened::below_horizon, state.below_horizon);
+  note(Happened::registries_taken, state.registries_taken);
+  note(Happened::snapshots, state.snapshots);
   const node::PeersCounters& peers = mesh.peers().counters();
   note(Happened::links_lost, peers.links_lost);
   note(Happened::dials_failed, peers.dials_failed);

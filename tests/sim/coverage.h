@@ -28,13 +28,14 @@ enum class FaultKind : std::uint8_t {
   crash_with_disk,
   crash_without_disk,
   power_cut,
+  new_ring_generation,
   leave,
   pause,
   clock_forward,
   clock_back,
   oversized_delta,
 };
-inline constexpr std::size_t kFaultKinds = 17;
+inline constexpr std::size_t kFaultKinds = 18;
 const char* to_string(FaultKind kind);
 
 enum class Happened : std::uint8_t {
@@ -57,8 +58,14 @@ enum class Happened : std::uint8_t {
   relayed,
   epoch_raises,
   removals,
+  collections,
+  below_horizon,
+  registries_taken,
+  snapshots,
+  ring_generations,
+  partitions,
 };
-inline constexpr std::size_t kHappened = 19;
+inline constexpr std::size_t kHappened = 25;
 
 struct Coverage {
   std::array<std::uint64_t, kFaultKinds> faults{};

@@ -140,7 +140,15 @@ void Faults::end(const Fault& fault) {
 void Faults::bring_down(const Fault& fault) {
   SimNode& node = cluster_.node(fault.a);
   node.before_start = nullptr;
-  if (fault.kind == FaultKind::crash_with_disk) node.before_start = disk_of(*node.mesh);
+  if (fault.kind == FaultKind::crash_with_disk || fault.kind == FaultKind::new_ring_generation) {
+    node.before_start = disk_of(*node.mesh);
+  }
+  if (fault.kind == FaultKind::new_ring_generation) {
+    // Another content each time, or two generations would be equal but for their number.
+    node.config.ring_generation = ++generation_;
+    node.config.chain.block_bytes = 512 + 64 * generation_;
+    node.config.ring.points_per_weight = 8 + generation_ % 3;
+  }
   if (fault.kind == FaultKind::leave && node.runs()) {
     node.mesh->leave(500, [] {});
     cluster_.run_for(100.0);

@@ -72,6 +72,7 @@ class Faults {
   Hooks hooks_;
   std::vector<Fault> planned_;  // by their beginning
   std::size_t begun_ = 0;
+  std::uint32_t generation_ = 1;  // of ring parameters, the last one given to a node
   std::vector<Fault> under_way_;
   std::optional<std::pair<std::size_t, std::size_t>> cut_;
   Coverage seen_;

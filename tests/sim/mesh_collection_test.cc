@@ -104,6 +104,87 @@ TEST_CASE("collection: a node away for longer keeps what it was told after the h
   }
 }
 
+TEST_CASE("collection: a node that came back and reaches nobody collects nothing") {
+  Collecting cluster(69);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.settle();
+  const auto saved = cluster.node(3).mesh->state().registry().delta_since({}, 1'000);
+  cluster.crash(3);
+  cluster.partition({3});
+  cluster.node(3).before_start = [&](node::MeshNode& mesh) { mesh.restore(saved, {}); };
+  cluster.start(3);
+  REQUIRE(cluster.run_until([&] { return cluster.node(3).mesh->ready(); }, 20'000) >= 0);
+  cluster.remove(3, "x1");
+  cluster.add_instance(0, "meanwhile", 9012);
+  cluster.run_for(20'000);
+  CHECK(cluster.collected(3) == 0);
+  cluster.heal();
+  cluster.run_for(500);
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) CHECK(cluster.knows(i, "meanwhile"));
+}
+
+TEST_CASE("collection: what one alone said last before the horizon of the others does not count") {
+  Collecting cluster(68);
+  cluster.add_instance(0, "both", 9020);
+  cluster.settle();
+  cluster.partition({3});
+  cluster.run_for(100);
+  cluster.remove(3, "both");
+  cluster.run_for(10'000);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.remove(0, "x1");
+  for (std::size_t i = 0; i < 3; ++i) cluster.wait_collected(i, "x1");
+  cluster.heal();
+  cluster.run_for(500);
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    REQUIRE(cluster.knows(i, "both"));
+    CHECK(cluster.node(i).mesh->registry().find("both")->lifecycle == Lifecycle::active);
+  }
+}
+
+TEST_CASE("collection: a removal of what a configuration lists outlives horizon and restart") {
+  Collecting cluster(67);
+  cluster.remove(1, "e0");
+  cluster.add_instance(0, "x1", 9001);
+  cluster.remove(0, "x1");
+  for (std::size_t i = 0; i < kNodes; ++i) cluster.wait_collected(i, "x1");
+  auto saved = cluster.node(3).mesh->state().registry().delta_since({}, 1'000);
+  std::erase_if(saved.entries,
+                [](const auto& row) { return row.value.stamp.writer == crdt::NodeId{}; });
+  cluster.crash(3);
+  cluster.node(3).before_start = [&](node::MeshNode& mesh) { mesh.restore(saved, {}); };
+  cluster.start(3);
+  cluster.run_for(500);
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    REQUIRE(cluster.knows(i, "e0"));
+    CHECK(cluster.node(i).mesh->registry().find("e0")->lifecycle == Lifecycle::removed);
+  }
+}
+
+TEST_CASE("collection: an instance that is dropped while in use leaves the rings as well") {
+  Collecting cluster(66);
+  cluster.partition({3});
+  cluster.run_for(100);
+  cluster.add_instance(3, "old", 9010);
+  cluster.run_for(10'000);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.remove(0, "x1");
+  for (std::size_t i = 0; i < 3; ++i) cluster.wait_collected(i, "x1");
+  const auto serving = [&] { return cluster.node(3).mesh->view()->models.at("m").serving.size(); };
+  REQUIRE(serving() == 2);
+  cluster.heal();
+  cluster.run_for(500);
+  cluster.settle();
+  REQUIRE_FALSE(cluster.knows(3, "old"));
+  cluster.run_for(100);
+  CHECK(serving() == 1);
+  CHECK(cluster.node(0).mesh->view()->rings_agree);
+  CHECK(cluster.node(3).mesh->view()->ring_digest == cluster.node(0).mesh->view()->ring_digest);
+}
+
 TEST_CASE("collection: a few that are cut off collect nothing") {
   Collecting cluster(64);
   cluster.add_instance(0, "x1", 9001);

@@ -36,6 +36,9 @@ constexpr Named kPlants[] = {
     {Plant::relays_nothing, "relays_nothing"},
     {Plant::removed_goes_on, "removed_goes_on"},
     {Plant::own_load_counted, "own_load_counted"},
+    {Plant::collects_unasked, "collects_unasked"},
+    {Plant::old_words_taken, "old_words_taken"},
+    {Plant::rings_kept, "rings_kept"},
 };
 
 bool hunt(const Named& planted, SeedRange seeds, std::size_t jobs) {

@@ -61,6 +61,8 @@ Scenario draw_scenario(std::uint64_t seed) {
   scenario.some_stay_down = scenario.nodes > 2 && dice.chance(0.3);
   scenario.cut_stays = scenario.nodes > 2 && dice.chance(0.2);
   scenario.config = draw_config(scenario, dice);
+  constexpr std::uint32_t kHorizons[] = {3, 8, 86'400};
+  scenario.config.collection_horizon_s = dice.one_of(kHorizons);
   return scenario;
 }
 

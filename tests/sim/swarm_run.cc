@@ -70,6 +70,7 @@ class Run {
       cluster_.run_for(std::max(next - cluster_.now_ms(), 0.01));
     }
     faults.end_all();
+    result_.coverage.note(Happened::partitions, checkers.partitions());
     checkers.expect_cut(faults.standing_cut());
     result_.coverage += faults.seen();
     result_.story = faults.story();
@@ -100,8 +101,16 @@ class Run {
     // Long enough for what was erased to be collected.
     cluster_.run_for(1'500);
     std::string problem = agree(checkers, "after the end of all requests");
+    result_.coverage.note(Happened::ring_generations, agreed_generation() - 1);
     if (problem.empty()) problem = checkers.leftovers();
     return problem.empty() ? workload_.disobeyed() : problem;
+  }
+
+  std::uint32_t agreed_generation() {
+    for (std::size_t i = 0; i < cluster_.size(); ++i) {
+      if (cluster_.node(i).up()) return cluster_.node(i).mesh->view()->parameters.generation;
+    }
+    return 1;
   }
 
   void node_ends(std::size_t node) {
