@@ -50,7 +50,7 @@ std::size_t SharedState::stamp_anew(std::uint64_t wall_ms, std::uint64_t back_ms
   for (auto& [key, field] : fields) {
     const std::uint64_t written =
         field.stamp.time - std::min(field.stamp.time, back_ms << kCounterBits);
-    field.stamp.time = std::min(written, now);
+    field.stamp.time = std::max(std::min(written, now), horizon().time + 1);
     registry_.replace(key, field);
     observer_.field_grew(key);
   }

@@ -52,6 +52,8 @@ std::string SharedState::contents_through(crdt::Stamp horizon) const {
 }
 
 void SharedState::raise_horizon(crdt::Stamp horizon) {
+  // What this node says from now on is said after it, though its clock be set back.
+  clock_.observe(horizon, horizon.wall_ms());
   adopt({horizon, contents_through(horizon)}, crdt::NodeId{});
 }
 

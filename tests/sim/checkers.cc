@@ -232,27 +232,6 @@ std::string Checkers::check_bounds(std::size_t node) const {
 }
 
 std::string Checkers::difference() const {
-  if (getenv("DBGD"))
-    for (std::size_t i = 0; i < cluster_.size(); ++i) {
-      if (!cluster_.node(i).up()) continue;
-      const auto& m = *cluster_.node(i).mesh;
-      std::string t;
-      m.state().registry().for_each([&](const net::FieldKey& k, const auto& f) {
-        if (k.field == 3 || k == node::kHorizonRow)
-          t += fmt::format(" {}:{}@{}/{}", k.instance, f.value, f.stamp.wall_ms() % 1000000,
-                           f.stamp.writer.value % 1000);
-      });
-      for (auto& [id, p] : m.peers().all())
-        t += fmt::format(" [{} held {} off {:.0f}]",
-                         m.state().members().find(id) ? m.state().members().find(id)->name : "?",
-                         p->replicator->in_step(), p->clock_offset_ms);
-      fmt::print("n{} wall {} root {} ring {} agree {} gen {} cfg {} reg {} {} behind {}{}\n", i,
-                 m.wall_ms() % 1000000, m.state().root() % 10000, m.view()->ring_digest % 10000,
-                 m.view()->rings_agree, m.view()->parameters.generation,
-                 cluster_.node(i).config.ring_generation, m.state().registry().digest().count,
-                 m.state().registry().digest().sum % 10000, m.state().behind_horizon().has_value(),
-                 t);
-    }
   std::size_t first = cluster_.size();
   std::size_t up = 0;
   for (std::size_t i = 0; i < cluster_.size(); ++i) up += cluster_.node(i).up() ? 1 : 0;

@@ -45,6 +45,12 @@ class Checkers {
 
  private:
   using Removal = std::pair<std::string, crdt::Stamp>;  // of which instance, and when said
+  struct Collection {  // counts for as long as its node lives and goes by no other's registry
+    crdt::Stamp removal;
+    std::size_t node;
+    std::uint64_t life;
+    std::uint64_t registries_taken;
+  };
 
   std::string check_columns(std::size_t node) const;
   std::string check_memberships(std::size_t node);
@@ -70,13 +76,6 @@ class Checkers {
     std::set<Removal> removed;
     crdt::Stamp horizon;
     bool partitioned = false;
-  };
-
-  struct Collection {  // counts for as long as its node lives and goes by no other's registry
-    crdt::Stamp removal;
-    std::size_t node;
-    std::uint64_t life;
-    std::uint64_t registries_taken;
   };
 
   const Scenario& scenario_;

@@ -124,6 +124,24 @@ TEST_CASE("collection: a node that came back and reaches nobody collects nothing
   for (std::size_t i = 0; i < kNodes; ++i) CHECK(cluster.knows(i, "meanwhile"));
 }
 
+TEST_CASE("collection: whoever collects speaks after the horizon, though its clock goes back") {
+  Collecting cluster(70);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.remove(0, "x1");
+  for (std::size_t i = 0; i < kNodes; ++i) cluster.wait_collected(i, "x1");
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    CAPTURE(i);
+    cluster.node(i).clock_skew_ms = -30'000;
+    cluster.add_instance(i, "said" + std::to_string(i), 9030 + static_cast<int>(i));
+    cluster.node(i).clock_skew_ms = 0;
+    cluster.run_for(500);
+    cluster.settle();
+    for (std::size_t at = 0; at < kNodes; ++at) {
+      CHECK(cluster.knows(at, "said" + std::to_string(i)));
+    }
+  }
+}
+
 TEST_CASE("collection: what one alone said last before the horizon of the others does not count") {
   Collecting cluster(68);
   cluster.add_instance(0, "both", 9020);
