@@ -116,7 +116,7 @@ void SharedState::take_registry(const RegistryRows& rows, crdt::NodeId source,
   if (told.stamp < horizon()) return;  // ours has risen since we asked
   std::map<net::FieldKey, Horizon> theirs;
   for (const auto& row : rows) {
-    if (row.key != kHorizonRow && admit_of_any_age(row, wall_ms)) theirs[row.key] = row.value;
+    if (row.key != kHorizonRow) theirs[row.key] = row.value;
   }
   if (told.stamp > horizon()) {
     ++counters_.registries_taken;
@@ -128,7 +128,10 @@ void SharedState::take_registry(const RegistryRows& rows, crdt::NodeId source,
     });
     count_names();
   }
-  for (const auto& [key, field] : theirs) join_field(key, field, source);
+  for (const auto& [key, field] : theirs) {
+    // Refused for its stamp, it comes again; until then ours stays, or the name would seem removed.
+    if (admit_of_any_age({key, field}, wall_ms)) join_field(key, field, source);
+  }
   if (told.stamp > horizon()) adopt(told, source);
 }
 

@@ -142,6 +142,31 @@ TEST_CASE("collection: whoever collects speaks after the horizon, though its clo
   }
 }
 
+TEST_CASE("collection: a registry taken while the clock was behind is whole when it is right") {
+  Collecting cluster(71);
+  cluster.add_instance(0, "kept", 9040);
+  cluster.settle();
+  cluster.partition({3});
+  cluster.node(3).clock_skew_ms = -90'000;
+  cluster.add_instance(3, "old", 9041);
+  cluster.run_for(8'000);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.remove(0, "x1");
+  for (std::size_t i = 0; i < 3; ++i) cluster.wait_collected(i, "x1");
+  REQUIRE(cluster.node(0).mesh->change("kept", Lifecycle::draining).has_value());
+  cluster.node(3).clock_skew_ms = -62'000;  // the horizon is not in its future, the last word is
+  cluster.heal();
+  cluster.run_for(3'000);
+  cluster.node(3).clock_skew_ms = 0;
+  cluster.run_for(500);
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    REQUIRE(cluster.knows(i, "kept"));
+    CHECK(cluster.node(i).mesh->registry().find("kept")->lifecycle == Lifecycle::draining);
+    CHECK_FALSE(cluster.knows(i, "old"));
+  }
+}
+
 TEST_CASE("collection: what one alone said last before the horizon of the others does not count") {
   Collecting cluster(68);
   cluster.add_instance(0, "both", 9020);
