@@ -253,8 +253,7 @@ int run_live(LiveSettings& s) {
       return 1;
     }
   }
-  if (outcome.interrupted) return 130;
-  return report["void"].get<bool>() ? 3 : 0;
+  return exit_status(report);
 }
 
 }  // namespace

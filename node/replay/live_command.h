@@ -12,7 +12,8 @@ class App;
 namespace dualmesh::node {
 
 // Adds the subcommand; when it was chosen, `chosen` gets what to run. The result is the exit
-// status: 0 ran, 1 could not, 2 bad settings, 3 ran but the results are void, 130 interrupted.
+// status: 0 ran, 1 could not or nothing was answered, 2 bad settings, 3 ran but the results are
+// void, 130 interrupted.
 void add_live_command(CLI::App& app, std::function<int()>& chosen);
 
 }  // namespace dualmesh::node

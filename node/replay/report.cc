@@ -89,7 +89,9 @@ void add_rates(const Selected& results, double slo_ttft_s, json& out) {
     end_s = std::max(end_s, result->arrival_s + result->e2e_s);
     tokens += result->completion_tokens;
   }
-  const double duration_s = end_s - first_s;
+  // Without any answer the duration has no end, and the rates are zero.
+  const bool answered = std::isfinite(end_s);
+  const double duration_s = answered ? end_s - first_s : NAN;
   out["slo_ttft_s"] = slo_ttft_s;
   out["slo_attainment"] =
       finite(static_cast<double>(in_time) / static_cast<double>(results.size()));
@@ -97,8 +99,8 @@ void add_rates(const Selected& results, double slo_ttft_s, json& out) {
   out["qps"] = results.size() < 2
                    ? json(nullptr)
                    : finite(static_cast<double>(results.size() - 1) / (last_arrival_s - first_s));
-  out["goodput_qps"] = finite(static_cast<double>(in_time) / duration_s);
-  out["output_tokens_per_s"] = finite(tokens / duration_s);
+  out["goodput_qps"] = answered ? finite(static_cast<double>(in_time) / duration_s) : json(0.0);
+  out["output_tokens_per_s"] = answered ? finite(tokens / duration_s) : json(0.0);
 }
 
 json group_by(const Selected& results, std::string RequestResult::*key) {
@@ -218,6 +220,12 @@ json make_report(const ReplayOutcome& outcome, const ReportSettings& settings) {
   add_engines(outcome, settings, out);
   out["time_series"] = time_series(counted, settings.window_s);
   return out;
+}
+
+int exit_status(const json& report) {
+  if (report["interrupted"].get<bool>()) return 130;
+  if (report["completed"] == 0) return 1;
+  return report["void"].get<bool>() ? 3 : 0;
 }
 
 net::Result<void> write_atomically(const std::string& path, const std::string& text) {

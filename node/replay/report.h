@@ -25,6 +25,8 @@ struct ReportSettings {
 
 nlohmann::json make_report(const ReplayOutcome& outcome, const ReportSettings& settings);
 std::string format_report(const nlohmann::json& report);
+// 0 ran, 1 no counted request was answered, 3 the results are void, 130 interrupted.
+int exit_status(const nlohmann::json& report);
 // The file holds all of `text` or is left as it was: a temporary file beside it is renamed over it.
 net::Result<void> write_atomically(const std::string& path, const std::string& text);
 

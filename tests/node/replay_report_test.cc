@@ -170,6 +170,24 @@ TEST_CASE("an interrupted run without any counted request still reports") {
   CHECK(format_report(report).find("INTERRUPTED: 0 of 10") != std::string::npos);
 }
 
+TEST_CASE("when every request has failed, the rates are zero, none is -0, and it is no success") {
+  ReplayOutcome outcome = sample_outcome();
+  CHECK(exit_status(make_report(outcome, {})) == 3);
+  outcome.engines.clear();
+  CHECK(exit_status(make_report(outcome, {})) == 0);
+  outcome.interrupted = true;
+  CHECK(exit_status(make_report(outcome, {})) == 130);
+  outcome.interrupted = false;
+  outcome.results = {RequestResult{}, RequestResult{}};
+  outcome.results[1].arrival_s = 1;
+  const auto report = make_report(outcome, {});
+  CHECK(report["goodput_qps"] == 0.0);
+  CHECK(report["output_tokens_per_s"] == 0.0);
+  CHECK(report["duration_s"].is_null());
+  CHECK(format_report(report).find("-0") == std::string::npos);
+  CHECK(exit_status(report) == 1);
+}
+
 TEST_CASE("the result file is whole or absent") {
   const auto folder =
       std::filesystem::temp_directory_path() / ("dualmesh-report-" + std::to_string(getpid()));
