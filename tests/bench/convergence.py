@@ -28,7 +28,7 @@ def convergence():
     sent = [run["bytes_sent"] / run["changes"] for run in runs]
     return [Figure("convergence: all caught up after the heal, median", percentile(caught_up, 0.5),
                    "ms", note=f"{len(runs)} seeds"),
-            Figure("convergence: the same, worst", max(caught_up), "ms"),
+            Figure("convergence: the same, worst", max(caught_up), "ms", 1_000),
             Figure("convergence: worst lag in a whole mesh", max(calm), "ms"),
             Figure("convergence: worst lag, partition included", worst / 1e3, "s"),
             Figure("convergence: bytes sent per change", percentile(sent, 0.5) / 1e3, "kB",
