@@ -47,6 +47,7 @@ void write_row(const MembershipTable::Entry& row, wire::Member::Builder out) {
 
 MembershipTable::Entry read_row(wire::Member::Reader in) {
   require(in.getStatus() <= static_cast<std::uint8_t>(crdt::MemberStatus::left), "member status");
+  require(in.getNode() != 0, "a member without an id");
   MembershipTable::Entry row;
   row.key = crdt::NodeId{in.getNode()};
   row.value.epoch = crdt::Epoch{in.getEpoch()};

@@ -223,7 +223,6 @@ void MeshPeers::positions_told(MeshPeer& known, const std::vector<net::StreamPos
     if (state_.counters().digest_mismatches > mismatches) return contradicted(known, at);
     check_table(known, at);
   }
-  known.replicator->retry_held();
   // A peer without a column of ours has dropped it, or never had it.
   for (std::size_t kind = 0; kind < holds.size(); ++kind) {
     const auto stream = static_cast<net::StreamKind>(kind);

@@ -14,6 +14,10 @@ namespace {
 constexpr auto kMinInterval = std::chrono::milliseconds(2);
 // After a push of which nothing was applied: the peer cannot take it now, so do not storm it.
 constexpr auto kRefusedPause = std::chrono::milliseconds(250);
+// Before a table that the peer refused for its stamps is offered again: apart, so that the peers of
+// one node do not all get it at once.
+constexpr policies::Duration kRetryMin = std::chrono::seconds(2);
+constexpr policies::Duration kRetryMax = std::chrono::seconds(5);
 // Two pings with differing tables: longer than what is under way takes.
 constexpr policies::Duration kPatience = std::chrono::milliseconds(400);
 constexpr policies::Duration kMostPatience = std::chrono::seconds(10);
@@ -45,6 +49,7 @@ void Replicator::attach(wire::Peer::Client peer) {
   if (!planted(Plant::stuck_after_lost_link)) in_flight_since_.reset();
   in_flight_ = {};
   held_ = {};
+  retrying_ = false;
   differs_since_.reset();
   not_before_ = policies::Time{0};
   if (!in_step() && !dirty_since_) dirty_since_ = context_.now();
@@ -140,8 +145,18 @@ void Replicator::repeated(net::StreamKind table, crdt::Version to, bool complete
 
 void Replicator::retry_held() {
   if (std::find(held_.begin(), held_.end(), true) == held_.end()) return;
-  held_ = {};
+  retrying_ = true;
   state_changed();
+}
+
+void Replicator::retry_later() {
+  if (retry_waiting_ || std::find(held_.begin(), held_.end(), true) == held_.end()) return;
+  retry_waiting_ = true;
+  std::uniform_int_distribution<std::int64_t> draw(kRetryMin.count(), kRetryMax.count());
+  tasks_.add(context_.after(policies::Duration(draw(context_.random))).then([this]() {
+    retry_waiting_ = false;
+    retry_held();
+  }));
 }
 
 void Replicator::peer_holds(const net::FeedPositions& held) {
@@ -191,7 +206,7 @@ Acknowledged* Replicator::acknowledged_of(crdt::Origin writer) {
 Acknowledged Replicator::to_send_after() const {
   Acknowledged after = acknowledged_;
   for (std::size_t i = 0; i < held_.size(); ++i) {
-    if (held_[i]) after.versions[i] = crdt::Version{~std::uint64_t{0}};
+    if (held_[i] && !retrying_) after.versions[i] = crdt::Version{~std::uint64_t{0}};
   }
   return after;
 }
@@ -219,6 +234,12 @@ void Replicator::schedule() {
 void Replicator::push() {
   Sent sent{state_.collect(to_send_after(), relayed_, context_.config.max_push_bytes, choice_),
             choice_, *dirty_since_};
+  if (std::exchange(retrying_, false)) {
+    const auto held = std::exchange(held_, {});
+    for (const net::StreamDelta& delta : sent.batch.deltas) {
+      held_[index_of(delta.kind())] = held[index_of(delta.kind())];  // until the answer
+    }
+  }
   dirty_since_.reset();
   urgency_ = Urgency::paced;
   choice_.searched = sent.batch.searched;
@@ -286,6 +307,7 @@ void Replicator::answered(const Sent& sent, const std::vector<net::StreamPositio
       held_[index_of(delta.kind())] = held;
       behind = behind || !held;
     } else if (net::is_table(delta.kind())) {
+      held_[index_of(delta.kind())] = false;
       if (sent.choice.again[index_of(delta.kind())]) {
         repeated(delta.kind(), end_of(delta), sent.batch.complete);
         moved = true;
@@ -302,6 +324,7 @@ void Replicator::answered(const Sent& sent, const std::vector<net::StreamPositio
   } else {
     stats_.ack.record(to_ms(context_.now() - std::max(sent.first_change, attached_at_)));
   }
+  retry_later();
   on_answer_();
   schedule();
 }

@@ -71,7 +71,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   void peer_joins(bool joining);
   // One digest over registry, settings and depth as the peer holds them, with each ping.
   void peer_tables(std::uint64_t digest);
-  void retry_held();  // tables of which the peer took nothing; call at a slow pace
+  void retry_held();  // tables of which the peer took nothing; otherwise every few seconds
   bool holds(net::StreamKind table) const { return held_[static_cast<std::size_t>(table)]; }
   void start_over();  // acknowledged nothing: a new life of the peer or of ours
   // The writers that do not reach the peer, and how far it has their feeds: our copies of them go
@@ -97,6 +97,7 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   void repeated(net::StreamKind table, crdt::Version to, bool complete);
   void schedule();
   void push();
+  void retry_later();
   void answered(const Sent& sent, const std::vector<net::StreamPosition>& positions);
   void failed(const std::string& reason);
   void taskFailed(kj::Exception&& exception) override;
@@ -117,8 +118,11 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   std::optional<policies::Time> dirty_since_;        // of changes in no push yet
   std::optional<policies::Time> in_flight_since_;    // of those in the push under way
   std::array<bool, net::kStreamKinds> in_flight_{};  // the streams of the push under way
-  // Tables refused for their stamps, by a peer whose clock is behind: not sent with every push.
+  // Tables refused for their stamps, by a peer whose clock is behind: not sent with every push but
+  // after kRetryMin to kRetryMax, until it takes them.
   std::array<bool, net::kStreamKinds> held_{};
+  bool retrying_ = false;             // they go with the next push
+  bool retry_waiting_ = false;        // a timer is set
   policies::Time not_before_{0};      // after a push that moved nothing
   policies::Time attached_at_{0};
   std::uint64_t attachment_ = 0;      // answers of an earlier link are ignored

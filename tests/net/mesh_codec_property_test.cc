@@ -85,7 +85,7 @@ TEST_CASE("tables: what is decoded is what was encoded") {
     DepthTable depth;
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const auto& [a, b, c, d] = steps[i];
-      members.join(NodeId{a % 8u},
+      members.join(NodeId{1 + a % 8u},
                    {Epoch{b}, c, crdt::MemberStatus(d % 4), text(a), text(b), text(c), text(d)});
       registry.join({"i" + text(a % 3), static_cast<std::uint8_t>(b % 8)},
                     {Stamp{std::uint64_t{c} << 40, NodeId{d}}, text(d)});

@@ -221,4 +221,17 @@ TEST_CASE("flipped and cut bytes are refused or read, never a crash") {
   CHECK(refused > 0);
 }
 
+TEST_CASE("a member without an id is refused, in a delta as in a handshake") {
+  MembershipTable::Delta body{Version{0}, Version{1}, {}};
+  body.entries.push_back({NodeId{0}, crdt::Member{}});
+  const auto words = encode({kOrigin, body});
+  const auto refused = decode(words);
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().message.find("a member without an id") != std::string::npos);
+  capnp::MallocMessageBuilder message;
+  auto member = message.initRoot<wire::Member>();
+  write_member(NodeId{0}, crdt::Member{}, member);
+  CHECK_FALSE(read_member(member.asReader()).has_value());
+}
+
 }  // namespace dualmesh::net
