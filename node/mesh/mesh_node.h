@@ -142,6 +142,7 @@ class MeshNode final : private StateObserver,
   void note_view(const policies::FleetView& view);
   void note_generation(const policies::FleetView* before, const policies::FleetView& now);
   void seen_first(const std::vector<policies::InstanceId>& instances);
+  void hand_over_column(crdt::Origin writer, policies::InstanceId instance, crdt::Version from);
   void replicate(Urgency urgency);
   void judge_ready();
   void note_partition();

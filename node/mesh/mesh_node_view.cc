@@ -8,6 +8,7 @@ namespace dualmesh::node {
 namespace {
 
 constexpr std::size_t kPlacementBatch = 1'024;
+constexpr std::size_t kRowsPerTurn = 8'192;  // of a column, so that pings come in between
 constexpr std::size_t kRingChangesKept = 1'024;
 constexpr std::size_t kBeaconsKept = 4'096;
 
@@ -135,22 +136,32 @@ void MeshNode::placements_grew(const net::ResidencyFeed::Delta& delta) {
   }
 }
 
-// Placements that arrived before their instance was known, one column per turn.
+// Placements that arrived before their instance was known.
 void MeshNode::seen_first(const std::vector<policies::InstanceId>& instances) {
   for (const policies::InstanceId instance : instances) {
     if (without_slot_.erase(instance) == 0) continue;
     for (const auto& [node, column] : state_.residencies().all()) {
-      tasks_.add(kj::evalLater([this, instance, node = node]() {
-        const auto* held = state_.residencies().find(node);
-        if (held == nullptr) return;
-        std::vector<policies::BlockKey> blocks;
-        held->feed.for_each([&](const net::PlacementKey& key, crdt::Version) {
-          if (key.instance == instance) blocks.push_back(key.block);
-        });
-        hand_over(host_, builder_.slot_of(instance), blocks);
-      }));
+      hand_over_column({node, column.epoch}, instance, column.feed.floor());
     }
   }
+}
+
+// A column in pieces, up to where its feed is by then: what came meanwhile is told once more, and
+// so everything in the order of use. A timer between them, because the loop looks at its sockets
+// only when nothing else is left to do.
+void MeshNode::hand_over_column(crdt::Origin writer, policies::InstanceId instance,
+                                crdt::Version from) {
+  tasks_.add(context_.after(policies::Duration{0}).then([this, writer, instance, from]() {
+    const auto* held = state_.residencies().find(writer.node);
+    if (held == nullptr || held->epoch != writer.epoch) return;
+    const auto piece = held->feed.delta_since(from, kRowsPerTurn);
+    std::vector<policies::BlockKey> blocks;
+    for (const auto& row : piece.entries) {
+      if (row.key.instance == instance) blocks.push_back(row.key.block);
+    }
+    hand_over(host_, builder_.slot_of(instance), blocks);
+    if (piece.to < held->feed.version()) hand_over_column(writer, instance, piece.to);
+  }));
 }
 
 }  // namespace dualmesh::node

@@ -52,6 +52,10 @@ class FakeMeshHost : public MeshHost, public AdminHost {
     auto held = learned_.find(slot);
     return held == learned_.end() ? std::set<policies::BlockKey>{} : held->second;
   }
+  std::uint64_t lessons() const {  // blocks told, repeated ones too
+    std::lock_guard lock(mutex_);
+    return lessons_;
+  }
   std::optional<policies::InstanceView> instance(const std::string& name) const {
     std::lock_guard lock(mutex_);
     if (!view_) return std::nullopt;
@@ -74,6 +78,7 @@ class FakeMeshHost : public MeshHost, public AdminHost {
   void placements_learned(policies::Slot slot,
                           std::span<const policies::BlockKey> blocks) override {
     std::lock_guard lock(mutex_);
+    lessons_ += blocks.size();
     learned_[slot].insert(blocks.begin(), blocks.end());
     // As the index takes them: the first is the most recently used.
     order_[slot].insert(order_[slot].end(), blocks.rbegin(), blocks.rend());
@@ -103,6 +108,7 @@ class FakeMeshHost : public MeshHost, public AdminHost {
   std::shared_ptr<const policies::FleetView> view_;
   std::map<policies::Slot, std::set<policies::BlockKey>> learned_;
   std::map<policies::Slot, std::vector<policies::BlockKey>> order_;
+  std::uint64_t lessons_ = 0;
   bool ready_ = false;
   std::string why_not_;
 };

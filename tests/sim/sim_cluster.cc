@@ -135,16 +135,24 @@ void SimCluster::advance_to(kj::TimePoint time) {
   events_.advance_to(time);
 }
 
+void SimCluster::run_loop() {
+  if (!watch_) return loop_.run();
+  while (loop_.isRunnable()) {
+    loop_.run(1);
+    watch_();
+  }
+}
+
 void SimCluster::run_for(double milliseconds) {
   const kj::TimePoint end = events_.now() + from_ms(milliseconds);
   for (;;) {
-    loop_.run();
+    run_loop();
     const kj::TimePoint next = next_event(end);
     if (next >= end) break;
     advance_to(next);
   }
   advance_to(end);
-  loop_.run();
+  run_loop();
   note_trace();
 }
 

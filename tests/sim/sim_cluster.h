@@ -62,6 +62,8 @@ class SimCluster {
   void heal() { network_.heal_all(); }
 
   void run_for(double milliseconds);
+  // Called after each turn of the event loop; none: as fast as it goes.
+  void watch_turns(std::function<void()> watch) { watch_ = std::move(watch); }
   // Virtual milliseconds until the condition held, looked at every `step_ms`; negative: it did not.
   double run_until(const std::function<bool()>& condition, double at_most_ms, double step_ms = 1.0);
 
@@ -88,6 +90,7 @@ class SimCluster {
   kj::TimePoint next_event(kj::TimePoint end) const;
   void advance_to(kj::TimePoint time);
   void note_trace();
+  void run_loop();
 
   std::mt19937_64 random_;
   std::deque<kj::TimerImpl> timers_;  // before the loop: calls that RPC let go of end with it
@@ -97,6 +100,7 @@ class SimCluster {
   SimNetwork network_;
   std::vector<std::unique_ptr<SimNode>> nodes_;
   std::uint64_t trace_ = 0;
+  std::function<void()> watch_;
 };
 
 }  // namespace dualmesh::sim
