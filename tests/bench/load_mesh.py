@@ -47,11 +47,22 @@ class LoadMesh:
     def __init__(self, hosts, wrap=lambda index, argv: argv, flags=(), instances=64):
         self.addresses = [f"{host}:{MESH_PORT}" for host in hosts]
         self._tools = LocalMesh(programs())
+        self._wrap, self._flags = wrap, ("--instances", instances, *flags)
         self.nodes = []
-        for index, address in enumerate(self.addresses):
-            self.nodes.append(LoadNode(wrap(index, [
-                self._tools.program("bench_mesh_load"), "--name", f"n{index + 1}", "--listen",
-                address, "--seeds", ",".join(self.addresses), "--instances", instances, *flags])))
+        for address in self.addresses:
+            self._start(address)
+
+    def _start(self, address):
+        index = len(self.nodes)
+        self.nodes.append(LoadNode(self._wrap(index, [
+            self._tools.program("bench_mesh_load"), "--name", f"n{index + 1}", "--listen", address,
+            "--seeds", ",".join(self.addresses), *self._flags])))
+
+    def join(self, host):
+        """One more node, once it is ready."""
+        self.addresses.append(f"{host}:{MESH_PORT}")
+        self._start(self.addresses[-1])
+        self.nodes[-1].wait_ready()
 
     def __enter__(self):
         for node in self.nodes:
