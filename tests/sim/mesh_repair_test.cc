@@ -229,7 +229,7 @@ TEST_CASE("a depth mark made while the clock was ahead ends when the clock is ri
 
 TEST_CASE("what a peer refused for its clock is offered again whatever the size of the mesh") {
   for (const std::size_t count : {6, 32}) {
-    for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
       CAPTURE(count);
       CAPTURE(seed);
       SimCluster cluster(seed);
