@@ -237,7 +237,9 @@ interface Admin {
   setPolicy @5 (policy :Text) -> ();
   rings @6 () -> (rings :Rings);
   replication @7 () -> (replication :Replication);
-  rows @8 (kind :Mesh.StreamKind, origin :Mesh.Origin) -> (rows :List(Row));
+  rows @8 (kind :Mesh.StreamKind, origin :Mesh.Origin, buckets :Data) -> (rows :List(Row));
+  # In order of keys, at most 20,000. `buckets`: bit i of byte j asks for the rows whose hash begins with
+  # 8 j + i (crdt/state_digest.h); empty: all rows.
   explain @9 (path :Text, body :Data) -> (decision :Decision, hits :List(Estimate));
   # `body` is the JSON an OpenAI client would post to `path`.
   decisions @10 (last :UInt32) -> (decisions :List(Decision));
@@ -246,6 +248,8 @@ interface Admin {
   beacons @12 () -> (seen :List(BeaconSeen));
   metrics @13 () -> (text :Text);
   drain @14 () -> ();        # as SIGTERM
+  bucketSums @15 (kind :Mesh.StreamKind, origin :Mesh.Origin) -> (sums :List(UInt64));
+  # Of the stream's rows by the first byte of their hashes, 256 of them: unequal where two nodes differ.
 
   struct NodePolicy {
     name @0 :Text;

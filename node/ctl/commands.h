@@ -44,7 +44,9 @@ struct WatchQuery {
 int run_watch(Session& session, const WatchQuery& query);
 
 // commands_diff.cc; nodes by name, or by mesh address
-int run_diff(Session& session, const std::string& a, const std::string& b);
+// `stream` as lag names it, or a kind of stream; empty: all.
+int run_diff(Session& session, const std::string& a, const std::string& b,
+             const std::string& stream);
 
 // commands_requests.cc
 struct ExplainQuery {

@@ -1,11 +1,17 @@
 // diff A B: which streams two nodes hold differently, and exactly which rows.
+//
+// Of a stream whose digests differ the nodes give sums over 256 buckets of rows; only the rows of
+// buckets with unequal sums are read, so a million placements that differ in one cost little.
 #include <spdlog/fmt/fmt.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "crdt/state_digest.h"
 #include "net/mesh.capnp.h"
 #include "node/ctl/commands.h"
 #include "node/ctl/json.h"
@@ -34,6 +40,7 @@ struct StreamDifference {
   std::string label;
   Position a;
   Position b;
+  std::size_t buckets = 0;  // of 256, that differ
   std::vector<RowDifference> rows;
 };
 
@@ -51,16 +58,48 @@ net::Result<LiveNode> find_node(Session& session, const std::string& name) {
   return net::Error{fmt::format("no live node is called {}; there are: {}", name, joined(names))};
 }
 
-net::Result<Rows> fetch_rows(AdminClient& node, const StreamId& id) {
-  auto request = node.admin().rowsRequest();
+template <class Request>
+void name_stream(Request& request, const StreamId& id) {
   request.setKind(static_cast<wire::StreamKind>(id.kind));
   request.initOrigin().setNode(id.node);
   request.getOrigin().setEpoch(id.epoch);
-  auto answer = node.call(kj::mv(request), "read the rows of " + kind_name(id.kind));
+}
+
+net::Result<crdt::BucketSums> fetch_sums(AdminClient& node, const StreamId& id) {
+  auto request = node.admin().bucketSumsRequest();
+  name_stream(request, id);
+  auto answer = node.call(kj::mv(request), "read the bucket sums of " + kind_name(id.kind));
   if (!answer) return answer.error();
+  crdt::BucketSums sums{};
+  const std::size_t told = std::min<std::size_t>(sums.size(), answer->getSums().size());
+  for (unsigned i = 0; i < told; ++i) sums[i] = answer->getSums()[i];
+  return sums;
+}
+
+// In as many calls as keep each answer far from what one holds at most.
+net::Result<Rows> fetch_rows(AdminClient& node, const StreamId& id, const crdt::Buckets& buckets,
+                             std::uint64_t count) {
+  constexpr std::uint64_t kRowsPerCall = 8'000;
+  const std::uint64_t per_bucket = count / buckets.size() + 1;
+  const std::size_t at_once = std::max<std::uint64_t>(1, kRowsPerCall / per_bucket);
   Rows rows;
-  for (auto row : answer->getRows()) {
-    rows[row.getKey().cStr()] = RowValue{row.getVersion(), row.getValue().cStr()};
+  for (std::size_t first = 0; first < buckets.size();) {
+    std::array<std::uint8_t, 32> bitmap{};
+    std::size_t asked = 0;
+    for (; first < buckets.size() && asked < at_once; ++first) {
+      if (!buckets[first]) continue;
+      bitmap[first / 8] |= static_cast<std::uint8_t>(1 << (first % 8));
+      ++asked;
+    }
+    if (asked == 0) break;
+    auto request = node.admin().rowsRequest();
+    name_stream(request, id);
+    request.setBuckets({bitmap.data(), bitmap.size()});
+    auto answer = node.call(kj::mv(request), "read the rows of " + kind_name(id.kind));
+    if (!answer) return answer.error();
+    for (auto row : answer->getRows()) {
+      rows[row.getKey().cStr()] = RowValue{row.getVersion(), row.getValue().cStr()};
+    }
   }
   return rows;
 }
@@ -109,6 +148,15 @@ std::string stream_label(const StreamId& id, const std::vector<NodeReport>& node
   return fmt::format("{}/{:016x} (not alive)", kind_name(id.kind), id.node);
 }
 
+bool has_stream(const std::vector<NodeReport>& nodes, const std::string& stream) {
+  for (const NodeReport& node : nodes) {
+    for (const auto& [id, position] : node.positions) {
+      if (stream == kind_name(id.kind) || stream == stream_label(id, nodes)) return true;
+    }
+  }
+  return false;
+}
+
 const NodeReport* report_of(const std::vector<NodeReport>& nodes, const LiveNode& node) {
   for (const NodeReport& report : nodes) {
     if (report.address == node.mesh_address) return &report;
@@ -118,10 +166,11 @@ const NodeReport* report_of(const std::vector<NodeReport>& nodes, const LiveNode
 
 void print_difference(const StreamDifference& difference, const std::string& a,
                       const std::string& b) {
-  std::puts(fmt::format("{}: {} at version {} with {} rows, {} at version {} with {} rows",
+  std::puts(fmt::format("{}: {} at version {} with {} rows, {} at version {} with {} rows; "
+                        "{} of 256 buckets differ",
                         difference.label, a, count_text(difference.a.version),
                         count_text(difference.a.count), b, count_text(difference.b.version),
-                        count_text(difference.b.count))
+                        count_text(difference.b.count), difference.buckets)
                 .c_str());
   if (difference.rows.empty()) {
     std::puts("  the rows had become equal when they were read");
@@ -161,22 +210,32 @@ nlohmann::ordered_json difference_json(const StreamDifference& difference) {
   return {{"stream", difference.label},
           {"a", position(difference.a)},
           {"b", position(difference.b)},
+          {"buckets", difference.buckets},
           {"rows", rows}};
 }
 
 net::Result<std::vector<StreamDifference>> find_differences(Session& session,
                                                             const std::vector<NodeReport>& nodes,
                                                             const NodeReport& a,
-                                                            const NodeReport& b) {
+                                                            const NodeReport& b,
+                                                            const std::string& stream) {
   std::vector<StreamDifference> result;
   for (const auto& [id, positions] : differing_positions(a, b)) {
-    auto rows_a = fetch_rows(session.client(a.address), id);
+    const std::string label = stream_label(id, nodes);
+    if (!stream.empty() && stream != label && stream != kind_name(id.kind)) continue;
+    auto sums_a = fetch_sums(session.client(a.address), id);
+    if (!sums_a) return sums_a.error();
+    auto sums_b = fetch_sums(session.client(b.address), id);
+    if (!sums_b) return sums_b.error();
+    const crdt::Buckets buckets = crdt::differing_buckets(*sums_a, *sums_b);
+    auto rows_a = fetch_rows(session.client(a.address), id, buckets, positions.first.count);
     if (!rows_a) return rows_a.error();
-    auto rows_b = fetch_rows(session.client(b.address), id);
+    auto rows_b = fetch_rows(session.client(b.address), id, buckets, positions.second.count);
     if (!rows_b) return rows_b.error();
-    result.push_back({.label = stream_label(id, nodes),
+    result.push_back({.label = label,
                       .a = positions.first,
                       .b = positions.second,
+                      .buckets = buckets.count(),
                       .rows = row_differences(*rows_a, *rows_b, is_table(id.kind))});
   }
   return result;
@@ -184,7 +243,8 @@ net::Result<std::vector<StreamDifference>> find_differences(Session& session,
 
 }  // namespace
 
-int run_diff(Session& session, const std::string& a_name, const std::string& b_name) {
+int run_diff(Session& session, const std::string& a_name, const std::string& b_name,
+             const std::string& stream) {
   auto a = find_node(session, a_name);
   if (!a) return failed(a.error());
   auto b = find_node(session, b_name);
@@ -197,7 +257,10 @@ int run_diff(Session& session, const std::string& a_name, const std::string& b_n
     if (at == nullptr) return failed({fmt::format("{} is not a live member", node.name)});
     if (!at->reached) return failed({at->why_not});
   }
-  auto differences = find_differences(session, report->nodes, *at_a, *at_b);
+  if (!stream.empty() && !has_stream(report->nodes, stream)) {
+    return failed({fmt::format("no stream is called {}; `dualmeshctl lag` lists them", stream)});
+  }
+  auto differences = find_differences(session, report->nodes, *at_a, *at_b, stream);
   if (!differences) return failed(differences.error());
   if (session.json()) {
     auto streams = nlohmann::ordered_json::array();
@@ -207,9 +270,9 @@ int run_diff(Session& session, const std::string& a_name, const std::string& b_n
                 {"equal", differences->empty()},
                 {"streams", streams}});
   } else if (differences->empty()) {
-    std::puts(fmt::format("{} and {} hold the same in {} streams", at_a->name, at_b->name,
-                          at_a->positions.size())
-                  .c_str());
+    const std::string where =
+        stream.empty() ? fmt::format("in {} streams", at_a->positions.size()) : "of " + stream;
+    std::puts(fmt::format("{} and {} hold the same {}", at_a->name, at_b->name, where).c_str());
   } else {
     for (const auto& difference : *differences) {
       print_difference(difference, at_a->name, at_b->name);

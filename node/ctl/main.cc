@@ -32,7 +32,7 @@ struct Arguments {
   dualmesh::net::CertificateFiles tls;
   std::string policy;
   ctl::InstanceChange change;
-  std::string a, b;
+  std::string a, b, stream;
   std::uint32_t timeout_ms = 10'000;
   ctl::ExplainQuery explain{.prompt_file = {}, .model = {}, .path = "/v1/chat/completions"};
   std::uint32_t last = 20;
@@ -109,8 +109,11 @@ void add_convergence_commands(CLI::App& app, Arguments& arguments, Command& comm
   auto* diff = app.add_subcommand("diff", "the rows that two nodes hold differently");
   diff->add_option("a", arguments.a, "name or mesh address of a node")->required();
   diff->add_option("b", arguments.b, "name or mesh address of another")->required();
+  diff->add_option("stream", arguments.stream, "registry, load/node-a, ... as lag names it (all)");
   diff->callback([&] {
-    command = [&](ctl::Session& s) { return ctl::run_diff(s, arguments.a, arguments.b); };
+    command = [&](ctl::Session& s) {
+      return ctl::run_diff(s, arguments.a, arguments.b, arguments.stream);
+    };
   });
   auto* watch = app.add_subcommand("watch", "all nodes at a glance, again and again until Ctrl-C");
   watch->add_option("--interval", arguments.watch.interval_ms, "for example 500ms or 5s (1s)")

@@ -2,6 +2,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -19,9 +20,10 @@ struct TextRow {
 using TextRows = std::vector<TextRow>;
 
 // A table's local versions mean nothing to other nodes, so its rows carry none.
-void table_rows(const SharedState& state, wire::StreamKind kind, TextRows& out) {
+void table_rows(const SharedState& state, wire::StreamKind kind, const crdt::Buckets& buckets,
+                TextRows& out) {
   if (kind == wire::StreamKind::MEMBERSHIP) {
-    state.members().for_each([&](crdt::NodeId, const crdt::Member& member) {
+    state.members().for_each_in(buckets, [&](crdt::NodeId, const crdt::Member& member) {
       out.push_back(
           {member.name, 0,
            fmt::format("epoch {} refutations {} status {} mesh {} http {}", member.epoch.value,
@@ -31,14 +33,14 @@ void table_rows(const SharedState& state, wire::StreamKind kind, TextRows& out) 
   } else if (kind == wire::StreamKind::REGISTRY) {
     static constexpr const char* kFields[] = {"address", "models", "weight",        "lifecycle",
                                               "source",  "unused", "learned_models"};
-    state.registry().for_each([&](const net::FieldKey& key, const auto& field) {
+    state.registry().for_each_in(buckets, [&](const net::FieldKey& key, const auto& field) {
       const char* name = key.field < std::size(kFields) ? kFields[key.field] : "unknown";
       out.push_back({key.instance + "." + name, 0,
                      fmt::format("{} at {} by {}", field.value, field.stamp.time,
                                  hex(field.stamp.writer.value))});
     });
   } else if (kind == wire::StreamKind::SETTINGS) {
-    state.settings().for_each([&](const net::SettingKey& key, const auto& value) {
+    state.settings().for_each_in(buckets, [&](const net::SettingKey& key, const auto& value) {
       std::string text;
       for (const auto& sibling : value.siblings()) {
         text +=
@@ -47,7 +49,7 @@ void table_rows(const SharedState& state, wire::StreamKind kind, TextRows& out) 
       out.push_back({key.name, 0, std::move(text)});
     });
   } else {
-    state.depth().for_each([&](const net::DepthKey& key, const auto& deeper) {
+    state.depth().for_each_in(buckets, [&](const net::DepthKey& key, const auto& deeper) {
       out.push_back(
           {fmt::format("{}/{}", key.bucket, hex(key.prefix)), 0, std::to_string(deeper.value)});
     });
@@ -68,24 +70,33 @@ std::string text_of(const net::ProbedHealth& health) {
 std::string text_of(const net::StatusNumber& number) { return hex(number.value); }
 
 std::string key_of(std::uint8_t key) {
-  static constexpr const char* kKeys[] = {"ready", "ring_digest", "depth_digest", "registry_digest",
-                                          "policy"};
+  static constexpr const char* kKeys[] = {"ready",           "ring_digest", "depth_digest",
+                                          "registry_digest", "policy",      "ring_generation"};
   return key < std::size(kKeys) ? kKeys[key] : std::to_string(key);
 }
 
 std::string key_of(std::uint64_t key) { return hex(key); }
 
 template <class Feed>
-void feed_rows(const Feed& feed, TextRows& out) {
-  for (const auto& row : feed.delta_since(crdt::Version{}, ~std::size_t{0}).entries) {
-    if (row.value) out.push_back({key_of(row.key), row.version.value, text_of(*row.value)});
-  }
+void feed_rows(const Feed& feed, const crdt::Buckets& buckets, TextRows& out) {
+  feed.for_each_in(buckets, [&](const auto& key, crdt::Version version, const auto& value) {
+    out.push_back({key_of(key), version.value, text_of(value)});
+  });
 }
 
-void placement_rows(const net::ResidencyFeed& feed, TextRows& out) {
-  feed.for_each([&](const net::PlacementKey& key, crdt::Version version) {
+void placement_rows(const net::ResidencyFeed& feed, const crdt::Buckets& buckets, TextRows& out) {
+  feed.for_each_in(buckets, [&](const net::PlacementKey& key, crdt::Version version) {
     out.push_back({hex(key.instance) + "/" + hex(key.block), version.value, ""});
   });
+}
+
+crdt::Buckets read_buckets(capnp::Data::Reader bitmap) {
+  crdt::Buckets buckets;
+  if (bitmap.size() == 0) return buckets.set();
+  for (std::size_t i = 0; i < std::min(buckets.size(), 8 * bitmap.size()); ++i) {
+    buckets[i] = (bitmap[i / 8] >> (i % 8) & 1) != 0;
+  }
+  return buckets;
 }
 
 // Calls `visit` with the feed of `origin`: our own, or the column we hold of it.
@@ -98,13 +109,23 @@ void with_feed(const SharedState& state, crdt::NodeId origin, const Feed& own,
 
 }  // namespace
 
-void write_rows(const MeshNode& node, wire::StreamKind kind, wire::Origin::Reader origin,
+void write_bucket_sums(const MeshNode& node, wire::StreamKind kind, wire::Origin::Reader origin,
+                       wire::Admin::BucketSumsResults::Builder out) {
+  KJ_REQUIRE(static_cast<std::size_t>(kind) < net::kStreamKinds, "no such stream");
+  const auto sums =
+      node.state().bucket_sums(static_cast<net::StreamKind>(kind), crdt::NodeId{origin.getNode()});
+  auto list = out.initSums(static_cast<unsigned>(sums.size()));
+  for (unsigned i = 0; i < list.size(); ++i) list.set(i, sums[i]);
+}
+
+void write_rows(const MeshNode& node, wire::Admin::RowsParams::Reader asked,
                 wire::Admin::RowsResults::Builder out) {
   const SharedState& state = node.state();
-  const crdt::NodeId writer{origin.getNode()};
+  const crdt::NodeId writer{asked.getOrigin().getNode()};
+  const crdt::Buckets buckets = read_buckets(asked.getBuckets());
   TextRows rows;
-  const auto add = [&](const auto& feed) { feed_rows(feed, rows); };
-  switch (kind) {
+  const auto add = [&](const auto& feed) { feed_rows(feed, buckets, rows); };
+  switch (asked.getKind()) {
     case wire::StreamKind::LOAD:
       with_feed(state, writer, state.own_load(), state.loads(), add);
       break;
@@ -116,10 +137,10 @@ void write_rows(const MeshNode& node, wire::StreamKind kind, wire::Origin::Reade
       break;
     case wire::StreamKind::RESIDENCY:
       with_feed(state, writer, state.own_residency(), state.residencies(),
-                [&](const auto& feed) { placement_rows(feed, rows); });
+                [&](const auto& feed) { placement_rows(feed, buckets, rows); });
       break;
     default:
-      table_rows(state, kind, rows);
+      table_rows(state, asked.getKind(), buckets, rows);
   }
   // An answer must fit one message; a difference shows among the first rows too.
   constexpr std::size_t kMaxRows = 20'000;

@@ -137,8 +137,13 @@ class AdminServer final : public wire::Admin::Server {
   }
 
   kj::Promise<void> rows(RowsContext context) override {
-    write_rows(node_, context.getParams().getKind(), context.getParams().getOrigin(),
-               context.getResults());
+    write_rows(node_, context.getParams(), context.getResults());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> bucketSums(BucketSumsContext context) override {
+    write_bucket_sums(node_, context.getParams().getKind(), context.getParams().getOrigin(),
+                      context.getResults());
     return kj::READY_NOW;
   }
 

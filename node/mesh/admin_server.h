@@ -21,7 +21,10 @@ void write_instances(MeshNode& node, wire::Admin::InstancesResults::Builder out)
 void write_members(const MeshNode& node, wire::Admin::MembersResults::Builder out);
 void write_rings(MeshNode& node, wire::Rings::Builder out);
 void write_replication(const MeshNode& node, wire::Replication::Builder out);
-void write_rows(const MeshNode& node, wire::StreamKind kind, wire::Origin::Reader origin,
+void write_bucket_sums(const MeshNode& node, wire::StreamKind kind, wire::Origin::Reader origin,
+                       wire::Admin::BucketSumsResults::Builder out);
+// `buckets` as Admin.rows has them.
+void write_rows(const MeshNode& node, wire::Admin::RowsParams::Reader asked,
                 wire::Admin::RowsResults::Builder out);
 
 std::string hex(std::uint64_t value);

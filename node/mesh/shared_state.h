@@ -187,8 +187,8 @@ class SharedState {
   net::StreamPosition position(net::StreamKind kind, crdt::Origin origin) const;
   net::FeedPositions feed_positions(crdt::Origin writer) const;
   std::vector<net::StreamPosition> positions() const;
-  // Of all rows of a stream held here, of all writers: two nodes whose sums agree hold the same.
-  crdt::BucketSums bucket_sums(net::StreamKind kind) const;
+  // Of the rows held here of a table, or of the feed of `writer`: where two nodes differ in it.
+  crdt::BucketSums bucket_sums(net::StreamKind kind, crdt::NodeId writer) const;
   std::uint64_t root() const;  // equal on all nodes exactly when all their states are equal
   // `theirs` is a writer's own position in its feed. When we are at the same version with another
   // digest, our column is dropped, and the next push finds a gap and sends everything again.

@@ -84,14 +84,11 @@ std::vector<net::StreamPosition> SharedState::positions() const {
   return out;
 }
 
-crdt::BucketSums SharedState::bucket_sums(StreamKind kind) const {
-  crdt::BucketSums sums{};
-  const auto add = [&sums](const crdt::BucketSums& more) {
-    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += more[i];
-  };
+crdt::BucketSums SharedState::bucket_sums(StreamKind kind, crdt::NodeId writer) const {
   const auto of = [&](const auto& own, const auto& columns) {
-    add(own.bucket_sums());
-    for (const auto& [node, column] : columns.all()) add(column.feed.bucket_sums());
+    if (writer == self_.node) return own.bucket_sums();
+    const auto* column = columns.find(writer);
+    return column == nullptr ? crdt::BucketSums{} : column->feed.bucket_sums();
   };
   switch (kind) {
     case StreamKind::membership:
@@ -103,19 +100,15 @@ crdt::BucketSums SharedState::bucket_sums(StreamKind kind) const {
     case StreamKind::depth:
       return depth_.bucket_sums();
     case StreamKind::load:
-      of(own_load_, loads_);
-      break;
+      return of(own_load_, loads_);
     case StreamKind::health:
-      of(own_health_, healths_);
-      break;
+      return of(own_health_, healths_);
     case StreamKind::status:
-      of(own_status_, statuses_);
-      break;
+      return of(own_status_, statuses_);
     case StreamKind::residency:
-      of(own_residency_, residencies_);
-      break;
+      return of(own_residency_, residencies_);
   }
-  return sums;
+  return {};
 }
 
 std::uint64_t SharedState::tables_digest() const {

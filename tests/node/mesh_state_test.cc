@@ -240,8 +240,8 @@ TEST_CASE("state: bucket sums differ where and only where two states do") {
   a.state.set_status(StatusKey::ready, 1);
   const std::vector<std::uint64_t> blocks{1, 2, 3};
   a.state.place(1, blocks, {});
-  const auto sums = [](const Replica& at, std::size_t kind) {
-    return at.state.bucket_sums(static_cast<net::StreamKind>(kind));
+  const auto sums = [&a](const Replica& at, std::size_t kind) {
+    return at.state.bucket_sums(static_cast<net::StreamKind>(kind), a.state.self().node);
   };
   for (std::size_t kind = 0; kind < net::kStreamKinds; ++kind) {
     CAPTURE(kind);

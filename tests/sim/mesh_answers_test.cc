@@ -2,6 +2,10 @@
 #include <capnp/message.h>
 #include <doctest/doctest.h>
 
+#include <array>
+#include <map>
+#include <set>
+
 #include "node/mesh/admin_server.h"
 #include "tests/sim/sim_cluster.h"
 
@@ -129,6 +133,68 @@ TEST_CASE("bytes by stream add up to the bytes of pushes, and snapshots are coun
   CHECK(sum == told.peer("n1").getBytesSent());
   CHECK(told.peer("n1").getSnapshots() > 0);
   CHECK(told.status.getBytesSent() == sum);
+}
+
+TEST_CASE("the rows of the buckets whose sums differ are those that two nodes hold differently") {
+  SimCluster cluster(65);
+  start_and_settle(cluster, 2);
+  for (int i = 0; i < 40; ++i) {
+    const std::string name = "x" + std::to_string(i);
+    REQUIRE(cluster.node(0)
+                .mesh->change(node::SeedInstance{name, "10.0.1.1:9000", {"m"}, 1.0})
+                .has_value());
+  }
+  REQUIRE(cluster.run_until([&] { return cluster.converged(); }, 1'000) >= 0);
+  cluster.network().set_cut("n0:7000", "n1:7000", true);
+  REQUIRE(cluster.node(0).mesh->change("x7", policies::Lifecycle::draining).has_value());
+  cluster.run_for(100);
+
+  const auto sums_of = [&](std::size_t node) {
+    capnp::MallocMessageBuilder asked;
+    capnp::MallocMessageBuilder message;
+    auto answer = message.initRoot<wire::Admin::BucketSumsResults>();
+    node::write_bucket_sums(*cluster.node(node).mesh, wire::StreamKind::REGISTRY,
+                            asked.initRoot<wire::Origin>().asReader(), answer);
+    std::vector<std::uint64_t> sums;
+    for (const std::uint64_t sum : answer.getSums()) sums.push_back(sum);
+    REQUIRE(sums.size() == 256);
+    return sums;
+  };
+  const auto at_n0 = sums_of(0);
+  const auto at_n1 = sums_of(1);
+  std::array<std::uint8_t, 32> differing{};
+  for (std::size_t i = 0; i < 256; ++i) {
+    if (at_n0[i] != at_n1[i]) differing[i / 8] |= static_cast<std::uint8_t>(1 << (i % 8));
+  }
+  const auto rows_of = [&](std::size_t node, capnp::Data::Reader buckets) {
+    capnp::MallocMessageBuilder request;
+    capnp::MallocMessageBuilder message;
+    auto asked = request.initRoot<wire::Admin::RowsParams>();
+    asked.setKind(wire::StreamKind::REGISTRY);
+    asked.setBuckets(buckets);
+    auto answer = message.initRoot<wire::Admin::RowsResults>();
+    node::write_rows(*cluster.node(node).mesh, asked, answer);
+    std::map<std::string, std::string> rows;
+    for (auto row : answer.getRows()) rows[row.getKey().cStr()] = row.getValue().cStr();
+    return rows;
+  };
+  const auto all_0 = rows_of(0, {});
+  const auto all_1 = rows_of(1, {});
+  const auto some_0 = rows_of(0, {differing.data(), differing.size()});
+  const auto some_1 = rows_of(1, {differing.data(), differing.size()});
+  CHECK(all_0.size() > 200);
+  CHECK(some_0.size() < 20);
+  // The twin: compared without buckets.
+  const auto unequal = [](const auto& a, const auto& b) {
+    std::set<std::string> keys;
+    for (const auto& [key, value] : a) {
+      if (!b.contains(key) || b.at(key) != value) keys.insert(key);
+    }
+    return keys;
+  };
+  CHECK(unequal(all_0, all_1) == std::set<std::string>{"x7.lifecycle"});
+  CHECK(unequal(some_0, some_1) == unequal(all_0, all_1));
+  CHECK(unequal(some_1, some_0) == unequal(all_1, all_0));
 }
 
 }  // namespace dualmesh::sim
