@@ -139,10 +139,9 @@ TEST_CASE("the rows of the buckets whose sums differ are those that two nodes ho
   SimCluster cluster(65);
   start_and_settle(cluster, 2);
   for (int i = 0; i < 40; ++i) {
-    const std::string name = "x" + std::to_string(i);
-    REQUIRE(cluster.node(0)
-                .mesh->change(node::SeedInstance{name, "10.0.1.1:9000", {"m"}, 1.0})
-                .has_value());
+    const std::string number = std::to_string(i);
+    const node::SeedInstance added{"x" + number, "10.0.1." + number + ":9000", {"m"}, 1.0};
+    REQUIRE(cluster.node(0).mesh->change(added).has_value());
   }
   REQUIRE(cluster.run_until([&] { return cluster.converged(); }, 1'000) >= 0);
   cluster.network().set_cut("n0:7000", "n1:7000", true);
