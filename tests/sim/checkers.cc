@@ -245,9 +245,10 @@ std::string Checkers::difference() const {
       return fmt::format("n{} and n{} hold different states:{}", first, i,
                          streams_that_differ(other.state(), mesh.state()));
     }
-    if (mesh.view()->ring_digest != other.view()->ring_digest || !mesh.view()->rings_agree) {
+    if (mesh.view()->ring_digest != other.view()->ring_digest) {
       return fmt::format("n{} and n{} have different rings", first, i);
     }
+    if (!mesh.view()->rings_agree) return fmt::format("n{} is told of other rings than its own", i);
     if (std::string rings = rings_differ(i); !rings.empty()) return fmt::format("n{} {}", i, rings);
     if (std::string back = came_back(i); !back.empty()) return fmt::format("n{} {}", i, back);
     if (mesh.partition().unreachable > cluster_.size() - up) {
