@@ -31,7 +31,6 @@ enum class Plant : std::uint8_t {
   removed_goes_on,           // a removed instance goes on serving
   own_load_counted,          // a node counts its own load among the others'
   collects_unasked,          // removed names are collected although not all have applied it
-  old_words_taken,           // what has been collected is taken again from who was away
   rings_kept,                // parameters of a new generation leave rings that exist as they are
 };
 

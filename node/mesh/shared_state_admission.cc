@@ -1,6 +1,5 @@
 // What SharedState takes into its tables from others, and what it refuses and counts.
 #include "net/mesh_codec.h"
-#include "node/mesh/planted.h"
 #include "node/mesh/shared_state.h"
 
 namespace dualmesh::node {
@@ -27,7 +26,7 @@ bool SharedState::admit(const net::RegistryTable::Entry& row, std::uint64_t wall
   const auto* held = registry_.find(row.key);
   const bool news = held == nullptr || held->stamp < row.value.stamp;
   if (news && row.key != kHorizonRow && row.value.stamp.writer != crdt::NodeId{} &&
-      row.value.stamp <= horizon() && !planted(Plant::old_words_taken)) {
+      row.value.stamp <= horizon()) {
     return ++counters_.below_horizon, false;
   }
   return admit_of_any_age(row, wall_ms);

@@ -37,7 +37,6 @@ constexpr Named kPlants[] = {
     {Plant::removed_goes_on, "removed_goes_on"},
     {Plant::own_load_counted, "own_load_counted"},
     {Plant::collects_unasked, "collects_unasked"},
-    {Plant::old_words_taken, "old_words_taken"},
     {Plant::rings_kept, "rings_kept"},
 };
 
