@@ -48,6 +48,9 @@ void add_peers(const MeshNode& node, MetricsText& out) {
   each("dualmesh_mesh_resets_total", MetricType::counter,
        "Streams sent again from an earlier version.",
        [](const MeshPeer& p) { return p.replicator->stats().resets; });
+  each("dualmesh_mesh_snapshots_total", MetricType::counter,
+       "Deltas sent from the beginning of a stream.",
+       [](const MeshPeer& p) { return p.replicator->stats().snapshots; });
   each("dualmesh_mesh_refused_deltas_total", MetricType::counter, "Deltas the peer did not apply.",
        [](const MeshPeer& p) { return p.replicator->stats().refused_deltas; });
   each("dualmesh_mesh_pending_seconds", MetricType::gauge,
@@ -57,6 +60,19 @@ void add_peers(const MeshNode& node, MetricsText& out) {
        [](const MeshPeer& p) { return p.rtt_ms / 1e3; });
   each("dualmesh_mesh_clock_offset_seconds", MetricType::gauge, "The peer's wall clock minus ours.",
        [](const MeshPeer& p) { return p.clock_offset_ms / 1e3; });
+  each("dualmesh_mesh_relayed", MetricType::gauge,
+       "1 when what the peer says comes through a third node.",
+       [&](const MeshPeer& p) { return node.peers().relays().relay_of(p.node) ? 1 : 0; });
+  out.family("dualmesh_mesh_stream_sent_bytes_total", MetricType::counter,
+             "Bytes of pushes sent to all peers, by stream.");
+  for (std::size_t i = 0; i < net::kStreamKinds; ++i) {
+    std::uint64_t bytes = 0;
+    for (const auto& [id, peer] : node.peers().all()) {
+      bytes += peer->replicator->stats().stream_bytes_sent[i];
+    }
+    out.sample({{"stream", net::to_string(static_cast<net::StreamKind>(i))}},
+               static_cast<double>(bytes));
+  }
   out.family("dualmesh_mesh_ack_seconds", MetricType::summary,
              "From a change here to its acknowledgement by the peer.");
   for (const auto& [id, peer] : node.peers().all()) {
@@ -82,6 +98,11 @@ void add_state(const MeshNode& node, MetricsText& out) {
   out.counter("dualmesh_mesh_digest_mismatches_total",
               "Equal versions with unequal contents: never normal.",
               static_cast<double>(counters.digest_mismatches));
+  out.counter("dualmesh_mesh_relayed_deltas_total",
+              "Deltas applied that came through a third node.",
+              static_cast<double>(counters.relayed));
+  out.gauge("dualmesh_mesh_removed_instances", "Removed instances still remembered.",
+            static_cast<double>(node.state().removed_instances()));
   out.counter("dualmesh_mesh_collected_total", "Removed instances whose names were dropped.",
               static_cast<double>(counters.collected));
   out.gauge("dualmesh_mesh_collection_horizon_seconds",
@@ -97,6 +118,8 @@ void add_state(const MeshNode& node, MetricsText& out) {
 
 void add_node(const MeshNode& node, MetricsText& out) {
   out.gauge("dualmesh_mesh_ready", "1 when joined and synchronised.", node.ready() ? 1 : 0);
+  out.gauge("dualmesh_mesh_unreachable_members", "Members declared dead that have not left.",
+            static_cast<double>(node.partition().unreachable));
   out.gauge("dualmesh_mesh_rings_agree", "1 when all living nodes report the same rings.",
             node.view()->rings_agree ? 1 : 0);
   out.counter("dualmesh_mesh_views_total", "Fleet views published.",
