@@ -93,6 +93,13 @@ struct Status {
   localHealth @42 :UInt32;              # 0 well; up to 8: doubts itself, so it accuses late
   refutations @43 :UInt64;              # accusations of this node that it answered
   clockMs @44 :UInt64;                  # its wall clock
+  snapshotsReceived @45 :UInt64;        # deltas applied that began a stream anew
+  relayedBy @46 :List(Relay);           # the writers that this node does not hear itself
+
+  struct Relay {
+    writer @0 :Text;
+    through @1 :Text;
+  }
 }
 
 struct InstanceInfo {

@@ -20,6 +20,7 @@ std::string cell_text(const StreamRow& row, const Cell& cell) {
     case Cell::State::in_step:
       return cell.relayed ? "r" : "·";
     case Cell::State::behind:
+      if (cell.partial) return cell.relayed ? "?r" : "?";
       return fmt::format("-{}{}", cell.behind, cell.relayed ? "r" : "");
     case Cell::State::differs:
       return is_table(row.id.kind) ? "≠" : "≠!";
@@ -158,6 +159,7 @@ nlohmann::ordered_json stream_json(const StreamRow& row, const std::vector<NodeR
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     per_node[nodes[i].name] = {{"state", state_name(row.cells[i].state)},
                                {"behind", row.cells[i].behind},
+                               {"partial", row.cells[i].partial},
                                {"relayed", row.cells[i].relayed}};
   }
   return {{"stream", row.label},

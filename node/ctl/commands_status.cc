@@ -63,20 +63,20 @@ std::string counts_text(capnp::List<wire::Count>::Reader counts) {
 
 void print_replication(wire::Status::Reader status) {
   line("replication",
-       fmt::format("{} sent, {} received, {} snapshots, {} resets, {} deltas through relays",
+       fmt::format("{} sent, {} received, {} snapshots sent, {} received, {} resets, {} deltas "
+                   "through relays",
                    bytes_text(status.getBytesSent()), bytes_text(status.getBytesReceived()),
-                   count_text(status.getSnapshots()), count_text(status.getResets()),
-                   count_text(status.getRelayedDeltas())));
+                   count_text(status.getSnapshots()), count_text(status.getSnapshotsReceived()),
+                   count_text(status.getResets()), count_text(status.getRelayedDeltas())));
+  for (auto relay : status.getRelayedBy()) {
+    line("relayed", fmt::format("{} is not heard itself, {} passes on what it says",
+                                text(relay.getWriter()), text(relay.getThrough())));
+  }
   if (status.getDigestMismatches() > 0) {
     line("MISMATCH", fmt::format("{} times one version with two contents: never normal",
                                  count_text(status.getDigestMismatches())));
   }
   line("removed", removed_text(status));
-  if (status.getLocalHealth() > 0) {
-    line("DOUBTS", fmt::format("itself, {} of 8: late timers or lost pings here, so it accuses "
-                               "others later",
-                               status.getLocalHealth()));
-  }
   if (status.getCertificateExpiresS() != 0) line("certificate", certificate_text(status));
   if (status.getRefusalCounts().size() > 0) {
     line("refusals", counts_text(status.getRefusalCounts()));
@@ -108,6 +108,8 @@ void print_status(wire::Status::Reader status) {
                                 text(status.getMeshAddress())));
   line("cluster", fmt::format("{}: {} of {} known nodes alive", text(status.getCluster()),
                               status.getMembersAlive(), status.getMembersKnown()));
+  line("health", fmt::format("{} of 8 (0 is well), {} accusations answered",
+                             status.getLocalHealth(), count_text(status.getRefutations())));
   if (status.getPartition().size() > 0) line("PARTITION", text(status.getPartition()));
   line("policy", text(status.getPolicy()));
   line("instances", fmt::format("{} active, {} healthy", status.getInstancesActive(),

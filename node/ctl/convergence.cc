@@ -80,7 +80,7 @@ Cell cell_of(const StreamId& id, const Position& reference, const NodeReport& no
   if (here.version < reference.version) {
     return {Cell::State::behind, reference.version - here.version};
   }
-  if (here.partial) return {Cell::State::behind, 1};
+  if (here.partial) return {.state = Cell::State::behind, .behind = 1, .partial = true};
   // Nodes are asked one after the other, so a replica may be seen ahead of its writer.
   if (here.version > reference.version) return {Cell::State::in_step};
   return {here.same_digest(reference) ? Cell::State::in_step : Cell::State::differs};
@@ -102,6 +102,9 @@ StreamRow row_of(const StreamId& id, const Nodes& nodes, Position& reference) {
 }
 
 std::string difference_text(const StreamRow& row, const Cell& cell, const NodeReport& node) {
+  if (cell.partial) {
+    return fmt::format("{}: {} holds the newest version in part only", row.label, node.name);
+  }
   if (cell.state == Cell::State::behind) {
     return fmt::format("{}: {} is {} version{} behind", row.label, node.name, cell.behind,
                        cell.behind == 1 ? "" : "s");

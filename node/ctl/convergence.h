@@ -59,6 +59,7 @@ struct Cell {
   enum class State { in_step, behind, differs, unknown } state = State::unknown;
   std::uint64_t behind = 0;  // versions
   bool relayed = false;      // the writer is heard there through a third node
+  bool partial = false;      // the version is there in part only
 };
 
 struct StreamRow {

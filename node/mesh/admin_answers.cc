@@ -160,6 +160,18 @@ void write_nodes(const MeshNode& node, wire::Status::Builder out) {
   }
 }
 
+void write_relays(const MeshNode& node, wire::Status::Builder out) {
+  std::vector<crdt::NodeId> writers;
+  node.state().members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
+    if (member.reachable() && node.peers().relays().relay_of(id)) writers.push_back(id);
+  });
+  auto list = out.initRelayedBy(static_cast<unsigned>(writers.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    list[i].setWriter(name_of(node, writers[i]));
+    list[i].setThrough(relay_of(node, writers[i]));
+  }
+}
+
 void write_replication_counts(const MeshNode& node, wire::Status::Builder out) {
   const StateCounters& counters = node.state().counters();
   out.setCollectionHorizonMs(node.collection_horizon_ms());
@@ -177,6 +189,7 @@ void write_replication_counts(const MeshNode& node, wire::Status::Builder out) {
   }
   out.setResets(sum.resets);
   out.setSnapshots(sum.snapshots);
+  out.setSnapshotsReceived(counters.snapshots);
   out.setBytesSent(sum.bytes_sent);
   out.setBytesReceived(received);
   std::vector<net::Refusal> refused;
@@ -228,6 +241,7 @@ void write_status(MeshNode& node, wire::Status::Builder out) {
   out.setPartition(describe(node.partition(), node.now()));
   write_nodes(node, out);
   write_replication_counts(node, out);
+  write_relays(node, out);
   out.setCertificateExpiresS(node.certificate_expires_s().value_or(0));
   out.setLocalHealth(node.peers().detector().health().score());
   out.setRefutations(node.refutations());

@@ -48,9 +48,11 @@ void add_peers(const MeshNode& node, MetricsText& out) {
   each("dualmesh_mesh_resets_total", MetricType::counter,
        "Streams sent again from an earlier version.",
        [](const MeshPeer& p) { return p.replicator->stats().resets; });
-  each("dualmesh_mesh_snapshots_total", MetricType::counter,
+  each("dualmesh_mesh_snapshots_sent_total", MetricType::counter,
        "Deltas sent from the beginning of a stream.",
        [](const MeshPeer& p) { return p.replicator->stats().snapshots; });
+  each("dualmesh_mesh_reconnects_total", MetricType::counter, "Links that came up after the first.",
+       [](const MeshPeer& p) { return p.links_up > 0 ? p.links_up - 1 : 0; });
   each("dualmesh_mesh_refused_deltas_total", MetricType::counter, "Deltas the peer did not apply.",
        [](const MeshPeer& p) { return p.replicator->stats().refused_deltas; });
   each("dualmesh_mesh_pending_seconds", MetricType::gauge,
@@ -101,7 +103,9 @@ void add_state(const MeshNode& node, MetricsText& out) {
   out.counter("dualmesh_mesh_relayed_deltas_total",
               "Deltas applied that came through a third node.",
               static_cast<double>(counters.relayed));
-  out.gauge("dualmesh_mesh_removed_instances", "Removed instances still remembered.",
+  out.counter("dualmesh_mesh_snapshots_received_total", "Deltas applied that began a stream anew.",
+              static_cast<double>(counters.snapshots));
+  out.gauge("dualmesh_mesh_removed_instances", "Removed instances whose names are remembered.",
             static_cast<double>(node.state().removed_instances()));
   out.counter("dualmesh_mesh_collected_total", "Removed instances whose names were dropped.",
               static_cast<double>(counters.collected));

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "node/mesh/admin_server.h"
+#include "node/mesh/mesh_metrics.h"
 #include "tests/sim/sim_cluster.h"
 
 namespace dualmesh::sim {
@@ -54,6 +55,10 @@ void say_load(SimNode& at, std::uint32_t queued) {
   at.mesh->local_changes();
 }
 
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
+
 }  // namespace
 
 TEST_CASE("what waited for a dead peer is not counted as the lag of the one that came back") {
@@ -91,6 +96,14 @@ TEST_CASE("status and lag say who is heard through whom") {
   CHECK(std::string(told.peer("n1").getRelayedBy().cStr()) == "n2");
   CHECK(told.peer("n2").getRelayedBy().size() == 0);
   CHECK(told.status.getRelayedDeltas() > 0);
+  REQUIRE(told.status.getRelayedBy().size() == 1);
+  CHECK(std::string(told.status.getRelayedBy()[0].getWriter().cStr()) == "n1");
+  CHECK(std::string(told.status.getRelayedBy()[0].getThrough().cStr()) == "n2");
+  const std::string metrics = node::mesh_metrics(*cluster.node(0).mesh);
+  CHECK(has_line(metrics, "dualmesh_mesh_relayed{peer=\"n1\"} 1"));
+  CHECK(has_line(metrics, "dualmesh_mesh_relayed{peer=\"n2\"} 0"));
+  CHECK(has_line(metrics, "dualmesh_mesh_relayed_deltas_total " +
+                              std::to_string(told.status.getRelayedDeltas())));
   auto passed_on = Answers(cluster.node(2)).peer("n0").getRelayedTo();
   REQUIRE(passed_on.size() == 1);
   CHECK(std::string(passed_on[0].cStr()) == "n1");
@@ -133,6 +146,13 @@ TEST_CASE("bytes by stream add up to the bytes of pushes, and snapshots are coun
   CHECK(sum == told.peer("n1").getBytesSent());
   CHECK(told.peer("n1").getSnapshots() > 0);
   CHECK(told.status.getBytesSent() == sum);
+  const std::uint64_t received = Answers(cluster.node(1)).status.getSnapshotsReceived();
+  CHECK(received > 0);
+  CHECK(has_line(node::mesh_metrics(*cluster.node(1).mesh),
+                 "dualmesh_mesh_snapshots_received_total " + std::to_string(received)));
+  CHECK(has_line(node::mesh_metrics(*cluster.node(0).mesh),
+                 "dualmesh_mesh_snapshots_sent_total{peer=\"n1\"} " +
+                     std::to_string(told.peer("n1").getSnapshots())));
 }
 
 TEST_CASE("the rows of the buckets whose sums differ are those that two nodes hold differently") {

@@ -48,6 +48,19 @@ TEST_CASE("a feed that lags its writer is behind by so many versions") {
   CHECK(missing_from(baseline_of(nodes), nodes) == comparison.differing);
 }
 
+TEST_CASE("a version that is there in part only is incomplete, not a number of versions behind") {
+  auto nodes = equal_nodes();
+  nodes[1].positions[load_of(1)] = {5, 1, 50, true};
+  const Comparison comparison = compare(nodes);
+  CHECK(comparison.verdict == Verdict::behind);
+  for (const StreamRow& row : comparison.rows) {
+    CHECK(row.cells[1].partial == (row.label == "load/r1"));
+  }
+  REQUIRE(comparison.differing.size() == 1);
+  CHECK(comparison.differing[0] == "load/r1: r2 holds the newest version in part only");
+  CHECK(missing_from(baseline_of(nodes), nodes) == comparison.differing);
+}
+
 TEST_CASE("a feed that is heard through a third node is marked where it is, and tables never") {
   auto nodes = equal_nodes();
   nodes[1].relays[1] = "r3";
