@@ -16,9 +16,13 @@ Stamp HybridClock::now(std::uint64_t wall_ms) {
   return Stamp{last_, self_};
 }
 
+bool HybridClock::accepts(Stamp stamp, std::uint64_t wall_ms) const {
+  const std::uint64_t follows_known = last().wall_ms() + kFollowsMs;
+  return stamp.wall_ms() <= std::max(wall_ms + kMaxAheadMs, follows_known);
+}
+
 bool HybridClock::observe(Stamp stamp, std::uint64_t wall_ms) {
-  const std::uint64_t follows_known = Stamp{last_, self_}.wall_ms() + kFollowsMs;
-  if (stamp.wall_ms() > std::max(wall_ms + kMaxAheadMs, follows_known)) return false;
+  if (!accepts(stamp, wall_ms)) return false;
   last_ = std::max(last_, stamp.time);
   return true;
 }

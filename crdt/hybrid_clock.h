@@ -41,6 +41,7 @@ class HybridClock {
   // False when the stamp is too far ahead of `wall_ms`; the clock is then unchanged. Stamps that
   // were accepted before, and those that follow them, are good even when wall time went back.
   bool observe(Stamp stamp, std::uint64_t wall_ms);
+  bool accepts(Stamp stamp, std::uint64_t wall_ms) const;  // would `observe` say
   Stamp last() const { return {last_, self_}; }  // the greatest issued or observed
 
  private:

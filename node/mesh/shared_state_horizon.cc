@@ -114,6 +114,9 @@ void SharedState::take_registry(const RegistryRows& rows, crdt::NodeId source,
     if (row.key == kHorizonRow && admit_of_any_age(row, wall_ms)) told = row.value;
   }
   if (told.stamp < horizon()) return;  // ours has risen since we asked
+  // Half a registry would drop names of which the other half says that they are in use.
+  const auto refused = [&](const auto& row) { return !clock_.accepts(row.value.stamp, wall_ms); };
+  if (std::any_of(rows.begin(), rows.end(), refused)) return ++counters_.far_future, void();
   std::map<net::FieldKey, Horizon> theirs;
   for (const auto& row : rows) {
     if (row.key != kHorizonRow) theirs[row.key] = row.value;
@@ -129,7 +132,6 @@ void SharedState::take_registry(const RegistryRows& rows, crdt::NodeId source,
     count_names();
   }
   for (const auto& [key, field] : theirs) {
-    // Refused for its stamp, it comes again; until then ours stays, or the name would seem removed.
     if (admit_of_any_age({key, field}, wall_ms)) join_field(key, field, source);
   }
   if (told.stamp > horizon()) adopt(told, source);

@@ -165,4 +165,20 @@ TEST_CASE("registry: concurrent commands on different fields both survive, in an
   CHECK(a.registry.find("e1")->lifecycle == Lifecycle::draining);
 }
 
+TEST_CASE("registry: it is taken whole or not at all while the clock refuses part of it") {
+  Replica a(1);
+  Replica newcomer(2);
+  a.registry.add(seed("x1", "10.0.0.1:1"), kWall);
+  a.registry.set_lifecycle("x1", policies::Lifecycle::draining, kWall + 200'000);
+  a.state.raise_horizon({(kWall + 100'000) << 16, crdt::NodeId{1}});
+  const auto rows = a.state.registry_rows({}, 1 << 20);
+  // Its other fields alone would be a name that is not in use, and lie below the horizon.
+  newcomer.state.take_registry(rows, crdt::NodeId{1}, kWall + 100'000);
+  CHECK(newcomer.state.registry().size() == 0);
+  CHECK(newcomer.state.horizon() == crdt::Stamp{});
+  newcomer.state.take_registry(rows, crdt::NodeId{1}, kWall + 200'000);
+  CHECK(newcomer.state.registry().digest() == a.state.registry().digest());
+  CHECK(newcomer.registry.find("x1")->lifecycle == policies::Lifecycle::draining);
+}
+
 }  // namespace dualmesh::node
