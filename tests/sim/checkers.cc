@@ -168,7 +168,9 @@ std::string Checkers::check_collected(std::size_t node) {
     if (state.horizon().writer != state.self().node) continue;  // it follows who has collected
     for (std::size_t other = 0; other < cluster_.size(); ++other) {
       if (!cluster_.node(other).runs() || !lived_with(node, other)) continue;
-      const auto* held = lifecycle_of(cluster_.node(other).mesh->state(), name);
+      const node::SharedState& others = cluster_.node(other).mesh->state();
+      if (others.horizon() >= state.horizon()) continue;  // a configuration has brought it back
+      const auto* held = lifecycle_of(others, name);
       if (held == nullptr || held->value == "removed" || held->stamp >= removal) continue;
       return fmt::format("has collected {}, which n{} still uses", name, other);
     }
