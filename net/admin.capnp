@@ -200,6 +200,7 @@ struct Estimate {
   hitTokens @2 :UInt32;
   pendingTokens @3 :UInt64;
   ttftMs @4 :Float64;
+  unavailable @5 :Text;      # in an explanation: why nothing new goes there; empty: it may
 }
 
 struct Decision {
@@ -238,8 +239,9 @@ interface Admin {
   members @1 () -> (members :List(MemberInfo), partition :Text);  # as in Status
   instances @2 () -> (instances :List(InstanceInfo));
   changeInstance @3 (action :InstanceAction, name :Text, address :Text, models :List(Text),
-                     weight :Float64) -> ();
-  # Fails with a description for people when the name or address is bad or unknown.
+                     weight :Float64) -> (before :Text);
+  # Fails with a description for people when the name or address is bad or unknown. `before` is the
+  # lifecycle until now; empty: nobody knew it.
   policy @4 () -> (policy :Text, available :List(Text), perNode :List(NodePolicy));
   setPolicy @5 (policy :Text) -> ();
   rings @6 () -> (rings :Rings);

@@ -39,6 +39,9 @@ net::Error call_error(const std::string& doing, const std::string& address,
         doing, address)};
   }
   if (auto colon = why.rfind("; "); colon != std::string::npos) why.erase(0, colon + 2);
+  // kj puts the system call before what went wrong.
+  if (auto call = why.rfind("(): "); call != std::string::npos) why.erase(0, call + 4);
+  if (auto call = why.rfind(") = "); call != std::string::npos) why.erase(0, call + 4);
   return net::Error{
       fmt::format("cannot {}: {} is not reachable ({}); is dualmeshd running there? Name a node's "
                   "mesh address with --node HOST:PORT or DUALMESH_NODE",

@@ -28,9 +28,12 @@ struct InstanceChange {
   std::string address;
   std::vector<std::string> models;
   double weight = 1.0;
+  bool wait = false;  // of a drain: until no live node has a request there
+  std::uint32_t timeout_ms = 300'000;
 };
 int run_instances(Session& session);
 int run_instance_change(Session& session, const InstanceChange& change);
+int wait_drained(Session& session, const InstanceChange& change);  // drain_wait.cc
 
 // commands_convergence.cc
 int run_lag(Session& session);

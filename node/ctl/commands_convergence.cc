@@ -42,10 +42,10 @@ std::vector<Column> matrix_columns(const std::vector<NodeReport>& nodes, bool nu
 }
 
 bool names_fit(const std::vector<NodeReport>& nodes) {
-  constexpr std::size_t kRoom = 56;
+  constexpr std::size_t kOtherColumns = 44;  // stream, writer, version
   std::size_t total = 0;
   for (const NodeReport& node : nodes) total += display_width(node.name) + 2;
-  return total <= kRoom;
+  return total + kOtherColumns <= line_width();
 }
 
 void print_matrix(const std::vector<NodeReport>& nodes, const Comparison& comparison) {

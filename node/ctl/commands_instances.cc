@@ -57,16 +57,19 @@ void print_instances(capnp::List<wire::InstanceInfo>::Reader instances) {
       "cost and counts as this node knows them");
 }
 
-const char* done_text(wire::InstanceAction action) {
+// `before`: its state until now; empty when nobody knew it.
+std::string done_text(wire::InstanceAction action, std::string_view before) {
   switch (action) {
     case wire::InstanceAction::ADD:
-      return "added";
+      if (before == "active") return "changed: it was there already";
+      if (before == "draining") return "changed, and active again: it was draining";
+      return before == "removed" ? "added again: it had been removed" : "added";
     case wire::InstanceAction::DRAIN:
       return "draining: it finishes what it has and gets nothing new";
     case wire::InstanceAction::RESUME:
       return "active again";
     case wire::InstanceAction::REMOVE:
-      return "removed";
+      return before == "removed" ? "was removed already" : "removed";
   }
   return "changed";
 }
@@ -113,10 +116,15 @@ int run_instance_change(Session& session, const InstanceChange& change) {
   auto answer =
       node.call(kj::mv(request), fmt::format("{} instance {}", verb(change.action), change.name));
   if (!answer) return failed(answer.error());
+  if (change.wait) return wait_drained(session, change);
+  const std::string before = answer->getBefore().cStr();
   if (session.json()) {
-    print_json({{"instance", change.name}, {"action", verb(change.action)}, {"done", true}});
+    print_json({{"instance", change.name},
+                {"action", verb(change.action)},
+                {"before", before},
+                {"done", true}});
   } else {
-    std::puts(fmt::format("{} {}", change.name, done_text(change.action)).c_str());
+    std::puts(fmt::format("{} {}", change.name, done_text(change.action, before)).c_str());
   }
   return kExitDone;
 }

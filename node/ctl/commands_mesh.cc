@@ -24,8 +24,9 @@ void print_rings(wire::Rings::Reader rings) {
   }
   std::puts(generation.c_str());
   for (auto model : rings.getModels()) {
-    std::puts(fmt::format("  {}  {}  {}", text(model.getDigest()), text(model.getModel()),
-                          wrapped(joined(texts(model.getMembers())), 4))
+    std::puts(wrapped(fmt::format("ring of {} {}: {}", text(model.getModel()),
+                                  text(model.getDigest()), joined(texts(model.getMembers()))),
+                      2)
                   .c_str());
   }
   TextTable table({{.title = "node", .shrink = 1},

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -65,34 +66,62 @@ net::Result<std::string> body_of(Session& session, const ExplainQuery& query) {
 
 std::string or_dash(capnp::Text::Reader text) { return text.size() == 0 ? "-" : text.cStr(); }
 
-void print_explanation(wire::Admin::ExplainResults::Reader answer) {
-  const auto decision = answer.getDecision();
-  std::puts(fmt::format("{} would go to {}: {}", decision.getModel().cStr(),
-                        or_dash(decision.getChosen()), decision.getReason().cStr())
-                .c_str());
-  std::puts(fmt::format("{} tokens, ring key of {} block{} {}, policy {}, rings {} ({})",
-                        count_text(decision.getInputTokens()), decision.getDepth(),
-                        decision.getDepth() == 1 ? "" : "s", decision.getRingKey().cStr(),
-                        decision.getPolicy().cStr(), decision.getRingDigest().cStr(),
-                        decision.getRingsAgreed() ? "agreed" : "NOT agreed")
-                .c_str());
-  TextTable table({{.title = "instance", .shrink = 1},
+// What the node says of an instance beside the estimates of its candidates.
+struct Other {
+  std::uint32_t hit_tokens = 0;
+  std::string unavailable;
+};
+
+void print_estimates(wire::Decision::Reader decision, const std::map<std::string, Other>& others) {
+  TextTable table({{.title = "instance", .shrink = 2},
                    {"ring"},
                    {"cached tokens", Align::right},
                    {"pending tokens", Align::right},
-                   {"expected first token", Align::right}});
+                   {"expected first token", Align::right},
+                   {.title = "takes requests", .shrink = 1}});
+  const auto takes = [](const std::string& unavailable) {
+    return unavailable.empty() ? "yes" : "NO: " + unavailable;
+  };
   std::set<std::string> shown;
   for (auto candidate : decision.getCandidates()) {
-    shown.insert(candidate.getInstance().cStr());
-    table.add({candidate.getInstance().cStr(), or_dash(candidate.getRing()),
-               count_text(candidate.getHitTokens()), count_text(candidate.getPendingTokens()),
-               ms_text(candidate.getTtftMs())});
+    const std::string name = candidate.getInstance().cStr();
+    if (name.empty()) continue;  // fewer than two can be chosen from
+    shown.insert(name);
+    const auto other = others.find(name);
+    table.add({name, or_dash(candidate.getRing()), count_text(candidate.getHitTokens()),
+               count_text(candidate.getPendingTokens()), ms_text(candidate.getTtftMs()),
+               takes(other == others.end() ? "" : other->second.unavailable)});
   }
-  for (auto other : answer.getHits()) {
-    if (shown.contains(other.getInstance().cStr())) continue;
-    table.add({other.getInstance().cStr(), "-", count_text(other.getHitTokens()), "-", "-"});
+  for (const auto& [name, other] : others) {
+    if (shown.contains(name)) continue;
+    table.add({name, "-", count_text(other.hit_tokens), "-", "-", takes(other.unavailable)});
   }
   std::fputs(table.render().c_str(), stdout);
+}
+
+void print_explanation(wire::Admin::ExplainResults::Reader answer) {
+  const auto decision = answer.getDecision();
+  std::map<std::string, Other> others;
+  for (auto hit : answer.getHits()) {
+    others[hit.getInstance().cStr()] = {hit.getHitTokens(), hit.getUnavailable().cStr()};
+  }
+  const std::string chosen = decision.getChosen().cStr();
+  std::puts((chosen.empty() ? fmt::format("{} would go nowhere: no instance takes requests of it",
+                                          decision.getModel().cStr())
+                            : fmt::format("{} would go to {}: {}", decision.getModel().cStr(),
+                                          chosen, decision.getReason().cStr()))
+                .c_str());
+  if (const auto it = others.find(chosen); it != others.end() && !it->second.unavailable.empty()) {
+    std::puts("PANIC: more than half of this model's instances look dead, so health is ignored");
+  }
+  std::puts(
+      fmt::format("{} tokens, ring key of {} block{} {}, policy {}, ring of the model {} ({})",
+                  count_text(decision.getInputTokens()), decision.getDepth(),
+                  decision.getDepth() == 1 ? "" : "s", decision.getRingKey().cStr(),
+                  decision.getPolicy().cStr(), decision.getRingDigest().cStr(),
+                  decision.getRingsAgreed() ? "agreed" : "NOT agreed")
+          .c_str());
+  print_estimates(decision, others);
 }
 
 std::string candidates_text(wire::Decision::Reader decision) {

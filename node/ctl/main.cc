@@ -3,28 +3,17 @@
 #include <CLI/CLI.hpp>
 #include <ctime>
 #include <functional>
-#include <map>
 
 #include "node/ctl/commands.h"
+#include "node/ctl/duration.h"
+#include "node/ctl/help.h"
+#include "node/program/build_id.h"
+#include "node/program/usage.h"
 
 namespace {
 
 namespace ctl = dualmesh::node::ctl;
 using dualmesh::wire::InstanceAction;
-
-constexpr const char* kExamples =
-    "Examples:\n"
-    "  dualmeshctl status\n"
-    "  dualmeshctl --node 10.0.0.2:7000 members\n"
-    "  dualmeshctl instance add h200-1 10.0.1.1:8000 --model llama-3.1-8b\n"
-    "  dualmeshctl instance drain h200-1 && dualmeshctl wait-converged --timeout 10s\n"
-    "  dualmeshctl policy set round_robin\n"
-    "  dualmeshctl watch --interval 500ms\n"
-    "  dualmeshctl diff node-a node-b\n"
-    "  dualmeshctl explain --prompt-file prompt.txt --model llama-3.1-8b\n"
-    "  dualmeshctl decisions --last 5 --json\n"
-    "\n"
-    "Exit status: 0 done or equal, 1 different or not converged in time, 2 failed.\n";
 
 struct Arguments {
   std::string node = "127.0.0.1:7000";
@@ -41,7 +30,13 @@ struct Arguments {
 
 using Command = std::function<int(ctl::Session&)>;
 
-const std::map<std::string, std::uint32_t> kDurations = {{"ms", 1}, {"s", 1'000}, {"m", 60'000}};
+// Leaves milliseconds; CLI11's own unit check does not say which units there are.
+std::string to_milliseconds(std::string& text) {
+  const auto parsed = ctl::duration_ms(text);
+  if (!parsed) return parsed.error().message;
+  text = std::to_string(*parsed);
+  return {};
+}
 
 void add_certificate(CLI::App& app, dualmesh::net::CertificateFiles& files) {
   auto* ca = app.add_option("--ca", files.ca, "PEM file of the mesh's CA; without: no TLS")
@@ -92,14 +87,22 @@ void add_instance_commands(CLI::App& app, Arguments& arguments, Command& command
     });
     return sub;
   };
-  auto* add = action("add", "add it, or change its address, models or weight", InstanceAction::ADD);
+  auto* add =
+      action("add", "add it, or change it: models and weight start anew", InstanceAction::ADD);
   add->add_option("address", arguments.change.address, "HOST:PORT of its OpenAI API")->required();
   add->add_option("--model", arguments.change.models,
                   "a model it serves, repeatable; without: asked of the instance");
   add->add_option("--weight", arguments.change.weight, "its share of the ring")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  action("drain", "give it nothing new", InstanceAction::DRAIN);
+  auto* drain = action("drain", "give it nothing new", InstanceAction::DRAIN);
+  auto* wait = drain->add_flag("--wait", arguments.change.wait,
+                               "return when it has no request left at any live node");
+  drain
+      ->add_option("--timeout", arguments.change.timeout_ms,
+                   "of --wait, for example 30s or 10m (5m); exit status 1 when it is over")
+      ->transform(CLI::Validator(to_milliseconds, "TIME"))
+      ->needs(wait);
   action("resume", "make it active again", InstanceAction::RESUME);
   action("remove", "take it out of the mesh; config and DNS do not bring it back",
          InstanceAction::REMOVE);
@@ -107,8 +110,8 @@ void add_instance_commands(CLI::App& app, Arguments& arguments, Command& command
 
 void add_convergence_commands(CLI::App& app, Arguments& arguments, Command& command) {
   auto* diff = app.add_subcommand("diff", "the rows that two nodes hold differently");
-  diff->add_option("a", arguments.a, "name or mesh address of a node")->required();
-  diff->add_option("b", arguments.b, "name or mesh address of another")->required();
+  diff->add_option("node-a", arguments.a, "name or mesh address of a node")->required();
+  diff->add_option("node-b", arguments.b, "name or mesh address of another")->required();
   diff->add_option("stream", arguments.stream, "registry, load/node-a, ... as lag names it (all)");
   diff->callback([&] {
     command = [&](ctl::Session& s) {
@@ -117,7 +120,7 @@ void add_convergence_commands(CLI::App& app, Arguments& arguments, Command& comm
   });
   auto* watch = app.add_subcommand("watch", "all nodes at a glance, again and again until Ctrl-C");
   watch->add_option("--interval", arguments.watch.interval_ms, "for example 500ms or 5s (1s)")
-      ->transform(CLI::AsNumberWithUnit(kDurations, CLI::AsNumberWithUnit::UNIT_REQUIRED, "TIME"))
+      ->transform(CLI::Validator(to_milliseconds, "TIME"))
       ->check(CLI::Range(100, 3'600'000));
   watch->add_flag("--once", arguments.watch.once, "one look; exit status 1 when not converged");
   watch->callback(
@@ -125,7 +128,7 @@ void add_convergence_commands(CLI::App& app, Arguments& arguments, Command& comm
   auto* wait = app.add_subcommand("wait-converged",
                                   "wait until all nodes hold what was written before the call");
   wait->add_option("--timeout", arguments.timeout_ms, "for example 500ms, 10s or 2m (10s)")
-      ->transform(CLI::AsNumberWithUnit(kDurations, CLI::AsNumberWithUnit::UNIT_REQUIRED, "TIME"));
+      ->transform(CLI::Validator(to_milliseconds, "TIME"));
   wait->callback([&] {
     command = [&](ctl::Session& s) { return ctl::run_wait_converged(s, arguments.timeout_ms); };
   });
@@ -155,7 +158,6 @@ int main(int argc, char** argv) {
   Arguments arguments;
   Command command;
   CLI::App app("Admin CLI of a dualmesh: asks any node over Cap'n Proto.", "dualmeshctl");
-  app.footer(kExamples);
   app.fallthrough();
   app.require_subcommand(1);
   app.add_option("--node", arguments.node, "mesh address HOST:PORT of a node")
@@ -167,10 +169,12 @@ int main(int argc, char** argv) {
   add_instance_commands(app, arguments, command);
   add_convergence_commands(app, arguments, command);
   add_request_commands(app, arguments, command);
+  app.set_version_flag("--version", std::string("dualmeshctl ") + dualmesh::node::kBuildId);
+  ctl::add_help(app);
   try {  // the way CLI11 reports a bad command line
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? ctl::kExitDone : ctl::kExitFailed;
+    return dualmesh::node::told(app, error);
   }
   std::shared_ptr<const dualmesh::net::MeshCertificate> certificate;
   if (arguments.tls.any()) {

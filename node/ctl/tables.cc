@@ -1,6 +1,8 @@
 #include "node/ctl/tables.h"
 
 #include <spdlog/fmt/fmt.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +14,7 @@ namespace dualmesh::node::ctl {
 namespace {
 
 constexpr std::size_t kGap = 2;
+constexpr std::size_t kNarrowestTerminal = 40;
 constexpr std::size_t kNarrowest = 6;  // a shrunk column keeps this much
 
 bool starts_code_point(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
@@ -22,6 +25,15 @@ std::string padded(const std::string& text, std::size_t width, Align align) {
 }
 
 }  // namespace
+
+std::size_t line_width() {
+  winsize size{};
+  if (isatty(STDOUT_FILENO) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 ||
+      size.ws_col == 0) {
+    return kLineWidth;
+  }
+  return std::max<std::size_t>(size.ws_col, kNarrowestTerminal);
+}
 
 std::size_t display_width(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), starts_code_point));
@@ -38,14 +50,14 @@ std::string truncated(std::string_view text, std::size_t width) {
   return width == 0 ? "" : result + "…";
 }
 
-std::string wrapped(std::string_view text, std::size_t indent) {
+std::string wrapped(std::string_view text, std::size_t indent, std::size_t line) {
   std::string result;
   std::size_t column = indent;
   while (!text.empty()) {
     const std::size_t end = std::min(text.find(' '), text.size());
     const std::string_view word = text.substr(0, end);
     const std::size_t width = display_width(word);
-    if (column > indent && column + 1 + width > kLineWidth) {
+    if (column > indent && column + 1 + width > line) {
       result += '\n' + std::string(indent, ' ');
       column = indent;
     }

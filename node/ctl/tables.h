@@ -14,6 +14,9 @@ namespace dualmesh::node::ctl {
 
 inline constexpr std::size_t kLineWidth = 100;
 
+// Of standard output: the terminal's, kLineWidth where it is none or does not say.
+std::size_t line_width();
+
 enum class Align { left, right };
 
 struct Column {
@@ -27,7 +30,7 @@ class TextTable {
   explicit TextTable(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
   void add(std::vector<std::string> cells);  // one per column
-  std::string render(std::size_t width = kLineWidth) const;
+  std::string render(std::size_t width = line_width()) const;
   bool empty() const { return rows_.empty(); }
 
  private:
@@ -39,7 +42,8 @@ class TextTable {
 
 std::size_t display_width(std::string_view text);  // code points
 std::string truncated(std::string_view text, std::size_t width);
-std::string wrapped(std::string_view text, std::size_t indent);  // at kLineWidth, between words
+// Between words; the first line is taken to begin at the indent.
+std::string wrapped(std::string_view text, std::size_t indent, std::size_t width = line_width());
 
 std::string count_text(std::uint64_t value);  // 1,234,567
 std::string bytes_text(std::uint64_t bytes);  // 1.2 MB

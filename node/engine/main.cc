@@ -10,6 +10,8 @@
 #include "net/descriptors.h"
 #include "net/destination.h"
 #include "node/engine/engine_server.h"
+#include "node/program/build_id.h"
+#include "node/program/usage.h"
 
 namespace {
 
@@ -183,10 +185,15 @@ int main(int argc, char** argv) {
                "dualmesh-engine");
   Settings settings;
   add_options(app, settings);
-  CLI11_PARSE(app, argc, argv);
+  app.set_version_flag("--version", std::string("dualmesh-engine ") + node::kBuildId);
+  try {  // the library's way of saying --help, too
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return node::told(app, error);
+  }
   if (const std::string error = finish_settings(settings); !error.empty()) {
     std::fprintf(stderr, "dualmesh-engine: %s\n", error.c_str());
-    return 2;
+    return node::kExitUsage;
   }
   return serve(settings);
 }

@@ -88,6 +88,7 @@ class AdminServer final : public wire::Admin::Server {
   kj::Promise<void> changeInstance(ChangeInstanceContext context) override {
     auto params = context.getParams();
     const std::string name = text_of(params.getName());
+    const auto before = node_.registry().find(name);
     switch (params.getAction()) {
       case wire::InstanceAction::ADD: {
         SeedInstance instance{name, text_of(params.getAddress()), {}, params.getWeight()};
@@ -108,6 +109,7 @@ class AdminServer final : public wire::Admin::Server {
       default:
         require(net::Error{"unknown action"});
     }
+    if (before) context.getResults().setBefore(to_string(before->lifecycle));
     return kj::READY_NOW;
   }
 
@@ -161,6 +163,7 @@ class AdminServer final : public wire::Admin::Server {
     for (unsigned i = 0; i < hits.size(); ++i) {
       hits[i].setInstance(writer.name(explanation->hit_tokens[i].first));
       hits[i].setHitTokens(explanation->hit_tokens[i].second);
+      hits[i].setUnavailable(unavailable(explanation->hit_tokens[i].first));
     }
     return kj::READY_NOW;
   }
@@ -201,6 +204,15 @@ class AdminServer final : public wire::Admin::Server {
   }
 
  private:
+  std::string unavailable(policies::Slot slot) {
+    const auto& instances = node_.view()->instances;
+    if (slot < instances.size() && instances[slot].lifecycle != policies::Lifecycle::active) {
+      return to_string(instances[slot].lifecycle);
+    }
+    const InstanceFacts facts = node_.admin_host().facts(slot);
+    return facts.healthy ? "" : "unhealthy: " + facts.unhealthy_reason;
+  }
+
   void write_policies_per_node(const std::vector<std::string>& names,
                                wire::Admin::PolicyResults::Builder out) const {
     std::vector<std::pair<std::string, std::string>> per_node;

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <map>
 
+#include "node/program/usage.h"
 #include "node/router/settings_table.h"
 
 namespace dualmesh::node {
@@ -26,7 +27,7 @@ std::optional<std::string> read_file(const std::string& path) {
 }  // namespace
 
 CommandLineResult read_command_line(int argc, const char* const* argv, const std::string& version) {
-  CLI::App app("dualmeshd: a router node of a dualmesh.");
+  CLI::App app("A router node of a dualmesh.", "dualmeshd");
   app.get_formatter()->column_width(44);
   std::string file;
   std::map<std::string, std::string, std::less<>> values;
@@ -50,7 +51,7 @@ CommandLineResult read_command_line(int argc, const char* const* argv, const std
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {  // the library's way of saying --help, too
-    return {std::nullopt, app.exit(error) == 0 ? 0 : 2};
+    return {std::nullopt, told(app, error)};
   }
   ConfigProblems problems;
   if (!file.empty()) {

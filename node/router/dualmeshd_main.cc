@@ -11,7 +11,7 @@
 #include <cstdio>
 
 #include "net/descriptors.h"
-#include "node/router/build_id.h"
+#include "node/program/build_id.h"
 #include "node/router/command_line.h"
 #include "node/router/crash_handler.h"
 #include "node/router/node.h"

@@ -35,8 +35,10 @@ TEST_CASE("a table too wide cuts only the columns that may shrink, widest first"
 }
 
 TEST_CASE("long text wraps between words at the indent") {
-  const std::string text = wrapped(std::string(60, 'a') + " " + std::string(60, 'b'), 4);
+  const std::string text = wrapped(std::string(60, 'a') + " " + std::string(60, 'b'), 4, 100);
   CHECK(text == std::string(60, 'a') + "\n    " + std::string(60, 'b'));
+  CHECK(wrapped(std::string(60, 'a') + " " + std::string(60, 'b'), 4, 125).find('\n') ==
+        std::string::npos);
   CHECK(wrapped("short words stay", 4) == "short words stay");
   CHECK(wrapped("", 4).empty());
 }

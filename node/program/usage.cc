@@ -1,0 +1,36 @@
+#include "node/program/usage.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+namespace dualmesh::node {
+namespace {
+
+// The program's name and the subcommands that were understood.
+std::string understood(const CLI::App& app, const CLI::App*& deepest) {
+  std::string words = app.get_name();
+  for (deepest = &app; !deepest->get_subcommands().empty();) {
+    deepest = deepest->get_subcommands().front();
+    words += " " + deepest->get_name();
+  }
+  return words;
+}
+
+}  // namespace
+
+int told(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return app.exit(error);
+  const CLI::App* deepest = nullptr;
+  const std::string command = understood(app, deepest);
+  std::string what = error.what();
+  // Of a misspelt subcommand the library says only that one is required.
+  const bool may_be_misspelt = deepest->get_require_subcommand_min() > 0;
+  if (const auto words = app.remaining(true); may_be_misspelt && !words.empty()) {
+    what = "there is no command '" + words.front() + "'";
+  }
+  std::fprintf(stderr, "%s: %s\nRun %s --help for more information.\n", app.get_name().c_str(),
+               what.c_str(), command.c_str());
+  return kExitUsage;
+}
+
+}  // namespace dualmesh::node
