@@ -200,7 +200,7 @@ struct Estimate {
   hitTokens @2 :UInt32;
   pendingTokens @3 :UInt64;
   ttftMs @4 :Float64;
-  unavailable @5 :Text;      # in an explanation: why nothing new goes there; empty: it may
+  unavailable @5 :Text;      # in `hits` of explain: why nothing new goes there; empty: it may
 }
 
 struct Decision {

@@ -166,12 +166,11 @@ const NodeReport* report_of(const std::vector<NodeReport>& nodes, const LiveNode
 
 void print_difference(const StreamDifference& difference, const std::string& a,
                       const std::string& b) {
-  std::puts(fmt::format("{}: {} at version {} with {} rows, {} at version {} with {} rows; "
-                        "{} of 256 buckets differ",
-                        difference.label, a, count_text(difference.a.version),
-                        count_text(difference.a.count), b, count_text(difference.b.version),
-                        count_text(difference.b.count), difference.buckets)
-                .c_str());
+  const std::string what = fmt::format(
+      "{}: {} at version {} with {} rows, {} at version {} with {} rows; {} of 256 buckets differ",
+      difference.label, a, count_text(difference.a.version), count_text(difference.a.count), b,
+      count_text(difference.b.version), count_text(difference.b.count), difference.buckets);
+  std::puts(wrapped(what, 2).c_str());
   if (difference.rows.empty()) {
     std::puts("  the rows had become equal when they were read");
     return;

@@ -13,8 +13,8 @@ namespace {
 
 std::string health_text(wire::InstanceInfo::Reader instance) {
   if (std::string_view(instance.getLifecycle().cStr()) == "removed")
-    return "-";  // not asked any more
-  if (!instance.getHealthy()) return fmt::format("NO: {}", instance.getUnhealthyReason().cStr());
+    return "-";                             // not asked any more
+  if (!instance.getHealthy()) return "NO";  // why: below the table, where there is room
   return instance.getOverloaded() ? "overloaded" : "yes";
 }
 
@@ -35,13 +35,18 @@ void print_instances(capnp::List<wire::InstanceInfo>::Reader instances) {
                    {.title = "models", .shrink = 1},
                    {"state"},
                    {"from"},
-                   {.title = "healthy", .shrink = 1},
+                   {"healthy"},
                    {"own load"},
                    {"others'"},
                    {"us/token", Align::right},
                    {"done", Align::right},
                    {"failed", Align::right}});
+  std::vector<std::string> remarks;
   for (auto instance : instances) {
+    if (health_text(instance) == "NO") {
+      remarks.push_back(fmt::format("{} is not healthy: {}", instance.getName().cStr(),
+                                    instance.getUnhealthyReason().cStr()));
+    }
     std::vector<std::string> models;
     for (auto model : instance.getModels()) models.emplace_back(model.cStr());
     table.add({instance.getName().cStr(), instance.getAddress().cStr(),
@@ -51,6 +56,7 @@ void print_instances(capnp::List<wire::InstanceInfo>::Reader instances) {
                count_text(instance.getCompleted()), count_text(instance.getFailed())});
   }
   std::fputs(table.render().c_str(), stdout);
+  for (const std::string& remark : remarks) std::puts(wrapped(remark, 2).c_str());
   std::puts(
       "load: requests queued/prefilling/decoding, through this node and through the others; "
       "health,\n"

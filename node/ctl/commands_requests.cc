@@ -78,9 +78,9 @@ void print_estimates(wire::Decision::Reader decision, const std::map<std::string
                    {"cached tokens", Align::right},
                    {"pending tokens", Align::right},
                    {"expected first token", Align::right},
-                   {.title = "takes requests", .shrink = 1}});
+                   {"takes requests"}});
   const auto takes = [](const std::string& unavailable) {
-    return unavailable.empty() ? "yes" : "NO: " + unavailable;
+    return std::string(unavailable.empty() ? "yes" : "NO");
   };
   std::set<std::string> shown;
   for (auto candidate : decision.getCandidates()) {
@@ -97,6 +97,10 @@ void print_estimates(wire::Decision::Reader decision, const std::map<std::string
     table.add({name, "-", count_text(other.hit_tokens), "-", "-", takes(other.unavailable)});
   }
   std::fputs(table.render().c_str(), stdout);
+  for (const auto& [name, other] : others) {
+    if (other.unavailable.empty()) continue;
+    std::puts(wrapped(fmt::format("{} takes none: {}", name, other.unavailable), 2).c_str());
+  }
 }
 
 void print_explanation(wire::Admin::ExplainResults::Reader answer) {
@@ -114,13 +118,13 @@ void print_explanation(wire::Admin::ExplainResults::Reader answer) {
   if (const auto it = others.find(chosen); it != others.end() && !it->second.unavailable.empty()) {
     std::puts("PANIC: more than half of this model's instances look dead, so health is ignored");
   }
-  std::puts(
+  const std::string key =
       fmt::format("{} tokens, ring key of {} block{} {}, policy {}, ring of the model {} ({})",
                   count_text(decision.getInputTokens()), decision.getDepth(),
                   decision.getDepth() == 1 ? "" : "s", decision.getRingKey().cStr(),
                   decision.getPolicy().cStr(), decision.getRingDigest().cStr(),
-                  decision.getRingsAgreed() ? "agreed" : "NOT agreed")
-          .c_str());
+                  decision.getRingsAgreed() ? "agreed" : "NOT agreed");
+  std::puts(wrapped(key, 2).c_str());
   print_estimates(decision, others);
 }
 
