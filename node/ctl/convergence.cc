@@ -127,6 +127,13 @@ bool is_table(std::uint16_t kind) {
   }
 }
 
+std::string readable_key(const std::string& key,
+                         const std::map<std::string, std::string>& names_by_id) {
+  constexpr std::size_t kIdDigits = 16;
+  const auto name = names_by_id.find(key.substr(0, kIdDigits));
+  return name == names_by_id.end() ? key : name->second + key.substr(kIdDigits);
+}
+
 std::string kind_name(std::uint16_t kind) {
   switch (static_cast<wire::StreamKind>(kind)) {
     case wire::StreamKind::MEMBERSHIP:

@@ -29,6 +29,9 @@ struct StreamId {
 
 bool is_table(std::uint16_t kind);
 std::string kind_name(std::uint16_t kind);
+// A row's key with the instance's name in place of its id, where a key begins with one.
+std::string readable_key(const std::string& key,
+                         const std::map<std::string, std::string>& names_by_id);
 
 struct Position {
   std::uint64_t version = 0;

@@ -166,5 +166,15 @@ TEST_CASE("equal meshes have equal digests, others differ") {
   CHECK(compare(nodes).digest != compare(equal_nodes()).digest);
 }
 
+TEST_CASE("a row's key names the instance whose id it begins with, and no other") {
+  const std::map<std::string, std::string> names = {{"9ee73d2f2d7db8c8", "gpu-1"}};
+  CHECK(readable_key("9ee73d2f2d7db8c8", names) == "gpu-1");
+  CHECK(readable_key("9ee73d2f2d7db8c8/166ffeead36adb1c", names) == "gpu-1/166ffeead36adb1c");
+  CHECK(readable_key("166ffeead36adb1c/9ee73d2f2d7db8c8", names) ==
+        "166ffeead36adb1c/9ee73d2f2d7db8c8");
+  CHECK(readable_key("gpu-2.address", names) == "gpu-2.address");
+  CHECK(readable_key("", names).empty());
+}
+
 }  // namespace
 }  // namespace dualmesh::node::ctl
