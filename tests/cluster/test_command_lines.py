@@ -185,3 +185,17 @@ def test_explain_says_which_instance_takes_no_requests_and_why(cluster, tmp_path
     wait_until(lambda: cluster.ask(node, "status")["panic"], 10.0, "more than half look dead")
     explained = cluster.ctl(node, "explain", "--prompt-file", prompt).stdout
     assert "PANIC" in explained, explained
+
+
+def test_a_node_that_is_not_there_is_told_without_the_words_of_system_calls():
+    done = run("dualmeshctl", "--node", "127.0.0.1:1", "status")
+    assert done.returncode == 2
+    assert "127.0.0.1:1 is not reachable (Connection refused)" in done.stderr, done.stderr
+
+
+def test_status_says_partition_once(cluster):
+    r1, r2 = cluster.nodes
+    r2.process.signal(9)
+    wait_until(lambda: cluster.ask(r1, "status")["partition"], 10.0, "r2 is called dead")
+    said = cluster.ctl(r1, "status").stdout
+    assert re.search(r"^PARTITION    1 of 2 members unreachable", said, re.MULTILINE), said
