@@ -33,19 +33,19 @@ void totals(const json& r, std::string& out) {
   out += fmt::format("rate            {} requests/s, {} output tokens/s, over {:.0f} s\n",
                      ratio(r["qps"]), whole(r["output_tokens_per_s"]),
                      r["duration_s"].is_number() ? r["duration_s"].get<double>() : 0.0);
-  out += fmt::format("TTFT            p50 {}  p90 {}  p95 {}  p99 {}  max {}  mean {}\n",
+  out += fmt::format("TTFT (s)        p50 {}  p90 {}  p95 {}  p99 {}  max {}  mean {}\n",
                      seconds(r["ttft_p50"]), seconds(r["ttft_p90"]), seconds(r["ttft_p95"]),
                      seconds(r["ttft_p99"]), seconds(r["ttft_max"]), seconds(r["ttft_mean"]));
-  out +=
-      fmt::format("E2E             p50 {}  p99 {}    ITL p50 {}  p99 {}\n", seconds(r["e2e_p50"]),
-                  seconds(r["e2e_p99"]), ratio(r["itl_p50"]), ratio(r["itl_p99"]));
+  out += fmt::format("E2E (s)         p50 {}  p99 {}    ITL (s) p50 {}  p99 {}\n",
+                     seconds(r["e2e_p50"]), seconds(r["e2e_p99"]), ratio(r["itl_p50"]),
+                     ratio(r["itl_p99"]));
   out += fmt::format("SLO attainment  {} (TTFT <= {} s), goodput {} requests/s\n",
                      ratio(r["slo_attainment"]), ratio(r["slo_ttft_s"]), ratio(r["goodput_qps"]));
   out += fmt::format("hit ratio       {} measured by the instances, {} by usage\n",
                      ratio(r["hit_ratio"]), ratio(r["hit_ratio_usage"]));
   out += fmt::format("prefill         {} tokens computed, load spread (CV) {}\n",
                      whole(r["prefill_tokens_computed"]), ratio(r["load_cv"]));
-  out += fmt::format("instances' TTFT p50 {}  p99 {}\n", ratio(r["engine"]["ttft_p50"]),
+  out += fmt::format("instances' TTFT p50 {}  p99 {} (s)\n", ratio(r["engine"]["ttft_p50"]),
                      ratio(r["engine"]["ttft_p99"]));
   out += fmt::format(
       "sending         {} connect retries, lateness (wall) p50 {:.2f} ms p99 {:.2f} ms\n",
@@ -54,15 +54,16 @@ void totals(const json& r, std::string& out) {
 }
 
 void groups(const json& r, std::string& out) {
-  constexpr auto kRow = "{:<24.24} {:>8} {:>7} {:>8} {:>8} {:>8} {:>9} {:>10}\n";
+  constexpr auto kNodeRow = "{:<24.24} {:>8} {:>7} {:>8} {:>8} {:>9}\n";
+  constexpr auto kRow = "{:<24.24} {:>8} {:>7} {:>8} {:>8} {:>9} {:>9} {:>10}\n";
   if (!r["per_node"].empty()) {
-    out += "\n" + fmt::format(kRow, "node", "requests", "failed", "ttft p50", "ttft p99",
-                              "hit ratio", "", "");
+    out += "\n" +
+           fmt::format(kNodeRow, "node", "requests", "failed", "ttft p50", "ttft p99", "hit ratio");
   }
   for (const auto& [name, group] : r["per_node"].items()) {
-    out += fmt::format(kRow, name, whole(group["requests"]), whole(group["failed"]),
+    out += fmt::format(kNodeRow, name, whole(group["requests"]), whole(group["failed"]),
                        seconds(group["ttft_p50"]), seconds(group["ttft_p99"]),
-                       ratio(group["hit_ratio_usage"]), "", "");
+                       ratio(group["hit_ratio_usage"]));
   }
   out += "\n" + fmt::format(kRow, "instance", "requests", "failed", "ttft p50", "ttft p99",
                             "hit ratio", "computed", "lateness");

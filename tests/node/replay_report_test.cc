@@ -161,6 +161,14 @@ TEST_CASE("tables keep to 100 columns") {
   CHECK(lines > 15);
 }
 
+TEST_CASE("times have their unit, and no line ends in blanks") {
+  const std::string text = format_report(make_report(sample_outcome(), {}));
+  for (const char* label : {"\nTTFT (s) ", "\nE2E (s) ", " ITL (s) "}) {
+    CHECK(text.find(label) != std::string::npos);
+  }
+  CHECK(text.find(" \n") == std::string::npos);
+}
+
 TEST_CASE("an interrupted run without any counted request still reports") {
   ReplayOutcome outcome;
   outcome.planned = 10;
