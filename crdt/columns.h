@@ -4,6 +4,8 @@
 // replaces its whole column in one merge; a lower one is ignored; dropping a node drops its column.
 //
 // Invariant: at most one column per NodeId, that of the highest epoch seen since it was dropped.
+// Merge: the higher epoch; within one, that of the feed. Cost: open and find O(log n), a first
+// column O(n) moves of feeds; memory a feed per node.
 // Threads: none; owned by one thread.
 // Source: Cassandra's endpoint state keyed by generation.
 #pragma once

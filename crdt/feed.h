@@ -10,7 +10,7 @@
 // higher version. A delta whose range does not join on is refused and changes nothing. A replica
 // behind the collection horizon cannot know what was deleted, takes only a snapshot (from_excluded
 // = 0) and starts afresh with it. Cost: put, erase O(1) amortised; delta O(log n) and a step per
-// change, at most 2 n; collect O(1) without tombstones, else O(n). Memory: an entry per live key
+// change, at most 3 n; collect O(1) without tombstones, else O(n). Memory: an entry per live key
 // and per tombstone not yet collected, never per change: a slow peer costs state, not time
 // (conflation). Threads: none; owned by one thread. Source: chitchat (Quickwit) for versioned
 // deletes with a collection horizon; mosh's state synchronisation for deltas against an
@@ -121,8 +121,8 @@ class Feed {
   const Held* current(const Record& record) const;  // nullptr: outdated
   void set(const Key& key, Version version, const std::optional<Value>& value);
   Version forget_tombstones(Version through);  // the highest forgotten
-  void trim_log() {
-    log_.trim(held_.size(), [this](const Record& record) { return current(record) != nullptr; });
+  auto is_current() const {
+    return [this](const Record& record) { return current(record) != nullptr; };
   }
 
   boost::unordered_flat_map<Key, Held> held_;
@@ -236,7 +236,7 @@ void Feed<Key, Value>::set(const Key& key, Version version, const std::optional<
     ++tombstones_;
   }
   log_.append(version, key);
-  trim_log();
+  log_.trim(held_.size(), is_current());
 }
 
 template <class Key, class Value>
@@ -251,7 +251,7 @@ Version Feed<Key, Value>::forget_tombstones(Version through) {
     --tombstones_;
     highest = record.version;
   }
-  trim_log();
+  log_.trim_all(held_.size(), is_current());
   return highest;
 }
 

@@ -7,9 +7,9 @@
 //
 // Invariant: join is the maximum of that order. Contact data travel with (epoch, refutations) and
 // are written by the node itself only; should two records differ in nothing else (one name used
-// twice, a faulty peer), the greater strings win, so that the mesh agrees even then. Threads: none;
-// values. Source: Das, Gupta, Motivala 2002 (SWIM) section 4.2; incarnation numbers as in
-// memberlist.
+// twice, a faulty peer), the greater strings win, so that the mesh agrees even then. Cost: a
+// comparison and at most a copy. Threads: none; values. Source: Das, Gupta, Motivala 2002 (SWIM)
+// section 4.2; incarnation numbers as in memberlist.
 #pragma once
 
 #include <string>

@@ -15,6 +15,7 @@
 // in its own namespace or in this one: both are found by argument-dependent lookup.
 //
 // Invariant: digest(A) == digest(B) exactly when A == B, up to 64-bit hash collisions.
+// Merge: none; it follows its state. Cost: a hash of the entry per change; 2 KB per state.
 // Threads: none; owned by its state.
 // Source: the additive set hash of Clarke et al. (MSet-Add-Hash), with XXH3 in place of a
 // cryptographic hash: it finds faults, it does not resist forgers.

@@ -10,7 +10,7 @@
 // through a third. Each entry remembers through whom it grew last, so that nothing is sent back and
 // what others say themselves need not be said twice; what grew together from two halves is this
 // replica's own. Cost: join O(log n); delta O(log n) and a step
-// per growth, at most 2 n; memory one entry per key. Entries are never dropped by a merge;
+// per growth, at most 3 n; memory one entry per key. Entries are never dropped by a merge;
 // `forget_if` is for state that every replica drops by the same rule (old time buckets, the oldest
 // of too many). Until the last one has dropped an entry it may come back from there. Threads: none;
 // owned by one thread. Source: delta-state CRDTs, Almeida, Shoker, Baquero 2018 (arXiv 1603.01529),
@@ -89,8 +89,8 @@ class Table {
   const Held* current(const Record& record) const;                           // nullptr: outdated
   const Lattice* grow(const Key& key, const Lattice& value, NodeId source);  // nullptr: nothing new
   void changed(const Key& key, Held& held, NodeId source);  // its value was, or has just come
-  void trim_log() {
-    log_.trim(held_.size(), [this](const Record& record) { return current(record) != nullptr; });
+  auto is_current() const {
+    return [this](const Record& record) { return current(record) != nullptr; };
   }
 
   boost::container::map<Key, Held> held_;
@@ -166,7 +166,7 @@ std::size_t Table<Key, Lattice>::forget_if(Predicate&& predicate) {
       ++slot;
     }
   }
-  trim_log();
+  log_.trim_all(held_.size(), is_current());
   return before - held_.size();
 }
 
@@ -209,7 +209,7 @@ void Table<Key, Lattice>::changed(const Key& key, Held& held, NodeId source) {
   held.version = version_;
   held.source = source;
   log_.append(version_, key);
-  trim_log();
+  log_.trim(held_.size(), is_current());
 }
 
 }  // namespace dualmesh::crdt

@@ -9,10 +9,10 @@
 // (floor, version].
 // Merge: floor and version by maximum, per key the higher version. A delta that does not join on is
 // refused; being behind the floor needs no reset, for what was missed there has expired.
-// Cost: touch O(1) amortised; expiry O(expired); delta O(log n) and a step per touch, at most 2 n;
-// memory one entry per live key, never per touch.
-// Threads: none; owned by one thread.
-// Source: ours; the shape of a sliding window over a feed (crdt/feed.h).
+// Cost: touch O(1) but for the table's growth; expiry O(expired), of everything at once the price
+// of giving memory back; delta O(log n) and a step per touch, at most 3 n; memory one entry per
+// live key, never per touch. Threads: none; owned by one thread. Source: ours; the shape of a
+// sliding window over a feed (crdt/feed.h).
 #pragma once
 
 #include <algorithm>
@@ -168,6 +168,13 @@ template <class Key>
 template <class OnExpired>
 void WindowFeed<Key>::raise_floor(Version floor, OnExpired&& on_expired) {
   floor_ = std::max(floor_, floor);
+  if (floor_ >= version_) {  // all of it: no need to look each up
+    for (const auto& [key, version] : held_) on_expired(key);
+    held_ = {};
+    log_.clear();
+    digest_ = {};
+    return;
+  }
   while (!log_.empty() && log_.front().version <= floor_) {
     const Record& record = log_.front();
     if (is_current(record)) {
