@@ -1,10 +1,14 @@
 #include "node/mesh/handshake.h"
 
+#include <algorithm>
+
 #include "net/mesh_codec.h"
 #include "node/mesh/ring_generation.h"
 
 namespace dualmesh::node {
 namespace {
+
+constexpr std::uint64_t kLastWallMs = std::uint64_t{1} << 47;  // of any clock: the year 6429
 
 void write_parameters(const std::string& cluster, const policies::RoutingParameters& ours,
                       wire::Parameters::Builder out) {
@@ -149,6 +153,21 @@ HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
   }
   verdict.accepted = true;
   return verdict;
+}
+
+std::string absurd_epoch(wire::Welcome::Reader welcome, const crdt::Member& from,
+                         std::uint64_t wall_ms) {
+  const std::uint64_t latest = wall_ms + kMaxEpochAheadMs;
+  if (from.epoch.value > latest) {
+    return fmt::format("its epoch is {} s ahead of the clock here",
+                       (from.epoch.value - wall_ms) / 1000);
+  }
+  const std::uint64_t known = welcome.getKnownEpoch();
+  if (known <= latest) return "";
+  const std::uint64_t their_ms = std::min<std::uint64_t>(welcome.getWallMs(), kLastWallMs);
+  if (known <= their_ms + kMaxEpochAheadMs) return "";
+  return fmt::format("it knows a life of this node that begins {} s ahead of its own clock",
+                     (known - their_ms) / 1000);
 }
 
 }  // namespace dualmesh::node

@@ -49,4 +49,9 @@ HelloVerdict judge_hello(wire::Hello::Reader hello, const SharedState& state,
                          const std::function<bool(crdt::NodeId)>& heard_lately,
                          const net::PeerIdentity* identity);
 
+// Of a life that cannot have begun. Our own clock may be far behind, as long as the peer's is not:
+// a life of ours that it knows began by a clock like its own. Empty: neither.
+std::string absurd_epoch(wire::Welcome::Reader welcome, const crdt::Member& from,
+                         std::uint64_t wall_ms);
+
 }  // namespace dualmesh::node

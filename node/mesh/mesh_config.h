@@ -74,6 +74,7 @@ struct MeshConfig {
   std::uint32_t max_placements = 1'000'000;  // own; the oldest expire first
   std::uint32_t max_instances = 4'096;
   std::uint32_t collection_horizon_s = 86'400;  // removed names are remembered this long at least
+  std::uint32_t dead_count_s = 604'800;  // so long the dead count when most must live to collect
 };
 
 }  // namespace dualmesh::node

@@ -14,7 +14,6 @@ namespace dualmesh::node {
 namespace {
 
 constexpr auto kViewInterval = std::chrono::milliseconds(5);
-constexpr std::uint64_t kMaxEpochRaises = 8;
 
 net::AcceptorLimits acceptor_limits(const MeshConfig& config) {
   net::AcceptorLimits limits;
@@ -55,7 +54,8 @@ MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& hos
              *this),
       registry_(state_),
       peers_(context_, state_, *this),
-      collector_(context_, state_, peers_),
+      collector_(context_, state_, peers_,
+                 [this](crdt::NodeId node) { return status_since(node); }),
       builder_(config_),
       view_pacer_(std::chrono::milliseconds(1), kViewInterval),
       local_pacer_(std::chrono::milliseconds(1), kViewInterval),
@@ -180,6 +180,8 @@ void MeshNode::refute(const crdt::Member& accused) {
                accused.status == crdt::MemberStatus::suspect ? "silent" : "dead");
   ++refutations_;
   peers_.refuted();
+  // Nothing of this life outranks it.
+  if (accused.refutations == ~std::uint64_t{0}) return epoch_known(accused.epoch);
   crdt::Member alive = describe_self(config_, state_.self().epoch);
   alive.refutations = accused.refutations + 1;
   state_.join_member(state_.self().node, alive);
@@ -294,101 +296,6 @@ void MeshNode::leave(std::uint32_t timeout_ms, std::function<void()> done) {
                                   context_.now() + std::chrono::milliseconds(timeout_ms)});
   auto waited = wait->run();
   tasks_.add(waited.attach(kj::mv(wait)).then([done = std::move(done)]() { done(); }));
-}
-
-// --- readiness and housekeeping ---
-
-void MeshNode::judge_ready() {
-  if (!running_) return;
-  ReadinessFacts facts;
-  facts.running = uptime();
-  facts.draining = draining_;
-  facts.was_ready = ready_;
-  facts.any_other = peers_.any_other();
-  facts.refused = peers_.refused();
-  facts.name_in_use = peers_.name_in_use() || epoch_raises_ > kMaxEpochRaises;
-  facts.refusal = peers_.last_refusal();
-  facts.linked = peers_.linked();
-  state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
-    if (node == state_.self().node || member.status != crdt::MemberStatus::alive) return;
-    const MeshPeer* peer = peers_.find(node);
-    if (peer == nullptr || !peer->synchronised) facts.waiting_for.push_back(member.name);
-  });
-  const ReadinessVerdict verdict = judge_readiness(config_, facts);
-  if (verdict.ready && !ready_) {
-    if (verdict.founder) {
-      spdlog::warn("mesh: {}: no other node answered within {} ms; starting as the first of a mesh",
-                   config_.node_name, config_.join_timeout_ms);
-    }
-    for (const std::string& name : verdict.unfinished) {
-      spdlog::warn("mesh: {}: ready without the state of {}", config_.node_name, name);
-    }
-  }
-  if (told_ready_ && verdict.ready == ready_ && verdict.why_not == why_not_) return;
-  told_ready_ = true;
-  if (verdict.ready) peers_.joined();
-  ready_ = verdict.ready;
-  why_not_ = verdict.why_not;
-  state_.set_status(StatusKey::ready, ready_ ? 1 : 0);
-  host_.readiness_changed(ready_, why_not_);
-}
-
-policies::Time MeshNode::status_since(crdt::NodeId node) const {
-  const auto known = status_since_.find(node);
-  return known == status_since_.end() ? started_ : known->second.since;
-}
-
-PartitionState MeshNode::partition() const {
-  std::size_t reachable = 0;
-  state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
-    reachable += node == state_.self().node || member.reachable() ? 1 : 0;
-  });
-  return partition_.state(reachable);
-}
-
-void MeshNode::note_partition() {
-  const auto known = [this](crdt::NodeId node) { return state_.members().find(node) != nullptr; };
-  partition_.forget(context_.now(), known);
-  std::erase_if(status_since_, [&](const auto& entry) { return !known(entry.first); });
-  const PartitionState now = partition();
-  if (now.unreachable == std::exchange(unreachable_told_, now.unreachable)) return;
-  if (now.whole()) {
-    spdlog::info("mesh: {}: all {} members are reachable again", config_.node_name, now.of);
-  } else {
-    spdlog::warn("mesh: {}: {}", config_.node_name, describe(now, context_.now()));
-  }
-}
-
-// A clock that was ahead and has been set right leaves words that nobody takes.
-void MeshNode::note_clock() {
-  const std::uint64_t wall_ms = context_.wall_ms();
-  const auto ahead_ms = static_cast<std::int64_t>(wall_ms) -
-                        static_cast<std::int64_t>(context_.monotonic_ns() / 1'000'000);
-  if (!state_.clock_is_ahead(wall_ms)) {
-    most_ahead_ms_ = ahead_ms;
-    return;
-  }
-  most_ahead_ms_ = std::max(most_ahead_ms_, ahead_ms);
-  if (!peers_.all_refuse(net::StreamKind::registry) &&
-      !peers_.all_refuse(net::StreamKind::settings)) {
-    return;
-  }
-  const auto back_ms = static_cast<std::uint64_t>(most_ahead_ms_ - ahead_ms);
-  const std::size_t rows = state_.stamp_anew(wall_ms, back_ms);
-  peers_.retry_refused();
-  spdlog::warn(
-      "mesh: {}: the clock was ahead and went back by {} s; {} changes to instances and "
-      "settings made meanwhile are said again with the time of now",
-      config_.node_name, back_ms / 1000, rows);
-}
-
-void MeshNode::housekeep() {
-  note_partition();
-  note_clock();
-  state_.expire(context_.now(), context_.wall_ms());
-  state_.collect_tombstones(peers_.lowest_acknowledged());
-  collector_.tick();
-  judge_ready();
 }
 
 void MeshNode::taskFailed(kj::Exception&& exception) {

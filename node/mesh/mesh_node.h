@@ -122,6 +122,8 @@ class MeshNode final : private StateObserver,
   const net::Refusals& refusals() const { return refusals_; }
 
  private:
+  static constexpr std::uint64_t kMaxEpochRaises = 8;  // then the name is in use elsewhere
+
   void member_grew(crdt::NodeId node, const crdt::Member& member) override;
   void field_grew(const net::FieldKey& key) override;
   void setting_grew(const net::SettingKey& key) override;
@@ -146,6 +148,7 @@ class MeshNode final : private StateObserver,
   void replicate(Urgency urgency);
   void judge_ready();
   void note_partition();
+  void expire_placements();
   void housekeep();
   void note_clock();
 
@@ -177,6 +180,7 @@ class MeshNode final : private StateObserver,
   bool replicate_waiting_ = false;
   Urgency urgency_ = Urgency::paced;  // of the changes since the last replicate
   bool registry_stale_ = true;
+  bool expiring_ = false;                        // the next piece is due
   std::set<policies::InstanceId> without_slot_;  // placements seen before the instance was
   std::map<crdt::NodeId, std::uint64_t> beacons_pending_;
 

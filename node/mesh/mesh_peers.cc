@@ -32,6 +32,7 @@ void MeshPeers::start() {
 void MeshPeers::found(std::vector<std::string> addresses) {
   if (addresses.empty()) return;
   found_ = {addresses.begin(), addresses.end()};
+  std::erase_if(met_, [this](const std::string& address) { return !is_listed(address); });
   for (const std::string& address : found_) dial(address);
 }
 
@@ -56,10 +57,20 @@ void MeshPeers::member_changed(crdt::NodeId node, const crdt::Member& member) {
   }
 }
 
-bool MeshPeers::wanted(const std::string& address) const {
+bool MeshPeers::is_listed(const std::string& address) const {
   const auto& seeds = context_.config.seeds;
-  if (std::find(seeds.begin(), seeds.end(), address) != seeds.end()) return true;
-  if (found_.contains(address)) return true;
+  return found_.contains(address) || std::find(seeds.begin(), seeds.end(), address) != seeds.end();
+}
+
+bool MeshPeers::met_most_seeds() const {
+  std::set<std::string> others(context_.config.seeds.begin(), context_.config.seeds.end());
+  others.insert(found_.begin(), found_.end());
+  others.erase(context_.config.advertise);
+  return 2 * (met_.size() + 1) > others.size() + 1;
+}
+
+bool MeshPeers::wanted(const std::string& address) const {
+  if (is_listed(address)) return true;
   bool is_member = false;
   state_.members().for_each([&](crdt::NodeId, const crdt::Member& member) {
     is_member =
@@ -197,6 +208,12 @@ net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader 
     return net::LinkVerdict::close;
   }
   const crdt::Epoch known_epoch{welcome.getKnownEpoch()};
+  if (const std::string bad = absurd_epoch(welcome, from->value, context_.wall_ms());
+      !bad.empty()) {
+    context_.refusals.count(net::Refusal::epoch);
+    refusal(link.address(), bad);
+    return net::LinkVerdict::retry;
+  }
   if (known_epoch > state_.self().epoch && from->key != state_.self().node) {
     observer_.epoch_known(known_epoch);
     return net::LinkVerdict::again;
@@ -212,6 +229,7 @@ net::LinkVerdict MeshPeers::welcomed(net::MeshLink& link, wire::Welcome::Reader 
                                         welcome.getProtocolVersion(), kProtocolVersion));
     return net::LinkVerdict::retry;
   }
+  if (is_listed(link.address())) met_.insert(link.address());
   MeshPeer& known = peer(from->key);
   if (known.link != nullptr && known.link != &link) return net::LinkVerdict::close;
   if (!state_.has_room_for(from->key, from->value)) {

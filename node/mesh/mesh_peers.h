@@ -99,6 +99,8 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   const std::map<crdt::NodeId, std::unique_ptr<MeshPeer>>& all() const { return peers_; }
   const MeshPeer* find(crdt::NodeId node) const;
   std::size_t linked() const;
+  // Since our start, of the seeds and of what the last look-up found; this node counts as one.
+  bool met_most_seeds() const;
   bool any_other() const;  // another node lives as far as we know, or refuses us
   bool refused() const { return !refusing_.empty() && linked() == 0; }
   bool name_in_use() const;  // others say that another node lives by our name
@@ -129,6 +131,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
 
   void dial(const std::string& address);
   void tend_targets();
+  bool is_listed(const std::string& address) const;  // a seed, or found
   bool wanted(const std::string& address) const;
   MeshPeer& peer(crdt::NodeId node);
   void accused(wire::Member::Reader caller);
@@ -160,6 +163,7 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   std::map<std::string, Target> targets_;  // by address
   std::map<crdt::NodeId, std::unique_ptr<MeshPeer>> peers_;
   std::set<std::string> found_;
+  std::set<std::string> met_;  // of the seeds and of those found, since our start
   // Addresses whose last answer was a refusal, and whether it was that our name is in use.
   std::map<std::string, bool> refusing_;
   std::string last_refusal_;

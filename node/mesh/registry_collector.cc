@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "net/mesh_codec.h"
 #include "node/mesh/planted.h"
@@ -31,19 +32,20 @@ bool RegistryCollector::all_hold_ours() const {
   std::size_t living = 0;
   std::size_t known = 0;
   state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
-    known += member.status == crdt::MemberStatus::left ? 0 : 1;
     living += member.reachable() ? 1 : 0;
+    known += member.reachable() || counts_as_dead(node, member) ? 1 : 0;
     if (node == state_.self().node || !member.reachable()) return;
     const MeshPeer* peer = peers_.find(node);
     all = all && node > state_.self().node && peer != nullptr && peer->link != nullptr &&
+          std::abs(peer->clock_offset_ms) <= crdt::HybridClock::kMaxAheadMs &&
           (peer->same_registry == state_.registry().version() || planted(Plant::collects_unasked));
   });
-  // A node that has met none of its seeds since its start may be one of a few that are cut off.
-  const auto& seeds = context_.config.seeds;
-  const bool founder = std::all_of(seeds.begin(), seeds.end(), [this](const std::string& seed) {
-    return seed == context_.config.advertise;
-  });
-  return all && 2 * living > known && (known > 1 || founder);
+  return all && 2 * living > known && peers_.met_most_seeds();
+}
+
+bool RegistryCollector::counts_as_dead(crdt::NodeId node, const crdt::Member& member) const {
+  return member.status == crdt::MemberStatus::dead &&
+         context_.now() - status_since_(node) <= std::chrono::seconds(context_.config.dead_count_s);
 }
 
 void RegistryCollector::ask(crdt::NodeId node, const net::FieldKey& first) {

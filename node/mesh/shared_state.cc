@@ -4,6 +4,11 @@
 #include "node/mesh/planted.h"
 
 namespace dualmesh::node {
+namespace {
+
+constexpr std::uint64_t kExpiredAtOnce = 8'192;  // placements, or of one prompt if it has more
+
+}  // namespace
 
 SharedState::SharedState(crdt::Origin self, const MeshConfig& config, StateObserver& observer)
     : self_(self), config_(config), observer_(observer), clock_(self.node) {}
@@ -136,18 +141,22 @@ void SharedState::forget_placements() {
   observer_.own_feed_grew();
 }
 
-void SharedState::expire(policies::Time now, std::uint64_t wall_ms) {
+bool SharedState::expire_placements(policies::Time now) {
   const policies::Time oldest = now - std::chrono::seconds(config_.placement_ttl_s);
+  const auto due = [&] { return !placed_.empty() && placed_.front().first < oldest; };
+  if (!due()) return false;
+  const std::uint64_t most = own_residency_.floor().value + kExpiredAtOnce;
   crdt::Version through;
-  while (!placed_.empty() && placed_.front().first < oldest) {
+  do {
     through = placed_.front().second;
     placed_.pop_front();
-  }
-  if (through != crdt::Version{}) {
-    own_residency_.expire(through);
-    observer_.own_feed_grew();
-  }
+  } while (due() && placed_.front().second.value <= most);
+  own_residency_.expire(through);
+  observer_.own_feed_grew();
+  return due();
+}
 
+void SharedState::expire_depth(std::uint64_t wall_ms) {
   const std::uint64_t bucket = depth_bucket(wall_ms);
   // Also what lies too far ahead for others to take it: marked before our clock was set back.
   const std::size_t dropped = depth_.forget_if([&](const net::DepthKey& key, const auto&) {

@@ -194,8 +194,9 @@ class SharedState {
   // digest, our column is dropped, and the next push finds a gap and sends everything again.
   void check_digest(const net::StreamPosition& theirs);
 
-  // Housekeeping: placements, old depth buckets. Each call's work is bounded by what expires.
-  void expire(policies::Time now, std::uint64_t wall_ms);
+  // Housekeeping. Placements that are due, some thousands in a call; true: more are.
+  bool expire_placements(policies::Time now);
+  void expire_depth(std::uint64_t wall_ms);
   void collect_tombstones(const Acknowledged& lowest);
   // Have we written, or taken, what is stamped further ahead of `wall_ms` than others accept?
   bool clock_is_ahead(std::uint64_t wall_ms) const;

@@ -57,7 +57,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;  // Cap'n Proto refused the message itself
   }
   const auto root = state.root();
-  state.expire(policies::Time{1}, kWallMs);
+  state.expire_placements(policies::Time{1});
+  state.expire_depth(kWallMs);
   if (state.root() != root) __builtin_trap();
   state.collect({}, {}, 64 * 1024);
   return 0;

@@ -1,6 +1,8 @@
 // A peer that the node itself dials and that answers with lies: it acknowledges what it never
-// applied, and says other contents for a version that it has sent.
+// applied, says other contents for a version that it has sent, knows of lives that cannot be.
 #include <doctest/doctest.h>
+
+#include <ctime>
 
 #include "net/mesh_acceptor.h"
 #include "tests/node/bad_peer.h"
@@ -16,6 +18,8 @@ struct Lies {
   bool tables_differ = false;  // acknowledged, never applied
   bool load_differs = false;   // other contents for version 1 of its load
   bool positions_unreadable = false;
+  std::uint64_t known_epoch = 0;  // it says to have met us by
+  std::uint64_t refutations = 0;  // of a death of ours that it believes in
   int pushes = 0;
 };
 
@@ -87,6 +91,12 @@ class LyingBootstrap final : public wire::Bootstrap::Server {
     welcome.setFrom(own.getFrom());
     welcome.setProtocolVersion(kProtocolVersion);
     welcome.setWallMs(own.getWallMs());
+    welcome.setKnownEpoch(lies_.known_epoch);
+    if (lies_.refutations > 0) {
+      welcome.setCaller(from);
+      welcome.getCaller().setRefutations(lies_.refutations);
+      welcome.getCaller().setStatus(static_cast<std::uint8_t>(crdt::MemberStatus::dead));
+    }
     context.getResults().setPeer(kj::heap<LyingPeer>(
         lies_, crdt::Origin{crdt::NodeId{from.getNode()}, crdt::Epoch{from.getEpoch()}}));
     return kj::READY_NOW;
@@ -152,7 +162,52 @@ class Scene {
   kj::Promise<void> accepting_ = nullptr;
 };
 
+// Of the line in which the node describes the member called `name`; empty: it knows none.
+std::string member_line(const MeshThread& node, const std::string& name) {
+  const std::string dump = node.dump_state();
+  const auto at = dump.find("  member " + name + " ");
+  return at == std::string::npos ? "" : dump.substr(at, dump.find('\n', at) - at);
+}
+
 }  // namespace
+
+TEST_CASE("a life of ours that cannot have been is refused, and we keep our epoch") {
+  Scene scene;
+  SUBCASE("the last number") { scene.lies.known_epoch = ~std::uint64_t{0}; }
+  SUBCASE("the last but one") { scene.lies.known_epoch = ~std::uint64_t{0} - 1; }
+  SUBCASE("two hours ahead of both clocks") {
+    scene.lies.known_epoch = static_cast<std::uint64_t>(std::time(nullptr) + 7'200) * 1'000;
+  }
+  scene.start();
+  const std::string before = member_line(*scene.node, "a");
+  REQUIRE_FALSE(before.empty());
+  CHECK(scene.lying_until([&] { return refused(*scene.node, "epoch") >= 1; }));
+  CHECK(member_line(*scene.node, "a") == before);
+  CHECK(member_line(*scene.node, "liar").empty());
+  CHECK(scene.host.ready());
+}
+
+TEST_CASE("a peer that answers by an epoch far ahead of our clock becomes no member") {
+  Scene scene;
+  scene.lies.self.epoch =
+      crdt::Epoch{static_cast<std::uint64_t>(std::time(nullptr) + 7'200) * 1'000};
+  scene.start();
+  CHECK(scene.lying_until([&] { return refused(*scene.node, "epoch") >= 1; }));
+  CHECK(member_line(*scene.node, "liar").empty());
+  CHECK(scene.host.ready());
+}
+
+TEST_CASE("a death that no refutation can outrank is answered with a new life") {
+  Scene scene;
+  scene.lies.refutations = ~std::uint64_t{0};
+  scene.start();
+  const std::string before = member_line(*scene.node, "a");
+  CHECK(scene.lying_until([&] { return member_line(*scene.node, "a") != before; }));
+  scene.lies.refutations = 0;
+  CHECK(scene.lying_until([&] { return !member_line(*scene.node, "liar").empty(); }));
+  CHECK(member_line(*scene.node, "a").find(" status 0") != std::string::npos);
+  CHECK(scene.host.ready());
+}
 
 TEST_CASE("a peer that acknowledges but never applies is found out, and costs little") {
   Scene scene;

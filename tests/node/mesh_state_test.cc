@@ -214,9 +214,9 @@ TEST_CASE("state: placements are bounded in number and in time") {
   CHECK(node.state.own_residency().size() == 10);
   CHECK(node.state.own_residency().contains({1, 29}));
   CHECK_FALSE(node.state.own_residency().contains({1, 19}));
-  node.state.expire(std::chrono::seconds(5), kWall);
+  node.state.expire_placements(std::chrono::seconds(5));
   CHECK(node.state.own_residency().size() == 10);
-  node.state.expire(std::chrono::seconds(7), kWall);
+  node.state.expire_placements(std::chrono::seconds(7));
   CHECK(node.state.own_residency().size() == 0);
 }
 
@@ -224,9 +224,9 @@ TEST_CASE("state: depth marks vanish one to two buckets after their last refresh
   Replica node(1);
   const std::uint64_t bucket = node.state.depth_bucket(kWall);
   node.state.mark_depth(bucket, 5, 3);
-  node.state.expire({}, kWall + 60'000);
+  node.state.expire_depth(kWall + 60'000);
   CHECK(node.state.depth().size() == 1);
-  node.state.expire({}, kWall + 121'000);
+  node.state.expire_depth(kWall + 121'000);
   CHECK(node.state.depth().size() == 0);
 }
 

@@ -16,6 +16,7 @@ struct Collecting : SimCluster {
     add_many(kNodes);
     for (std::size_t i = 0; i < kNodes; ++i) {
       node(i).config.collection_horizon_s = 3;
+      node(i).config.dead_count_s = 40;
       node(i).config.instances = {{"e0", "127.0.0.1:9000", {"m"}, 1.0}};
     }
     start_all();
@@ -244,6 +245,74 @@ TEST_CASE("collection: a few that are cut off collect nothing") {
     CHECK(cluster.knows(i, "meanwhile"));
     cluster.wait_collected(i, "x1");
   }
+}
+
+TEST_CASE("collection: a few that start again while they are cut off collect nothing") {
+  Collecting cluster(72);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.settle();
+  const auto saved = cluster.node(3).mesh->state().registry().delta_since({}, 1'000);
+  cluster.partition({2, 3});
+  for (const std::size_t i : {2, 3}) {
+    cluster.crash(i);
+    node::MeshConfig& config = cluster.node(i).config;
+    config.seeds.clear();
+    for (std::size_t seed = 0; seed < kNodes; ++seed) {
+      config.seeds.push_back(cluster.node(seed).address);
+    }
+    cluster.node(i).before_start = [&](node::MeshNode& mesh) { mesh.restore(saved, {}); };
+    cluster.start(i);
+  }
+  // All that they know of is each other.
+  REQUIRE(cluster.run_until(
+              [&] {
+                return cluster.node(2).mesh->ready() && cluster.node(3).mesh->ready() &&
+                       cluster.node(2).mesh->view()->live_nodes == 2;
+              },
+              20'000) >= 0);
+  cluster.remove(3, "x1");
+  cluster.add_instance(0, "meanwhile", 9012);
+  cluster.run_for(20'000);
+  CHECK(cluster.collected(2) + cluster.collected(3) == 0);
+  cluster.heal();
+  cluster.run_for(500);
+  cluster.settle();
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    CHECK(cluster.knows(i, "meanwhile"));
+    cluster.wait_collected(i, "x1");
+  }
+}
+
+TEST_CASE("collection: whoever is dead for long does not stop it for ever") {
+  Collecting cluster(73);
+  cluster.crash(2);
+  cluster.crash(3);
+  REQUIRE(cluster.run_until([&] { return cluster.node(0).mesh->view()->live_nodes == 2; },
+                            10'000) >= 0);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.remove(0, "x1");
+  cluster.run_for(20'000);
+  CHECK(cluster.knows(0, "x1"));  // two of four are no majority
+  for (const std::size_t i : {0, 1}) cluster.wait_collected(i, "x1");
+}
+
+TEST_CASE("collection: nothing is collected by a clock that is ahead of the others") {
+  Collecting cluster(74);
+  cluster.add_instance(0, "x1", 9001);
+  cluster.settle();
+  // Whoever it is that collects: its horizon would be now, and what others say now before it.
+  std::size_t first = 0;
+  for (std::size_t i = 1; i < kNodes; ++i) {
+    const auto id = [&](std::size_t at) { return cluster.node(at).mesh->state().self().node; };
+    if (id(i) < id(first)) first = i;
+  }
+  cluster.remove(0, "x1");
+  cluster.settle();
+  cluster.node(first).clock_skew_ms = 63'000;
+  cluster.run_for(20'000);
+  for (std::size_t i = 0; i < kNodes; ++i) CHECK(cluster.collected(i) == 0);
+  cluster.node(first).clock_skew_ms = 0;
+  for (std::size_t i = 0; i < kNodes; ++i) cluster.wait_collected(i, "x1");
 }
 
 TEST_CASE("collection: an old file brings nothing back") {

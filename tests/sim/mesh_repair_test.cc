@@ -171,7 +171,7 @@ TEST_CASE("a full table forgets the oldest dead member everywhere alike") {
   REQUIRE(cluster.run_until([&] { return cluster.node(0).mesh->view()->live_nodes == 2; }, 5'000) >=
           0);
   // Days go by, and nothing is forgotten for that.
-  cluster.node(0).mesh->state().expire(std::chrono::hours(100), 0);
+  cluster.node(0).mesh->state().expire_placements(std::chrono::hours(100));
   CHECK(cluster.node(0).mesh->state().members().size() == 4);
   cluster.start(4);
   CHECK(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 5'000) >= 0);

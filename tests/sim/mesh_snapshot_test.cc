@@ -136,6 +136,31 @@ TEST_CASE("snapshot: a column whose instance is told later is handed over in pie
   CHECK(learning.host.learned_in_order(late->slot) == oldest_first);
 }
 
+TEST_CASE("placements that are due together expire in pieces") {
+  SimCluster cluster(74);
+  cluster.add_many(2);
+  cluster.node(0).config.placement_ttl_s = 30;
+  cluster.start_all();
+  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
+          0);
+  SimNode& writing = cluster.node(0);
+  constexpr std::size_t kCount = 100'000;
+  for (std::size_t done = 0; done < kCount; done += 500) {
+    writing.mesh->state().place(policies::instance_id_of("e0"), blocks_from(1 + done, 500),
+                                writing.mesh->now());
+  }
+  cluster.run_for(5'000);
+  REQUIRE(rows_of(cluster.node(1), writing) == kCount);
+  Most expired;
+  cluster.watch_turns([&] { expired.now(kCount - writing.mesh->state().own_residency().size()); });
+  cluster.run_for(26'000);
+  CHECK(expired.most > 0);
+  CHECK(expired.most <= kPieceRows);
+  CHECK(writing.mesh->state().own_residency().size() == 0);
+  CHECK(rows_of(cluster.node(1), writing) == 0);
+  CHECK(cluster.converged());
+}
+
 TEST_CASE("what a dead node said leaves the memory of all others, not only their sums") {
   SimCluster cluster(73);
   cluster.add_many(3);
