@@ -129,7 +129,8 @@ kj::Promise<void> MeshAcceptor::silence(const IncomingPeer& peer,
           peer.caller() == Caller::node ? limits.node_silence_ms : limits.administrator_silence_ms;
       return timer.afterDelay(allowed_ms / 2 * kj::MILLISECONDS)
           .then([this]() -> kj::Promise<void> {
-            quiet_looks = connection.bytes_read() == read ? quiet_looks + 1 : 0;
+            const bool quiet = connection.bytes_read() == read && !connection.over_rate();
+            quiet_looks = quiet ? quiet_looks + 1 : 0;
             read = connection.bytes_read();
             if (quiet_looks >= 2) return kj::READY_NOW;
             return run();

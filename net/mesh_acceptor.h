@@ -43,6 +43,7 @@ class IncomingPeer {
 
   void set_greeted(Caller caller);  // its hello or its administrator's call was accepted
   void refuse(Refusal reason, const std::string& why);  // counts and logs, the first time
+  void refused() { ended_ = true; }                     // somebody has counted and logged it
   // Also ends the connection, in a turn of its own: may be called from the connection's own calls.
   void drop(Refusal reason, const std::string& why);
   kj::Promise<void> dropped() { return kj::mv(dropped_); }  // once

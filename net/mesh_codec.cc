@@ -2,6 +2,9 @@
 
 #include <kj/exception.h>
 
+#include <algorithm>
+#include <utility>
+
 namespace dualmesh::net {
 namespace {
 
@@ -17,6 +20,16 @@ void require(bool condition, const char* what) {
 std::string bounded(capnp::Text::Reader text, std::size_t limit, const char* what) {
   require(text.size() <= limit, what);
   return std::string(text.begin(), text.size());
+}
+
+// Of a node: logs and terminals show them.
+std::string printable(capnp::Text::Reader text, std::size_t limit, const char* too_long) {
+  std::string taken = bounded(text, limit, too_long);
+  const bool control = std::any_of(taken.begin(), taken.end(), [](char c) {
+    return static_cast<unsigned char>(c) < ' ' || c == 0x7f;
+  });
+  require(!control, "a control character in a node's name, address or build");
+  return taken;
 }
 
 // With its length: kj's own conversion stops at the first zero byte, and replicas would differ.
@@ -53,12 +66,12 @@ MembershipTable::Entry read_row(wire::Member::Reader in) {
   row.value.epoch = crdt::Epoch{in.getEpoch()};
   row.value.refutations = in.getRefutations();
   row.value.status = static_cast<crdt::MemberStatus>(in.getStatus());
-  row.value.name = bounded(in.getName(), CodecLimits::kNameBytes, "member name too long");
+  row.value.name = printable(in.getName(), CodecLimits::kNameBytes, "member name too long");
   row.value.mesh_address =
-      bounded(in.getMeshAddress(), CodecLimits::kTextBytes, "address too long");
+      printable(in.getMeshAddress(), CodecLimits::kTextBytes, "address too long");
   row.value.http_address =
-      bounded(in.getHttpAddress(), CodecLimits::kTextBytes, "address too long");
-  row.value.build = bounded(in.getBuild(), CodecLimits::kTextBytes, "build id too long");
+      printable(in.getHttpAddress(), CodecLimits::kTextBytes, "address too long");
+  row.value.build = printable(in.getBuild(), CodecLimits::kTextBytes, "build id too long");
   return row;
 }
 
@@ -96,17 +109,22 @@ void write_row(const SettingsTable::Entry& row, wire::Setting::Builder out) {
 SettingsTable::Entry read_row(wire::Setting::Reader in) {
   using Value = crdt::MultiValue<std::string>;
   require(in.getSiblings().size() <= CodecLimits::kSiblings, "too many concurrent settings");
-  require(in.getSeen().size() <= CodecLimits::kRows, "too many setting writers");
+  require(in.getSeen().size() <= CodecLimits::kSettingWriters, "too many setting writers");
   boost::container::small_vector<Value::Sibling, 1> siblings;
   for (auto sibling : in.getSiblings()) {
     siblings.push_back({to_stamp(sibling.getDot()),
                         bounded(sibling.getValue(), CodecLimits::kTextBytes, "setting too long")});
   }
-  boost::container::flat_map<crdt::NodeId, std::uint64_t> seen;
+  // Ordered first: one by one into their places they would cost the square of their number.
+  std::vector<std::pair<crdt::NodeId, std::uint64_t>> stamps;
+  stamps.reserve(in.getSeen().size());
   for (auto stamp : in.getSeen()) {
-    auto& time = seen[crdt::NodeId{stamp.getWriter()}];
-    time = std::max(time, stamp.getTime());
+    stamps.emplace_back(crdt::NodeId{stamp.getWriter()}, stamp.getTime());
   }
+  std::sort(stamps.begin(), stamps.end());
+  Value::Seen seen;
+  seen.reserve(stamps.size());
+  for (const auto& [writer, time] : stamps) seen.insert_or_assign(seen.end(), writer, time);
   SettingsTable::Entry row;
   row.key.name = bounded(in.getKey(), CodecLimits::kNameBytes, "setting name too long");
   row.value = Value::restore(std::move(siblings), std::move(seen));
@@ -329,33 +347,6 @@ void write_registry(const std::vector<RegistryTable::Entry>& rows,
 Result<std::vector<RegistryTable::Entry>> read_registry(
     capnp::List<wire::RegistryField>::Reader rows) {
   return guarded("registry", [&] { return read_rows<RegistryTable::Entry>(rows); });
-}
-
-void write_feed_positions(const FeedPositions& positions, wire::FeedPositions::Builder out) {
-  out.initWriter().setNode(positions.writer.node.value);
-  out.getWriter().setEpoch(positions.writer.epoch.value);
-  out.setLoad(positions.load.value);
-  out.setHealth(positions.health.value);
-  out.setStatus(positions.status.value);
-  out.setResidency(positions.residency.value);
-}
-
-FeedPositions read_feed_positions(wire::FeedPositions::Reader in) {
-  return {{crdt::NodeId{in.getWriter().getNode()}, crdt::Epoch{in.getWriter().getEpoch()}},
-          crdt::Version{in.getLoad()},
-          crdt::Version{in.getHealth()},
-          crdt::Version{in.getStatus()},
-          crdt::Version{in.getResidency()}};
-}
-
-void write_position(const StreamPosition& position, wire::StreamPosition::Builder out) {
-  out.setKind(static_cast<wire::StreamKind>(position.kind));
-  out.initOrigin().setNode(position.origin.node.value);
-  out.getOrigin().setEpoch(position.origin.epoch.value);
-  out.setVersion(position.version.value);
-  out.setCount(position.digest.count);
-  out.setSum(position.digest.sum);
-  out.setPartial(position.partial);
 }
 
 Result<std::vector<StreamPosition>> read_positions(

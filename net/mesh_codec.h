@@ -14,11 +14,12 @@
 namespace dualmesh::net {
 
 struct CodecLimits {
-  static constexpr std::size_t kRows = 131'072;     // of one delta
-  static constexpr std::size_t kNameBytes = 256;    // node, instance and setting names
-  static constexpr std::size_t kTextBytes = 4'096;  // addresses, field and setting values
-  static constexpr std::size_t kSiblings = 64;      // concurrent writes of one setting
-  static constexpr std::size_t kDeltas = 1'024;     // of one push
+  static constexpr std::size_t kRows = 131'072;          // of one delta
+  static constexpr std::size_t kNameBytes = 256;         // node, instance and setting names
+  static constexpr std::size_t kTextBytes = 4'096;       // addresses, field and setting values
+  static constexpr std::size_t kSiblings = 64;           // concurrent writes of one setting
+  static constexpr std::size_t kSettingWriters = 4'096;  // of one setting, ever
+  static constexpr std::size_t kDeltas = 1'024;          // of one push
   static constexpr std::size_t kPositions = 8'192;
 };
 

@@ -24,7 +24,9 @@ MeshConnection::MeshConnection(kj::Own<kj::AsyncIoStream> stream, MessageLimits 
       guard_(*stream_, limits.words),
       messages_(guard_, [this]() { return network_.getCurrentQueueSize(); }),
       network_(messages_, capnp::rpc::twoparty::Side::CLIENT, reader_options(limits)),
-      rpc_(capnp::makeRpcClient(network_)) {}
+      rpc_(capnp::makeRpcClient(network_)) {
+  messages_.set_max_unfinished(kStrangerCalls);  // it has nothing to ask of us
+}
 
 MeshConnection::MeshConnection(kj::Own<kj::AsyncIoStream> stream,
                                capnp::Capability::Client bootstrap)

@@ -6,7 +6,8 @@
 // TwoPartyServer and EzRpc hide all of this, so connections are built from the vat network: 1 Mi
 // words (8 MiB) per message, 16 levels of pointers; larger things travel in pieces. A caller that
 // has not been accepted yet gets a small share of it (`greeting`). Calls not answered yet are
-// bounded by bytes (the flow limit), answers not finished by number.
+// bounded by bytes (the flow limit), answers not finished by number; whoever was dialled is offered
+// nothing and may ask next to nothing.
 //
 // Threads: kj; created, used and destroyed on one thread.
 #pragma once
@@ -39,6 +40,7 @@ class MeshConnection {
   }
   void greeted();
   std::uint64_t bytes_read() const { return guard_.bytes_read(); }
+  bool over_rate() const { return messages_.over_rate(); }
 
   capnp::Capability::Client bootstrap();
   // Of the other side; null without TLS.

@@ -108,7 +108,9 @@ kj::Promise<void> MeshLink::connect() {
         hurry_ = nullptr;
       }))
       .then([this](kj::Own<kj::AsyncIoStream>&& stream) {
-        connection_ = kj::heap<MeshConnection>(kj::mv(stream));
+        auto connection = kj::heap<MeshConnection>(kj::mv(stream));
+        connection->pace(timer_, settings_.rates, owner_.throttled());
+        connection_ = kj::mv(connection);
       });
 }
 

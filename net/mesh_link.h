@@ -47,12 +47,14 @@ class MeshLinkOwner {
   virtual void link_up(MeshLink& link) = 0;
   // Also for a dial or a hello that failed (`was_up` false).
   virtual void link_down(MeshLink& link, bool was_up, const std::string& reason) = 0;
+  virtual std::uint64_t& throttled() = 0;  // counts the times that reading a link had to wait
 };
 
 struct MeshLinkSettings {
   std::uint32_t redial_min_ms = 100;
   std::uint32_t redial_max_ms = 2'000;
   std::uint32_t call_timeout_ms = 3'000;
+  PeerRates rates;
 };
 
 class MeshLink {

@@ -26,6 +26,7 @@ kj::Promise<void> MeshMessages::admit() {
   KJ_IF_MAYBE (pace, pace_) {
     const std::int64_t now_ns = pace->now_ns();
     std::int64_t wait_ns = std::max(pace->messages.wait_ns(now_ns), pace->bytes.wait_ns(now_ns));
+    over_rate_ = wait_ns > 0;
     if (wait_ns == 0 && queued_() > kMaxQueuedBytes) wait_ns = kQueuePollNs;
     if (wait_ns > 0) {
       ++pace->throttled;

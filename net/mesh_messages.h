@@ -39,6 +39,8 @@ class MeshMessages final : public capnp::MessageStream {
 
   // Without it nothing is paced. `throttled` counts waits.
   void pace(kj::Timer& timer, const PeerRates& rates, std::uint64_t& throttled);
+  // The peer may have sent more: what it sent before was beyond its rates, and is being waited off.
+  bool over_rate() const { return over_rate_; }
   void set_max_unfinished(std::uint32_t calls) { max_unfinished_ = calls; }
   const Violation& violation() const { return violation_; }
 
@@ -76,6 +78,7 @@ class MeshMessages final : public capnp::MessageStream {
   std::function<std::size_t()> queued_;
   kj::Maybe<Pace> pace_;
   std::uint64_t bytes_counted_ = 0;
+  bool over_rate_ = false;
   std::uint32_t unfinished_ = 0;
   std::uint32_t max_unfinished_ = 0;  // 0: not bounded
   Violation violation_;

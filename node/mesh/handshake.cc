@@ -61,8 +61,11 @@ std::string differing_parameter(wire::Parameters::Reader theirs,
 
 std::string cut_text(std::string_view text) {
   constexpr std::size_t kLongest = 256;
-  if (text.size() <= kLongest) return std::string(text);
-  return std::string(text.substr(0, kLongest)) + "...";
+  std::string cut(text.substr(0, kLongest));
+  for (char& c : cut) {
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';  // no lines or colours of theirs
+  }
+  return text.size() <= kLongest ? cut : cut + "...";
 }
 
 void write_hello(const SharedState& state, const MeshConfig& config, std::uint64_t wall_ms,

@@ -1,5 +1,6 @@
 #include "node/mesh/mesh_loop.h"
 
+#include <arpa/inet.h>
 #include <kj/async-io.h>
 #include <kj/async-unix.h>
 #include <netdb.h>
@@ -123,6 +124,13 @@ std::uint64_t monotonic_ns() {
 
 std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
+// An address, not a name that begins like one.
+bool is_loopback(const std::string& host) {
+  in_addr address{};
+  return host == "localhost" || host == "[::1]" ||
+         (::inet_pton(AF_INET, host.c_str(), &address) == 1 && host.starts_with("127."));
+}
+
 // The parts of a running loop, in the order of their dependence.
 class Running final : private kj::TaskSet::ErrorHandler {
  public:
@@ -158,8 +166,12 @@ class Running final : private kj::TaskSet::ErrorHandler {
  private:
   kj::Promise<void> accept() {
     return listener_->accept().then([this](kj::Own<kj::AsyncIoStream>&& stream) {
-      tend_socket(*stream);
-      std::string from = peer_address(*stream);
+      std::string from;
+      const auto gone = kj::runCatchingExceptions([&]() {
+        tend_socket(*stream);
+        from = peer_address(*stream);
+      });
+      if (gone != nullptr) return;  // reset already: not worth a word, nor the others' waiting
       node_.accept(kj::mv(stream), std::move(from), loop_.security->certificate());
     });
   }
@@ -230,8 +242,7 @@ net::Result<void> check_listen(const MeshConfig& config) {
     return net::Error{fmt::format("mesh.listen must be HOST:PORT, not '{}'", config.listen)};
   }
   const std::string host = host_of(config.listen);
-  const bool loopback = host.starts_with("127.") || host == "localhost" || host == "[::1]";
-  if (!loopback && !config.tls.any() && !config.insecure) {
+  if (!is_loopback(host) && !config.tls.any() && !config.insecure) {
     return net::Error{fmt::format(
         "mesh.listen {} can be reached from other machines, and there is no certificate: set "
         "mesh.tls.ca, mesh.tls.certificate and mesh.tls.key; or mesh.insecure = true if everyone "

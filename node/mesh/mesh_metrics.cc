@@ -169,8 +169,8 @@ void add_refusals(const MeshNode& node, MetricsText& out) {
                static_cast<double>(node.refusals().of(reason)));
   }
   out.counter("dualmesh_mesh_throttled_total",
-              "Times that an incoming connection was read more slowly.",
-              static_cast<double>(node.acceptor().throttled()));
+              "Times that a connection of the mesh was read more slowly.",
+              static_cast<double>(node.acceptor().throttled() + node.peers().counters().throttled));
   if (const auto expires_s = node.certificate_expires_s()) {
     out.gauge("dualmesh_mesh_certificate_expiry_seconds", "Until this node's certificate expires.",
               static_cast<double>(*expires_s) - static_cast<double>(node.wall_ms()) / 1e3);

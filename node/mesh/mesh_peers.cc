@@ -39,8 +39,11 @@ void MeshPeers::found(std::vector<std::string> addresses) {
 void MeshPeers::dial(const std::string& address) {
   if (address.empty() || address == state_.self_member().mesh_address) return;
   if (targets_.contains(address) || targets_.size() >= 2 * context_.config.max_members) return;
-  const net::MeshLinkSettings settings{context_.config.redial_min_ms, context_.config.redial_max_ms,
-                                       context_.config.call_timeout_ms};
+  const net::MeshLinkSettings settings{
+      context_.config.redial_min_ms,
+      context_.config.redial_max_ms,
+      context_.config.call_timeout_ms,
+      {context_.config.max_messages_per_s, context_.config.max_bytes_per_s}};
   targets_[address].link =
       std::make_unique<net::MeshLink>(address, context_.dialer, context_.timer, context_.random,
                                       settings, static_cast<net::MeshLinkOwner&>(*this));
@@ -284,7 +287,8 @@ void MeshPeers::link_up(net::MeshLink& link) {
   observer_.peers_changed();
 }
 
-void MeshPeers::link_down(net::MeshLink& link, bool was_up, const std::string& reason) {
+void MeshPeers::link_down(net::MeshLink& link, bool was_up, const std::string& why) {
+  const std::string reason = cut_text(why);  // perhaps in the peer's words
   if (const net::Violation violation = link.violation(); !violation.why.empty()) {
     context_.refusals.count(violation.reason, link.address(), violation.why);
   }
@@ -337,7 +341,7 @@ HelloVerdict MeshPeers::greeted(wire::Hello::Reader hello, const net::IncomingPe
   }
   if (!verdict.accepted) {
     context_.refusals.count(verdict.reason);
-    note_refusal(fmt::format("we refused {} ({}): {}", verdict.from.name,
+    note_refusal(fmt::format("we refused {} ({}): {}", cut_text(verdict.from.name),
                              cut_text(verdict.from.mesh_address), verdict.refusal));
     return verdict;
   }
@@ -365,9 +369,19 @@ void MeshPeers::keep_away(crdt::NodeId node) {
   if (kept_away_.size() < kMost) kept_away_[node] = context_.now() + kFor;
 }
 
+// A peer can make no two of them alike, so their lines are paced; the counters miss nothing.
 void MeshPeers::note_refusal(const std::string& text) {
   if (std::find(refusals_.begin(), refusals_.end(), text) != refusals_.end()) return;
-  spdlog::error("mesh: {}: {}", context_.config.node_name, text);
+  const std::int64_t now_ns =
+      (context_.timer.now() - kj::origin<kj::TimePoint>()) / kj::NANOSECONDS;
+  if (refusal_lines_.wait_ns(now_ns) == 0) {
+    refusal_lines_.take(1, now_ns);
+    const std::uint64_t unlogged = std::exchange(unlogged_refusals_, 0);
+    spdlog::error("mesh: {}: {}{}", context_.config.node_name, text,
+                  unlogged == 0 ? "" : fmt::format("; {} more before it", unlogged));
+  } else {
+    ++unlogged_refusals_;
+  }
   refusals_.push_back(text);
   if (refusals_.size() > kMaxRefusals) refusals_.pop_front();
 }

@@ -20,6 +20,7 @@
 
 #include "net/mesh_acceptor.h"
 #include "net/mesh_link.h"
+#include "net/mesh_rate.h"
 #include "node/mesh/failure_detector.h"
 #include "node/mesh/handshake.h"
 #include "node/mesh/mesh_context.h"
@@ -56,6 +57,7 @@ struct PeersCounters {
   std::uint64_t dials_failed = 0;
   std::uint64_t links_lost = 0;
   std::uint64_t pings_failed = 0;
+  std::uint64_t throttled = 0;  // times that reading a link had to wait
   std::uint64_t suspicions = 0;
   std::uint64_t deaths = 0;
 };
@@ -126,7 +128,8 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   void write_hello(wire::Hello::Builder hello) override;
   net::LinkVerdict welcomed(net::MeshLink& link, wire::Welcome::Reader welcome) override;
   void link_up(net::MeshLink& link) override;
-  void link_down(net::MeshLink& link, bool was_up, const std::string& reason) override;
+  void link_down(net::MeshLink& link, bool was_up, const std::string& why) override;
+  std::uint64_t& throttled() override { return counters_.throttled; }
   void taskFailed(kj::Exception&& exception) override;
 
   void dial(const std::string& address);
@@ -169,6 +172,8 @@ class MeshPeers final : private net::MeshLinkOwner, private kj::TaskSet::ErrorHa
   std::string last_refusal_;
   std::map<crdt::NodeId, policies::Time> kept_away_;  // until when
   std::deque<std::string> refusals_;
+  net::TokenBucket refusal_lines_{1, 16};  // lines of the log a second, and at once
+  std::uint64_t unlogged_refusals_ = 0;
   PeersCounters counters_;
   bool joining_ = true;
   kj::TaskSet tasks_;

@@ -61,14 +61,18 @@ bool MeshSecurity::check(std::int64_t now_s) {
   if (!certificate_) return false;
   warn_of_expiry(now_s);
   std::string seen = look();
-  if (seen == looked_) return false;
+  if (seen == looked_ && why_not_.empty()) return false;
   looked_ = std::move(seen);
   auto loaded = load(now_s);
   if (!loaded) {
-    spdlog::error("mesh: {}: the new certificate is not taken, the old one stays: {}", node_name_,
-                  loaded.error().message);
+    if (why_not_ != loaded.error().message) {
+      spdlog::error("mesh: {}: the new certificate is not taken, the old one stays: {}", node_name_,
+                    loaded.error().message);
+    }
+    why_not_ = loaded.error().message;
     return false;
   }
+  why_not_.clear();
   certificate_ = std::move(*loaded);
   next_warning_s_ = 0;
   spdlog::info("mesh: {}: a new certificate is in use, valid for {} days", node_name_,

@@ -1,7 +1,8 @@
 // MeshSecurity: this node's certificate as configured (mesh.tls.*), and as renewed while it runs.
 //
 // The files are looked at every mesh.tls.check_interval_ms. New ones are taken as a whole or not at
-// all: one that cannot be used is refused with the reason, once, and the certificate in use stays.
+// all: one that cannot be used is refused with the reason, once, and the certificate in use stays;
+// it is tried again at each look, for it may only be too early, or descriptors were short.
 // A new certificate is for new connections; established ones go on with what they began with.
 //
 // Threads: opened anywhere, then the mesh thread's. Unix time is a parameter.
@@ -38,6 +39,7 @@ class MeshSecurity {
   net::CertificateFiles files_;
   std::shared_ptr<const net::MeshCertificate> certificate_;
   std::string looked_;
+  std::string why_not_;  // they cannot be used, as of the last look; empty: they can
   std::int64_t next_warning_s_ = 0;
 };
 

@@ -145,6 +145,7 @@ class BootstrapService final : public wire::Bootstrap::Server {
     welcome.setWallMs(node_.context().wall_ms());
     welcome.setProtocolVersion(kProtocolVersion);
     net::write_member(node_.state().self().node, node_.state().self_member(), welcome.initFrom());
+    if (!verdict.accepted) caller_->refused();
     if (verdict.accepted) {
       const crdt::Member& known = *node_.state().members().find(verdict.node);
       if (known.status != crdt::MemberStatus::alive) {

@@ -11,7 +11,6 @@ namespace {
 constexpr std::size_t kWritersBeyond = 2;
 
 constexpr std::size_t kSettings = 256;
-constexpr std::size_t kSettingWriters = 4'096;
 
 }  // namespace
 
@@ -55,7 +54,7 @@ bool SharedState::admit(const net::SettingsTable::Entry& row, std::uint64_t wall
     return ++counters_.over_bounds, false;
   }
   if (joined.siblings().size() > net::CodecLimits::kSiblings ||
-      joined.seen().size() > kSettingWriters) {
+      joined.seen().size() > net::CodecLimits::kSettingWriters) {
     return ++counters_.over_bounds, false;
   }
   for (const auto& [writer, time] : row.value.seen()) {  // covers the dots of the siblings

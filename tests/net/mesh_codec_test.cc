@@ -234,4 +234,58 @@ TEST_CASE("a member without an id is refused, in a delta as in a handshake") {
   CHECK_FALSE(read_member(member.asReader()).has_value());
 }
 
+TEST_CASE("a setting that more have written than may is refused before it is put in order") {
+  const auto setting_by = [](unsigned writers) {
+    capnp::MallocMessageBuilder message;
+    auto delta = message.initRoot<wire::Delta>();
+    delta.setKind(wire::StreamKind::SETTINGS);
+    auto seen = delta.initSettings(1)[0].initSeen(writers);
+    for (unsigned i = 0; i < writers; ++i) {
+      seen[i].setWriter(writers - i);
+      seen[i].setTime(1 + i);
+    }
+    return decode(capnp::messageToFlatArray(message));
+  };
+  const auto refused = setting_by(CodecLimits::kSettingWriters + 1);
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().message.find("too many setting writers") != std::string::npos);
+  const auto taken = setting_by(CodecLimits::kSettingWriters);
+  REQUIRE(taken.has_value());
+  const auto& seen = std::get<SettingsTable::Delta>(taken->body).entries[0].value.seen();
+  CHECK(seen.size() == CodecLimits::kSettingWriters);
+  CHECK(seen.at(NodeId{CodecLimits::kSettingWriters}) == 1);
+  CHECK(seen.at(NodeId{1}) == CodecLimits::kSettingWriters);
+}
+
+TEST_CASE("of one writer named twice in a setting the later time counts") {
+  capnp::MallocMessageBuilder message;
+  auto delta = message.initRoot<wire::Delta>();
+  delta.setKind(wire::StreamKind::SETTINGS);
+  auto seen = delta.initSettings(1)[0].initSeen(3);
+  const std::uint64_t times[] = {5, 9, 7};
+  for (unsigned i = 0; i < 3; ++i) {
+    seen[i].setWriter(3);
+    seen[i].setTime(times[i]);
+  }
+  const auto taken = decode(capnp::messageToFlatArray(message));
+  REQUIRE(taken.has_value());
+  CHECK(std::get<SettingsTable::Delta>(taken->body).entries[0].value.seen().at(NodeId{3}) == 9);
+}
+
+TEST_CASE("texts of a member with control characters are refused") {
+  for (const char* bad : {"r\n2", "r2\x1b[2J", "\x7f"}) {
+    CAPTURE(bad);
+    crdt::Member named, addressed, reached, built;
+    named.name = addressed.mesh_address = reached.http_address = built.build = bad;
+    for (const crdt::Member& member : {named, addressed, reached, built}) {
+      capnp::MallocMessageBuilder message;
+      auto out = message.initRoot<wire::Member>();
+      write_member(NodeId{1}, member, out);
+      const auto refused = read_member(out.asReader());
+      REQUIRE_FALSE(refused.has_value());
+      CHECK(refused.error().message.find("control character") != std::string::npos);
+    }
+  }
+}
+
 }  // namespace dualmesh::net

@@ -6,71 +6,10 @@
 #include <functional>
 #include <vector>
 
-#include "net/admin.capnp.h"
 #include "tests/node/bad_peer.h"
-#include "tests/node/fake_mesh_host.h"
 
 namespace dualmesh::node {
 namespace {
-
-MeshConfig quiet_config() {
-  MeshConfig config;
-  config.node_name = "a";
-  config.listen = "127.0.0.1:0";
-  config.alone = true;
-  config.instances = {{"e1", "127.0.0.1:9001", {"sim"}, 1.0}};
-  config.suspect_after_misses = 1'000;  // the bad peers cannot be pinged, and need not die
-  return config;
-}
-
-// A node with something to lose.
-struct Victim {
-  explicit Victim(MeshConfig wanted = quiet_config()) : config(std::move(wanted)) {
-    auto started = MeshThread::start(config, host, host);
-    REQUIRE_MESSAGE(started.has_value(), (started ? "" : started.error().message));
-    mesh = std::move(*started);
-    REQUIRE(eventually([&] { return host.ready() && host.instance("e1"); }));
-    policies::Load load;
-    load.queued_requests = 3;
-    host.say_load(host.instance("e1")->slot, load);
-    host.say_placement(host.instance("e1")->slot, {11, 12, 13});
-    mesh->wake();
-    before = settled();
-  }
-
-  // Once two looks are alike.
-  std::string settled() const {
-    std::string last;
-    REQUIRE(eventually([&] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      const std::string now = shared_state(*mesh);
-      return std::exchange(last, now) == now && !now.empty();
-    }));
-    return last;
-  }
-  bool untouched() const {
-    const std::string now = shared_state(*mesh);
-    if (now != before) MESSAGE("was\n" << before << "is\n" << now);
-    return now == before;
-  }
-  // It still answers an administrator.
-  bool serves(BadPeer& from) const {
-    net::MeshConnection connection(from.connect());
-    auto admin = connection.bootstrap()
-                     .castAs<wire::Bootstrap>()
-                     .adminRequest()
-                     .send()
-                     .wait(from.scope())
-                     .getAdmin()
-                     .getAs<wire::Admin>();
-    return admin.statusRequest().send().wait(from.scope()).getStatus().getReady();
-  }
-
-  MeshConfig config;
-  FakeMeshHost host;
-  std::unique_ptr<MeshThread> mesh;
-  std::string before;
-};
 
 std::string u32(std::uint32_t value) {
   std::string bytes;
@@ -164,23 +103,6 @@ std::vector<BadDelta> bad_deltas() {
        [](wire::Delta::Builder d) { d.setKind(static_cast<wire::StreamKind>(77)); }},
   };
 }
-
-// A node's link, up to its accepted hello.
-struct Linked {
-  Linked(BadPeer& peer, const Victim& victim, const std::string& name)
-      : connection(peer.connect(), {.words = 1 << 22, .nesting = 64}),
-        origin{crdt::node_id_of(name), {}} {
-    auto request = connection.bootstrap().castAs<wire::Bootstrap>().helloRequest();
-    honest_hello(name, victim.config, request.initHello());
-    origin.epoch = crdt::Epoch{request.getHello().getFrom().getEpoch()};
-    auto answer = request.send().wait(peer.scope());
-    REQUIRE(std::string(answer.getWelcome().getRefusal().cStr()) == "");
-    peer_of = answer.getPeer();
-  }
-  net::MeshConnection connection;
-  crdt::Origin origin;
-  wire::Peer::Client peer_of = nullptr;
-};
 
 }  // namespace
 

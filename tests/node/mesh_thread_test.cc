@@ -229,6 +229,11 @@ TEST_CASE("a mesh listener that others can reach needs consent, and bad addresse
   auto open = MeshThread::start(config, host, host);
   REQUIRE_FALSE(open.has_value());
   CHECK(open.error().message.find("mesh.insecure") != std::string::npos);
+  config.listen = "127.example.org:0";  // a name like any other
+  auto named = MeshThread::start(config, host, host);
+  REQUIRE_FALSE(named.has_value());
+  CHECK(named.error().message.find("mesh.insecure") != std::string::npos);
+  config.listen = "0.0.0.0:0";
 
   config.insecure = true;
   auto nowhere = MeshThread::start(config, host, host);

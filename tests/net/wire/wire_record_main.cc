@@ -1,8 +1,10 @@
 // wire_record FILE: records what two nodes of today say to each other; see the folder's README.
 #include <cstdio>
+#include <fstream>
 #include <memory>
 
 #include "net/error.h"
+#include "tests/net/wire/wire_fields.h"
 #include "tests/net/wire/wire_file.h"
 #include "tests/sim/sim_cluster.h"
 
@@ -147,11 +149,14 @@ Records record() {
 
 int main(int argc, char** argv) {
   if (argc != 2) {
-    std::fputs("Usage: wire_record FILE\n", stderr);
+    std::fputs("Usage: wire_record NAME: writes NAME.wire and NAME.fields\n", stderr);
     return 2;
   }
   const auto records = dualmesh::wire_test::record();
-  dualmesh::wire_test::write_wire_file(argv[1], records);
+  const std::string name = argv[1];
+  dualmesh::wire_test::write_wire_file(name + ".wire", records);
+  std::ofstream fields(name + ".fields");
+  for (const std::string& line : dualmesh::wire_test::wire_fields()) fields << line << "\n";
   std::size_t bytes = 0;
   for (const auto& record : records) bytes += record.bytes.size();
   std::printf("%zu records, %zu bytes\n", records.size(), bytes);
