@@ -18,6 +18,7 @@ from dns import NameServer, PrivateResolver  # noqa: E402
 from mesh import (HTTP_PORT, MESH_PORT, ROOT, LocalMesh, instance_flags,  # noqa: E402,F401
                   seed_flags, time_flags)
 from process import LocalError, wait_until  # noqa: E402,F401
+from run_number import run_number  # noqa: E402
 
 NAME = "dualmesh.test"
 MODEL = "sim"
@@ -31,7 +32,7 @@ class Cluster(LocalMesh):
     def __init__(self, speed=10.0, flags=()):
         super().__init__(os.environ.get("DUALMESH_BIN", ROOT / "build" / "bin"), keep_logs=True)
         self.speed = speed
-        self._subnet = f"127.{40 + os.getpid() % 80}.{next(_subnets)}"
+        self._subnet = f"127.{40 + run_number()}.{next(_subnets)}"
         self._flags = list(flags)
         self.name_server = None
         self.resolver = None

@@ -3,8 +3,8 @@
 The bridge lives in a namespace of its own ("hub"), so the packets between nodes meet no firewall
 rule of the machine. Tests and engines stay in the machine's own namespace, on addresses of one
 interface that is plugged into the same bridge. Faults are nftables rules on the bridge; they spare
-ARP, for wires are usually cut between routers, and no address is forgotten there. Names begin with the test's process id; what a killed run left behind is removed by
-the next one.
+ARP, for wires are usually cut between routers, and no address is forgotten there. Names begin with the
+test's process id; what a killed run left behind is removed by the next one.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from pathlib import Path
 from cluster import MODEL, Cluster
 from mesh import Node
 from process import is_root
+from run_number import run_number
 
 _PREFIX = "dmnet"
 _numbers = itertools.count()
@@ -55,7 +56,8 @@ class Network:
         process, number = os.getpid(), next(_numbers)
         self._name = f"{_PREFIX}{process}-{number}"
         # 198.18.0.0/15 is set aside for tests of networks, so no route of the machine is hidden.
-        self.subnet = f"198.{18 + process % 2}.{(process // 2 + number) % 256}"
+        run = run_number()
+        self.subnet = f"198.{18 + run % 2}.{run // 2 * 6 + number % 6}"
         self._hub = f"{self._name}-hub"
         self._outside = f"dm{process}o{number}"
         self._made = []
