@@ -1,5 +1,6 @@
-// Bytes as a hello, a list of positions and those of a ping's answer: judged or refused, never
-// worse; who is accepted has the id of its name, and only over TLS with a certificate for it.
+// Bytes as a hello, a welcome, a list of positions, those of a ping's answer and rows of the
+// registry as they are asked for: judged or refused, never worse; who is accepted has the id of its
+// name, and only over TLS with a certificate for it.
 #include <capnp/serialize.h>
 
 #include <cstring>
@@ -73,6 +74,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   });
   read([](auto& reader) {
     net::read_feed_positions(reader.template getRoot<wire::FeedPositions>());
+  });
+  read([](auto& reader) {
+    const auto welcome = reader.template getRoot<wire::Welcome>();
+    const auto from = net::read_member(welcome.getFrom());
+    if (from) FUZZ_CHECK(from->key.value != 0);
+    net::read_member(welcome.getCaller());
+  });
+  read([](auto& reader) {
+    const auto rows =
+        net::read_registry(reader.template getRoot<wire::Peer::RegistryResults>().getRows());
+    if (rows) FUZZ_CHECK(rows->size() <= net::CodecLimits::kRows);
   });
   return 0;
 }
