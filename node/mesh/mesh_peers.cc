@@ -386,19 +386,6 @@ void MeshPeers::note_refusal(const std::string& text) {
   if (refusals_.size() > kMaxRefusals) refusals_.pop_front();
 }
 
-void MeshPeers::note_clock(MeshPeer& peer, std::uint64_t their_wall_ms, std::uint64_t our_wall_ms) {
-  const double before = peer.clock_offset_ms;
-  peer.clock_offset_ms = static_cast<double>(their_wall_ms) - static_cast<double>(our_wall_ms);
-  const double limit = crdt::HybridClock::kMaxAheadMs;
-  if (std::abs(peer.clock_offset_ms) <= limit || std::abs(before) > limit) return;
-  const crdt::Member* member = state_.members().find(peer.node);
-  note_refusal(
-      fmt::format("the clock of {} is {:.0f} ms {} ours: its changes to instances and settings are "
-                  "refused until the clocks agree",
-                  member == nullptr ? "a peer" : member->name, std::abs(peer.clock_offset_ms),
-                  peer.clock_offset_ms > 0 ? "ahead of" : "behind"));
-}
-
 void MeshPeers::heard(crdt::NodeId node) { detector_.heard(node, context_.now()); }
 
 void MeshPeers::taskFailed(kj::Exception&& exception) {
