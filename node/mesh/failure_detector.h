@@ -9,8 +9,8 @@
 // stays.
 //
 // Worst case from its last word until all have given it up, with the defaults (ping 250 ms, timeout
-// 500 ms, 3 misses, suspicion 1.5 s) and healthy observers: 1.0 silence + 0.25 tick + 0.55 probe +
-// 1.5 suspicion + 0.25 tick = 3.55 s, for a killed process and for silence alike. Confirmations
+// 500 ms, 3 misses, suspicion 1.25 s) and healthy observers: 1.0 silence + 0.25 tick + 0.55 probe +
+// 1.25 suspicion + 0.25 tick = 3.3 s, for a killed process and for silence alike. Confirmations
 // cost nothing: whoever is dead is silent to all by 1.25 s, and the pings of 2.05 s say so.
 // A node that doubts itself (local_health.h) waits longer, and hears of the death from the others.
 // One that slept accuses nobody for that time.

@@ -62,7 +62,7 @@ struct MeshConfig {
   std::uint32_t ping_interval_ms = 250;
   std::uint32_t ping_timeout_ms = 500;
   std::uint32_t suspect_after_misses = 3;
-  std::uint32_t suspicion_ms = 1'500;  // suspect -> dead unless refuted
+  std::uint32_t suspicion_ms = 1'250;  // suspect -> dead unless refuted
   std::uint32_t indirect_probes = 3;
   std::uint32_t max_members = 1'024;      // beyond it the oldest unreachable one is forgotten
   std::uint32_t join_timeout_ms = 5'000;  // not joined by then: keep trying, say so in the log

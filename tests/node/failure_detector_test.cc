@@ -131,15 +131,15 @@ TEST_CASE("suspicion: with fewer than three possible accusers the shortest time 
     CAPTURE(others);
     Observer observer(others);
     observer.accuse();
-    CHECK(observer.rounds_until_dead() == 1'500);
+    CHECK(observer.rounds_until_dead() == 1'250);
   }
   Observer observer(3);
   observer.accuse();
-  CHECK(observer.rounds_until_dead() == 4'500);
+  CHECK(observer.rounds_until_dead() == 3'750);
 }
 
 TEST_CASE("suspicion: each confirmation shortens it, three make it the shortest") {
-  const std::int64_t expected[] = {4'500, 3'000, 2'250, 1'500, 1'500};
+  const std::int64_t expected[] = {3'750, 2'500, 2'000, 1'250, 1'250};
   for (std::size_t confirming = 0; confirming < 5; ++confirming) {
     CAPTURE(confirming);
     Observer observer(5);
@@ -148,7 +148,7 @@ TEST_CASE("suspicion: each confirmation shortens it, three make it the shortest"
       observer.detector.accused(Observer::other(i), {accusation()});
     }
     CHECK(observer.detector.confirmations(kPeer) == confirming);
-    // 4.5 - 3 * log(3) / log(4) = 2.12 s falls between two rounds.
+    // 3.75 - 2.5 * log(3) / log(4) = 1.77 s falls between two rounds.
     CHECK(observer.rounds_until_dead() == expected[confirming]);
   }
 }
@@ -159,7 +159,7 @@ TEST_CASE("suspicion: accusers that are silent themselves are not waited for") {
     observer.detector.learned(NodeId{200 + i}, member(MemberStatus::alive), ms(0));
   }
   observer.accuse();
-  CHECK(observer.rounds_until_dead() == 1'500);
+  CHECK(observer.rounds_until_dead() == 1'250);
 }
 
 TEST_CASE("suspicion: the word of one accuser counts once, however often it is said") {
@@ -216,7 +216,7 @@ TEST_CASE("refutation: the time starts again, also when only the next suspicion 
   }
   SUBCASE("both at once") {}
   observer.detector.learned(kPeer, member(MemberStatus::suspect, 1), ms(observer.now));
-  CHECK(observer.rounds_until_dead() == 1'500);
+  CHECK(observer.rounds_until_dead() == 1'250);
 }
 
 TEST_CASE("refutation: who refutes lives, though we do not hear it ourselves") {
