@@ -56,7 +56,9 @@ class Mailbox {
     taken.swap(messages_);
     return taken;
   }
-  bool take_wake() { return wake_.exchange(false, std::memory_order_acq_rel); }
+  // Woken, and not yet done with: until then further wakes cost no ring.
+  bool woken() const { return wake_.load(std::memory_order_acquire); }
+  void wake_done() { wake_.store(false, std::memory_order_release); }
 
  private:
   void ring() {

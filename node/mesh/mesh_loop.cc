@@ -150,6 +150,8 @@ class Running final : private kj::TaskSet::ErrorHandler {
     dialer_.count_in(node_.refusals());
     watch_certificate();
     node_.restore(loop.saved.registry, loop.saved.settings);
+    // Changes that come while the node waits before it takes them ring no more.
+    node_.on_taking_changes([this]() { loop_.mailbox.wake_done(); });
     if (loop.store) node_.on_saveable_change([this]() { save_soon(); });
     // Accepting may fail for want of file descriptors; going on is better than going deaf.
     tasks_.add(repeat(timer_, "accepting", [this]() { return accept(); }));
@@ -183,7 +185,7 @@ class Running final : private kj::TaskSet::ErrorHandler {
       }
     }
     if (loop_.stopping) stopped_->fulfill();
-    if (loop_.mailbox.take_wake()) node_.local_changes();
+    if (loop_.mailbox.woken()) node_.local_changes();
     return observer_.whenBecomesReadable();
   }
 

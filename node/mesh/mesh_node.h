@@ -68,6 +68,8 @@ class MeshNode final : private StateObserver,
   // Before start: what the node's disk had.
   void restore(const net::RegistryTable::Delta& registry,
                const net::SettingsTable::Delta& settings);
+  // Told just before the host's changes are taken: what comes later has to be said again.
+  void on_taking_changes(std::function<void()> taking) { taking_ = std::move(taking); }
   void on_saveable_change(std::function<void()> saveable) { saveable_ = std::move(saveable); }
   void start();
 
@@ -171,6 +173,7 @@ class MeshNode final : private StateObserver,
   std::size_t unreachable_told_ = 0;
   std::int64_t most_ahead_ms_ = 0;  // of wall time before the monotonic clock, while it matters
   std::function<void()> saveable_;
+  std::function<void()> taking_;
 
   std::shared_ptr<const policies::FleetView> view_;
   Pacer view_pacer_;

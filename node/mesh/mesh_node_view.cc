@@ -32,6 +32,7 @@ void hand_over(MeshHost& host, policies::Slot slot, std::vector<policies::BlockK
 }  // namespace
 
 void MeshNode::take_local_changes() {
+  if (taking_) taking_();
   LocalChanges changes;
   host_.take_local_changes(changes);
   local_pacer_.acted(context_.now());
