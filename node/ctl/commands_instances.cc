@@ -11,9 +11,12 @@
 namespace dualmesh::node::ctl {
 namespace {
 
+bool asked(wire::InstanceInfo::Reader instance) {
+  return std::string_view(instance.getLifecycle().cStr()) != "removed";
+}
+
 std::string health_text(wire::InstanceInfo::Reader instance) {
-  if (std::string_view(instance.getLifecycle().cStr()) == "removed")
-    return "-";                             // not asked any more
+  if (!asked(instance)) return "-";
   if (!instance.getHealthy()) return "NO";  // why: below the table, where there is room
   return instance.getOverloaded() ? "overloaded" : "yes";
 }
@@ -43,7 +46,7 @@ void print_instances(capnp::List<wire::InstanceInfo>::Reader instances) {
                    {"failed", Align::right}});
   std::vector<std::string> remarks;
   for (auto instance : instances) {
-    if (health_text(instance) == "NO") {
+    if (asked(instance) && !instance.getHealthy()) {
       remarks.push_back(fmt::format("{} is not healthy: {}", instance.getName().cStr(),
                                     instance.getUnhealthyReason().cStr()));
     }

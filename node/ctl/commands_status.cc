@@ -110,12 +110,7 @@ void print_status(wire::Status::Reader status) {
                               status.getMembersAlive(), status.getMembersKnown()));
   line("health", fmt::format("{} of 8 (0 is well), {} accusations answered",
                              status.getLocalHealth(), count_text(status.getRefutations())));
-  if (status.getPartition().size() > 0) {
-    constexpr std::string_view kSaidByTheLabel = "partitioned: ";
-    std::string what = text(status.getPartition());
-    if (what.starts_with(kSaidByTheLabel)) what.erase(0, kSaidByTheLabel.size());
-    line("PARTITION", what);
-  }
+  if (status.getPartition().size() > 0) line("PARTITION", text(status.getPartition()));
   line("policy", text(status.getPolicy()));
   line("instances", fmt::format("{} active, {} healthy", status.getInstancesActive(),
                                 status.getInstancesHealthy()));

@@ -7,7 +7,6 @@
 #include "node/ctl/commands.h"
 #include "node/ctl/duration.h"
 #include "node/ctl/help.h"
-#include "node/program/build_id.h"
 #include "node/program/usage.h"
 
 namespace {
@@ -169,13 +168,8 @@ int main(int argc, char** argv) {
   add_instance_commands(app, arguments, command);
   add_convergence_commands(app, arguments, command);
   add_request_commands(app, arguments, command);
-  app.set_version_flag("--version", std::string("dualmeshctl ") + dualmesh::node::kBuildId);
   ctl::add_help(app);
-  try {  // the way CLI11 reports a bad command line
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return dualmesh::node::told(app, error);
-  }
+  if (const auto status = dualmesh::node::parse(app, argc, argv)) return *status;
   std::shared_ptr<const dualmesh::net::MeshCertificate> certificate;
   if (arguments.tls.any()) {
     auto loaded = dualmesh::net::MeshCertificate::load(arguments.tls, std::time(nullptr));

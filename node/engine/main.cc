@@ -10,7 +10,6 @@
 #include "net/descriptors.h"
 #include "net/destination.h"
 #include "node/engine/engine_server.h"
-#include "node/program/build_id.h"
 #include "node/program/usage.h"
 
 namespace {
@@ -185,12 +184,7 @@ int main(int argc, char** argv) {
                "dualmesh-engine");
   Settings settings;
   add_options(app, settings);
-  app.set_version_flag("--version", std::string("dualmesh-engine ") + node::kBuildId);
-  try {  // the library's way of saying --help, too
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return node::told(app, error);
-  }
+  if (const auto status = node::parse(app, argc, argv)) return *status;
   if (const std::string error = finish_settings(settings); !error.empty()) {
     std::fprintf(stderr, "dualmesh-engine: %s\n", error.c_str());
     return node::kExitUsage;

@@ -65,7 +65,7 @@ void MeshNode::note_partition() {
   if (now.whole()) {
     spdlog::info("mesh: {}: all {} members are reachable again", config_.node_name, now.of);
   } else {
-    spdlog::warn("mesh: {}: {}", config_.node_name, describe(now, context_.now()));
+    spdlog::warn("mesh: {}: partitioned: {}", config_.node_name, describe(now, context_.now()));
   }
 }
 

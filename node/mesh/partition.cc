@@ -9,7 +9,7 @@ namespace dualmesh::node {
 std::string describe(const PartitionState& state, policies::Time now) {
   if (state.whole()) return "";
   std::string text = fmt::format(
-      "partitioned: {} of {} members unreachable since {:.0f} s, dead or cut off, which look alike "
+      "{} of {} members unreachable since {:.0f} s, dead or cut off, which look alike "
       "from here; commands given here reach them once they are back",
       state.unreachable, state.of, policies::to_seconds(now - state.since));
   if (!state.has_majority()) text += "; this side has no majority";

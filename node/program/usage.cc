@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "node/program/build_id.h"
+
 namespace dualmesh::node {
 namespace {
 
@@ -15,8 +17,6 @@ std::string understood(const CLI::App& app, const CLI::App*& deepest) {
   }
   return words;
 }
-
-}  // namespace
 
 int told(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return app.exit(error);
@@ -31,6 +31,18 @@ int told(const CLI::App& app, const CLI::ParseError& error) {
   std::fprintf(stderr, "%s: %s\nRun %s --help for more information.\n", app.get_name().c_str(),
                what.c_str(), command.c_str());
   return kExitUsage;
+}
+
+}  // namespace
+
+std::optional<int> parse(CLI::App& app, int argc, const char* const* argv) {
+  app.set_version_flag("--version", app.get_name() + " " + kBuildId);
+  try {  // the library's way of saying --help, too
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return told(app, error);
+  }
+  return std::nullopt;
 }
 
 }  // namespace dualmesh::node

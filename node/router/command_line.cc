@@ -26,7 +26,7 @@ std::optional<std::string> read_file(const std::string& path) {
 
 }  // namespace
 
-CommandLineResult read_command_line(int argc, const char* const* argv, const std::string& version) {
+CommandLineResult read_command_line(int argc, const char* const* argv) {
   CLI::App app("A router node of a dualmesh.", "dualmeshd");
   app.get_formatter()->column_width(44);
   std::string file;
@@ -36,7 +36,6 @@ CommandLineResult read_command_line(int argc, const char* const* argv, const std
   app.add_option("--config", file, "TOML file to read; flags outrank it")->type_name("FILE");
   app.add_flag("--check-config", line.check_only, "Say what is wrong with the settings and exit");
   app.add_flag("--print-config", line.print_only, "Print all settings, with comments, as TOML");
-  app.set_version_flag("--version", version);
   app.add_option("--instance", instances,
                  "name=e1,address=HOST:PORT[,model=NAME][,weight=1]; may be repeated")
       ->type_name("SETTINGS");
@@ -48,11 +47,7 @@ CommandLineResult read_command_line(int argc, const char* const* argv, const std
         ->type_name("VALUE")
         ->group(std::string(setting.section()));
   }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {  // the library's way of saying --help, too
-    return {std::nullopt, told(app, error)};
-  }
+  if (const auto status = parse(app, argc, argv)) return {std::nullopt, *status};
   ConfigProblems problems;
   if (!file.empty()) {
     const auto text = read_file(file);

@@ -22,6 +22,6 @@ struct CommandLineResult {
   std::optional<CommandLine> run;
   int exit_status = 0;
 };
-CommandLineResult read_command_line(int argc, const char* const* argv, const std::string& version);
+CommandLineResult read_command_line(int argc, const char* const* argv);
 
 }  // namespace dualmesh::node

@@ -78,7 +78,7 @@ int serve(node::Config config, const sigset_t& signals) {
 
 int main(int argc, char** argv) {
   node::install_crash_handler();
-  const auto line = node::read_command_line(argc, argv, std::string("dualmeshd ") + node::kBuildId);
+  const auto line = node::read_command_line(argc, argv);
   if (!line.run) return line.exit_status;
   if (line.run->print_only) {
     std::fputs(node::print_toml(line.run->config).c_str(), stdout);

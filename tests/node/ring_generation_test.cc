@@ -130,7 +130,7 @@ TEST_CASE("partition: counts the dead that have not left, until they answer or a
   CHECK(partition.state(3).of == 5);
   CHECK(partition.state(3).since == seconds(10));
   CHECK(describe(partition.state(3), seconds(70)) ==
-        "partitioned: 2 of 5 members unreachable since 60 s, dead or cut off, which look alike "
+        "2 of 5 members unreachable since 60 s, dead or cut off, which look alike "
         "from here; commands given here reach them once they are back");
   CHECK(describe(partition.state(2), seconds(70)).ends_with("this side has no majority"));
 

@@ -310,16 +310,16 @@ TEST_CASE("the command line: flags outrank the file, errors end with status 2") 
   const char* good_line[] = {"dualmeshd",   "--mesh.alone", "true",
                              "--instance",  "address=h:1",  "--instance",
                              "address=h:2", "--node.name",  "b"};
-  const auto parsed = read_command_line(std::size(good_line), good_line, "v");
+  const auto parsed = read_command_line(std::size(good_line), good_line);
   REQUIRE(parsed.run.has_value());
   CHECK(parsed.run->config.mesh.node_name == "b");
   CHECK(parsed.run->config.mesh.instances.size() == 2);
 
   const char* bad_value[] = {"dualmeshd", "--mesh.alone", "maybe"};
-  CHECK(!read_command_line(std::size(bad_value), bad_value, "v").run);
-  CHECK(read_command_line(std::size(bad_value), bad_value, "v").exit_status == 2);
+  CHECK(!read_command_line(std::size(bad_value), bad_value).run);
+  CHECK(read_command_line(std::size(bad_value), bad_value).exit_status == 2);
   const char* unknown[] = {"dualmeshd", "--no.such", "1"};
-  CHECK(read_command_line(std::size(unknown), unknown, "v").exit_status == 2);
+  CHECK(read_command_line(std::size(unknown), unknown).exit_status == 2);
   const char* no_file[] = {"dualmeshd", "--mesh.alone", "true", "--config", "/no/such/file"};
-  CHECK(read_command_line(std::size(no_file), no_file, "v").exit_status == 2);
+  CHECK(read_command_line(std::size(no_file), no_file).exit_status == 2);
 }

@@ -45,6 +45,12 @@ struct Most {
   }
 };
 
+void start_converged(SimCluster& cluster) {
+  cluster.start_all();
+  const auto converged = [&] { return cluster.all_ready() && cluster.converged(); };
+  REQUIRE(cluster.run_until(converged, 3'000) >= 0);
+}
+
 void check_unharmed(SimNode& at) {
   const node::MeshPeers& peers = at.mesh->peers();
   CHECK(peers.counters().pings_failed == 0);
@@ -109,9 +115,7 @@ TEST_CASE("snapshot: a million placements reach a newcomer, and no heartbeat is 
 TEST_CASE("snapshot: a column whose instance is told later is handed over in pieces, in order") {
   SimCluster cluster(72);
   cluster.add_many(2);
-  cluster.start_all();
-  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
-          0);
+  start_converged(cluster);
   SimNode& writing = cluster.node(0);
   SimNode& learning = cluster.node(1);
   constexpr std::size_t kCount = 50'000;
@@ -140,9 +144,7 @@ TEST_CASE("placements that are due together expire in pieces") {
   SimCluster cluster(74);
   cluster.add_many(2);
   cluster.node(0).config.placement_ttl_s = 30;
-  cluster.start_all();
-  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
-          0);
+  start_converged(cluster);
   SimNode& writing = cluster.node(0);
   constexpr std::size_t kCount = 100'000;
   for (std::size_t done = 0; done < kCount; done += 500) {
@@ -164,9 +166,7 @@ TEST_CASE("placements that are due together expire in pieces") {
 TEST_CASE("what a dead node said leaves the memory of all others, not only their sums") {
   SimCluster cluster(73);
   cluster.add_many(3);
-  cluster.start_all();
-  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
-          0);
+  start_converged(cluster);
   SimNode& dying = cluster.node(2);
   const crdt::NodeId dead = dying.mesh->state().self().node;
   const std::uint64_t e0 = policies::instance_id_of("e0");
