@@ -1,7 +1,5 @@
 #include "policies/dualmap.h"
 
-#include <limits>
-
 namespace dualmesh::policies {
 
 namespace {
@@ -48,10 +46,6 @@ Choice DualMap::choose(const PlacementRequest& request, const PlacementContext& 
   choice.primary = choice.candidates[taken].slot;
   choice.backup = choice.candidates[1 - taken].slot;
   return choice;
-}
-
-std::uint64_t DualMap::rank(const Arrival&, std::uint32_t hit_tokens) const {
-  return std::numeric_limits<std::uint32_t>::max() - hit_tokens;
 }
 
 }  // namespace dualmesh::policies

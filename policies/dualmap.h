@@ -16,11 +16,10 @@ namespace dualmesh::policies {
 class DualMap final : public Policy {
  public:
   std::string_view name() const override { return "dualmap"; }
-  bool queues() const override { return true; }
+  std::string_view default_order() const override { return "longest_hit"; }
   bool rebalances() const override { return true; }
   Choice choose(const PlacementRequest& request, const PlacementContext& context,
                 Random& random) const override;
-  std::uint64_t rank(const Arrival& arrival, std::uint32_t hit_tokens) const override;
 };
 
 }  // namespace dualmesh::policies

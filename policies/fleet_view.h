@@ -52,6 +52,7 @@ struct DepthMarks {
 
 struct RoutingSettings {
   std::string policy = "dualmap";
+  std::string queue;  // name of an order; empty: the policy's own
   double slo_ttft_s = 5.0;
 
   bool operator==(const RoutingSettings&) const = default;

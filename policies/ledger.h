@@ -60,6 +60,17 @@ class Ledger {
   }
 
   void enqueue(LiveRequest& request, Slot slot, std::uint32_t uncached_tokens, std::uint64_t rank);
+  // The order of all queues has changed.
+  template <class Rank>
+  void rank_again(Rank&& rank) {
+    for (const auto& [id, request] : by_id_) {
+      if (request->stage != Stage::queued) continue;
+      RequestQueue& queue = fleet_.at(request->slot).queue;
+      queue.remove(request->queue_key);
+      request->queue_key.rank = rank(*request);
+      queue.push({request->queue_key, request->uncached_tokens, request});
+    }
+  }
   // From held or queued.
   void dispatch(LiveRequest& request, Slot slot, std::uint32_t uncached_tokens, Time now);
   void first_token(LiveRequest& request, Time now);

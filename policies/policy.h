@@ -25,6 +25,9 @@ namespace dualmesh::policies {
 // Small, so that `explain` can ask with a copy and get the very answer the next request will get.
 using Random = std::minstd_rand;
 
+// In place of the name of an order: requests do not wait at the router.
+inline constexpr std::string_view kAtOnce = "none";
+
 struct PlacementRequest {
   const Arrival& arrival;
   std::uint32_t depth = 1;  // blocks in the ring key (policies/depth_table.h)
@@ -43,6 +46,12 @@ struct PlacementContext {
   }
 };
 
+// What a request got from its instance; zero where the engine did not say.
+struct Service {
+  std::uint32_t output_tokens = 0;
+  bool finished = false;  // false: cancelled or failed
+};
+
 struct Choice {
   Slot primary = kNoSlot;  // kNoSlot: no instance can take it
   Slot backup = kNoSlot;   // the candidate not taken; kNoSlot when there was none
@@ -55,9 +64,9 @@ class Policy {
   virtual ~Policy() = default;
 
   virtual std::string_view name() const = 0;
-  // True: requests wait at the router until their instance has room, so that they can still be
-  // moved. False: they are dispatched at once.
-  virtual bool queues() const = 0;
+  // The order in which requests wait at the router until their instance has room, so that they can
+  // still be moved, unless another is asked for; kAtOnce: they do not wait.
+  virtual std::string_view default_order() const { return kAtOnce; }
   // Are waiting requests moved away from hot spots?
   virtual bool rebalances() const { return false; }
 
@@ -65,9 +74,9 @@ class Policy {
                         Random& random) const = 0;
   // The choice was carried out.
   virtual void taken(const PlacementRequest&, const PlacementContext&, const Choice&) {}
-  // Place in an instance's queue, smaller first, then by arrival. First come, first served unless a
-  // policy says otherwise.
-  virtual std::uint64_t rank(const Arrival&, std::uint32_t /*hit_tokens*/) const { return 0; }
+  // What came of it: the first token, and the end however it came.
+  virtual void first_token(const Arrival&, Slot, Duration /*since_submit*/) {}
+  virtual void ended(const Arrival&, Slot, const Service&) {}
 };
 
 // Cached prefix tokens of the request at `slot`, by whole blocks.

@@ -1,47 +1,125 @@
 #include "policies/policy_registry.h"
 
+#include <algorithm>
 #include <array>
 
 #include "policies/dualmap.h"
+#include "policies/fifo.h"
+#include "policies/longest_hit.h"
 #include "policies/round_robin.h"
 
 namespace dualmesh::policies {
 
 namespace {
 
+template <class Base>
 struct Registered {
   std::string_view name;
-  std::unique_ptr<Policy> (*make)();
+  std::unique_ptr<Base> (*make)(const ParameterValues&);
+  std::span<const Parameter> parameters;
 };
 
-template <class P>
-std::unique_ptr<Policy> make() {
-  return std::make_unique<P>();
+// A class with parameters lists them as `kParameters` and is made from their values.
+template <class Base, class Derived>
+constexpr Registered<Base> registered(std::string_view name) {
+  if constexpr (requires { Derived::kParameters; }) {
+    return {name,
+            [](const ParameterValues& values) -> std::unique_ptr<Base> {
+              return std::make_unique<Derived>(values);
+            },
+            Derived::kParameters};
+  } else {
+    return {
+        name,
+        [](const ParameterValues&) -> std::unique_ptr<Base> { return std::make_unique<Derived>(); },
+        {}};
+  }
 }
 
 constexpr std::array kPolicies{
-    Registered{"dualmap", make<DualMap>},
-    Registered{"round_robin", make<RoundRobin>},
+    registered<Policy, DualMap>("dualmap"),
+    registered<Policy, RoundRobin>("round_robin"),
 };
 
-}  // namespace
+constexpr std::array kOrders{
+    registered<QueueOrder, Fifo>("fifo"),
+    registered<QueueOrder, LongestHit>("longest_hit"),
+};
 
-std::unique_ptr<Policy> make_policy(std::string_view name) {
-  for (const Registered& policy : kPolicies) {
-    if (policy.name == name) return policy.make();
-  }
-  return nullptr;
+template <class Base>
+using All = std::span<const Registered<Base>>;
+
+template <class Base>
+const Registered<Base>* find(All<Base> all, std::string_view name) {
+  const auto found =
+      std::find_if(all.begin(), all.end(), [name](const auto& one) { return one.name == name; });
+  return found == all.end() ? nullptr : &*found;
 }
 
-std::vector<std::string> policy_names() {
+template <class Base>
+std::unique_ptr<Base> make_from(All<Base> all, std::string_view spec) {
+  const auto [name, text] = split_spec(spec);
+  const Registered<Base>* known = find(all, name);
+  if (known == nullptr) return nullptr;
+  ParameterValues values(known->parameters);
+  if (!values.read(text).empty()) return nullptr;
+  return known->make(values);
+}
+
+template <class Base>
+std::string check(All<Base> all, std::string_view spec, const std::vector<std::string>& names,
+                  std::string_view what) {
+  const auto [name, text] = split_spec(spec);
+  if (const Registered<Base>* known = find(all, name)) {
+    const std::string problem = ParameterValues(known->parameters).read(text);
+    return problem.empty() ? "" : std::string(name) + ": " + problem;
+  }
+  std::string problem =
+      "there is no " + std::string(what) + " '" + std::string(name) + "'; allowed:";
+  for (const std::string& one : names) problem += " " + one;
+  return problem;
+}
+
+template <class Base>
+std::vector<std::string> names_of(All<Base> all) {
   std::vector<std::string> names;
-  for (const Registered& policy : kPolicies) names.emplace_back(policy.name);
+  for (const Registered<Base>& one : all) names.emplace_back(one.name);
   return names;
 }
 
-bool is_policy(std::string_view name) {
-  return std::any_of(kPolicies.begin(), kPolicies.end(),
-                     [&](const Registered& policy) { return policy.name == name; });
+}  // namespace
+
+std::unique_ptr<Policy> make_policy(std::string_view spec) {
+  return make_from<Policy>(kPolicies, spec);
 }
+
+std::unique_ptr<QueueOrder> make_queue_order(std::string_view spec) {
+  return make_from<QueueOrder>(kOrders, spec);
+}
+
+std::string check_policy(std::string_view spec) {
+  return check<Policy>(kPolicies, spec, policy_names(), "policy");
+}
+
+std::string check_queue_order(std::string_view spec) {
+  if (spec == kAtOnce) return {};
+  return check<QueueOrder>(kOrders, spec, queue_order_names(), "queue order");
+}
+
+std::span<const Parameter> parameters_of(std::string_view name) {
+  if (const auto* policy = find<Policy>(kPolicies, name)) return policy->parameters;
+  if (const auto* order = find<QueueOrder>(kOrders, name)) return order->parameters;
+  return {};
+}
+
+std::vector<std::string> policy_names() { return names_of<Policy>(kPolicies); }
+bool is_policy(std::string_view spec) { return check_policy(spec).empty(); }
+
+std::vector<std::string> queue_order_names() {
+  std::vector<std::string> names = names_of<QueueOrder>(kOrders);
+  names.emplace_back(kAtOnce);
+  return names;
+}
+bool is_queue_order(std::string_view spec) { return check_queue_order(spec).empty(); }
 
 }  // namespace dualmesh::policies

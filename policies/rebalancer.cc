@@ -4,7 +4,7 @@
 
 namespace dualmesh::policies {
 
-void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint32_t& budget,
+void Rebalancer::relieve(Slot source, const QueueOrder& order, Time now, std::uint32_t& budget,
                          Moves& moves) {
   const RequestQueue& queue = fleet_.at(source).queue;
   if (queue.empty() || budget == 0 || !fleet_.overloaded(source, now)) return;
@@ -15,7 +15,7 @@ void Rebalancer::relieve(Slot source, const Policy& policy, Time now, std::uint3
   const double excess_tokens = (static_cast<double>(fleet_.pending_tokens(source)) -
                                 fleet_.threshold_s() / fleet_.prefill_s_per_token(source)) /
                                nodes;
-  Pass pass{source, policy, now, moves};
+  Pass pass{source, order, now, moves};
   boost::container::small_vector<Plan, 64> plans;
   for (std::size_t place = queue.size(); place > 0 && budget > 0; --place, --budget) {
     const auto plan = examine(*queue[place - 1].request, pass);
@@ -72,8 +72,7 @@ std::optional<Rebalancer::Plan> Rebalancer::examine(LiveRequest& request, Pass& 
   plan.target = target_for(request, pass);
   if (plan.target == kNoSlot) return std::nullopt;
   plan.uncached_tokens = uncached_at(request, plan.target);
-  plan.rank =
-      pass.policy.rank(request.arrival, request.arrival.input_tokens - plan.uncached_tokens);
+  plan.rank = pass.order.rank(request.arrival, request.arrival.input_tokens - plan.uncached_tokens);
 
   // Requests of other nodes wait beside our queue, not in it: they count in full on both sides.
   const auto ttft_s = [&](Slot slot, const QueueKey& key, std::uint32_t uncached_tokens) {

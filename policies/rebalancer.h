@@ -20,6 +20,7 @@
 #include "policies/fleet.h"
 #include "policies/ledger.h"
 #include "policies/policy.h"
+#include "policies/queue_order.h"
 
 namespace dualmesh::policies {
 
@@ -36,7 +37,7 @@ class Rebalancer {
 
   // Does nothing unless `source` is overloaded. Moved requests are in the target's queue already.
   // `budget` counts down.
-  void relieve(Slot source, const Policy& policy, Time now, std::uint32_t& budget, Moves& moves);
+  void relieve(Slot source, const QueueOrder& order, Time now, std::uint32_t& budget, Moves& moves);
 
  private:
   struct Plan {
@@ -49,7 +50,7 @@ class Rebalancer {
   // One call of `relieve`. Most requests of a queue are for the same model: its look-up is kept.
   struct Pass {
     Slot source;
-    const Policy& policy;
+    const QueueOrder& order;
     Time now;
     const Moves& moves;
     std::uint64_t model_hash = 0;

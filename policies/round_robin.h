@@ -18,7 +18,6 @@ namespace dualmesh::policies {
 class RoundRobin final : public Policy {
  public:
   std::string_view name() const override { return "round_robin"; }
-  bool queues() const override { return false; }
   Choice choose(const PlacementRequest& request, const PlacementContext& context,
                 Random& random) const override;
   void taken(const PlacementRequest& request, const PlacementContext& context,

@@ -16,10 +16,33 @@ Scheduler::State::State(const SchedulerSettings& given)
              given.depth_cold_share, given.depth_max_marks}),
       rebalancer(fleet, ledger),
       policy(make_policy(given.policy)),
+      policy_spec(given.policy),
+      order(make_queue_order("fifo")),
+      order_spec("fifo"),
       random(static_cast<Random::result_type>(given.seed)),
       log(given.decision_log_size) {
   settings.prefill_limit = std::max(settings.prefill_limit, 1U);
   BOOST_ASSERT(policy != nullptr);
+  use({given.policy, given.queue, given.slo_ttft_s});
+}
+
+void Scheduler::State::use(const RoutingSettings& wanted) {
+  if (wanted.policy != policy_spec) {
+    if (auto named = make_policy(wanted.policy)) {
+      policy = std::move(named);
+      policy_spec = wanted.policy;
+    }
+  }
+  const bool own = wanted.queue.empty() || !is_queue_order(wanted.queue);
+  const std::string_view spec = own ? policy->default_order() : std::string_view(wanted.queue);
+  queues = spec != kAtOnce;
+  if (!queues || spec == order_spec) return;
+  order = make_queue_order(spec);
+  BOOST_ASSERT(order != nullptr);
+  order_spec = spec;
+  ledger.rank_again([this](const LiveRequest& request) {
+    return order->rank(request.arrival, request.arrival.input_tokens - request.uncached_tokens);
+  });
 }
 
 bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects& effects) {
@@ -39,8 +62,9 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
   const std::uint32_t hit = hit_tokens(request.arrival, slot, settings.block_tokens);
   const std::uint32_t uncached = request.arrival.input_tokens - hit;
   effects.placed.push_back({request.arrival.id, slot});
-  if (policy->queues()) {
-    ledger.enqueue(request, slot, uncached, policy->rank(request.arrival, hit));
+  if (queues) {
+    ledger.enqueue(request, slot, uncached, order->rank(request.arrival, hit));
+    order->queued(request.arrival);
     pump(slot, now, effects);
   } else {
     dispatch(request, uncached, slot, now, effects);
@@ -51,29 +75,36 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
 void Scheduler::State::dispatch(LiveRequest& request, std::uint32_t uncached_tokens, Slot slot,
                                 Time now, Effects& effects) {
   ledger.dispatch(request, slot, uncached_tokens, now);
+  order->dispatched(request.arrival, uncached_tokens);
   request.record.queued_s = to_seconds(now - request.arrived);
   const std::uint64_t work =
       fleet.at(slot).own.prefilling_tokens + fleet.others(slot).prefilling_tokens;
-  effects.dispatched.push_back({request.arrival.id, slot,
-                                static_cast<double>(work) * fleet.prefill_s_per_token(slot)});
+  effects.dispatched.push_back(
+      {request.arrival.id, slot, static_cast<double>(work) * fleet.prefill_s_per_token(slot)});
 }
 
 void Scheduler::State::pump(Slot slot, Time now, Effects& effects) {
   const InstanceState& instance = fleet.at(slot);
-  while (!instance.queue.empty() &&
-         instance.own.prefilling_requests < settings.prefill_limit) {
-    LiveRequest& head = *instance.queue.head().request;
-    dispatch(head, head.uncached_tokens, slot, now, effects);
+  while (!instance.queue.empty() && instance.own.prefilling_requests < settings.prefill_limit) {
+    LiveRequest& first = next(slot, now);
+    dispatch(first, first.uncached_tokens, slot, now, effects);
   }
+}
+
+LiveRequest& Scheduler::State::next(Slot slot, Time now) const {
+  const RequestQueue& queue = fleet.at(slot).queue;
+  const std::size_t place = order->next(queue, {fleet, slot, now});
+  BOOST_ASSERT(place < queue.size());
+  return *queue[place].request;
 }
 
 void Scheduler::State::room_made(Slot slot, Time now, Effects& effects) {
   const RequestQueue& queue = fleet.at(slot).queue;
-  if (!policy->queues() && !queue.empty()) {
+  if (!queues && !queue.empty()) {
     // Left over from a policy that queued. The one that dispatches at once may keep the instance
     // above the limit for ever, so one goes for each that has got through.
-    LiveRequest& head = *queue.head().request;
-    dispatch(head, head.uncached_tokens, slot, now, effects);
+    LiveRequest& first = next(slot, now);
+    dispatch(first, first.uncached_tokens, slot, now, effects);
   }
   pump(slot, now, effects);
 }
@@ -85,14 +116,29 @@ void Scheduler::State::leave(LiveRequest& request, Time now, Effects& effects) {
   if (made_room) room_made(slot, now, effects);
 }
 
-void Scheduler::State::end(LiveRequest& request, Outcome outcome) {
+void Scheduler::State::end(LiveRequest& request, Outcome outcome, std::uint32_t output_tokens) {
   request.record.outcome = outcome;
+  if (outcome != Outcome::rejected) {
+    policy->ended(request.arrival, request.record.chosen,
+                  {output_tokens, outcome == Outcome::finished});
+    order->produced(request.arrival, output_tokens);
+  }
   switch (outcome) {
-    case Outcome::finished: ++totals.finished; break;
-    case Outcome::failed: ++totals.failed; break;
-    case Outcome::cancelled: ++totals.cancelled; break;
-    case Outcome::rejected: ++totals.rejected; break;
-    case Outcome::pending: BOOST_ASSERT(false); break;
+    case Outcome::finished:
+      ++totals.finished;
+      break;
+    case Outcome::failed:
+      ++totals.failed;
+      break;
+    case Outcome::cancelled:
+      ++totals.cancelled;
+      break;
+    case Outcome::rejected:
+      ++totals.rejected;
+      break;
+    case Outcome::pending:
+      BOOST_ASSERT(false);
+      break;
   }
   log.add(request.record);
   ledger.close(request);
@@ -112,7 +158,7 @@ void Scheduler::State::rebalance_everywhere(Time now, Effects& effects) {
   const std::size_t first = rebalance_from % fleet.slots();
   for (std::size_t i = 0; i < fleet.slots() && budget > 0; ++i) {
     const auto slot = static_cast<Slot>((first + i) % fleet.slots());
-    rebalancer.relieve(slot, *policy, now, budget, moves);
+    rebalancer.relieve(slot, *order, now, budget, moves);
     if (budget == 0) rebalance_from = slot + 1U;
   }
   carry_out(moves, now, effects);
@@ -125,8 +171,8 @@ void Scheduler::State::rebalance_arrival(const LiveRequest& request, Time now, E
   if (!fleet.overloaded(primary, now) || !fleet.overloaded(backup, now)) return;
   Rebalancer::Moves moves;
   std::uint32_t budget = settings.rebalance_examine_limit;
-  rebalancer.relieve(primary, *policy, now, budget, moves);
-  rebalancer.relieve(backup, *policy, now, budget, moves);
+  rebalancer.relieve(primary, *order, now, budget, moves);
+  rebalancer.relieve(backup, *order, now, budget, moves);
   carry_out(moves, now, effects);
 }
 
@@ -195,6 +241,7 @@ void Scheduler::first_token(RequestId id, Time now, Effects& effects) {
   const Slot slot = request->slot;
   request->record.ttft_s = to_seconds(now - request->arrived);
   s.ledger.first_token(*request, now);
+  s.policy->first_token(request->arrival, slot, now - request->arrived);
   s.room_made(slot, now, effects);
   s.rebalance_everywhere(now, effects);
   effects.load_changed |= s.ledger.changed();
@@ -212,21 +259,20 @@ void Scheduler::prefill_presumed(RequestId id, Time now, Effects& effects) {
   effects.load_changed |= s.ledger.changed();
 }
 
-void Scheduler::finished(RequestId id, std::uint32_t prompt_tokens, std::uint32_t cached_tokens,
-                         Time now, Effects& effects) {
+void Scheduler::finished(RequestId id, const Usage& usage, Time now, Effects& effects) {
   State& s = *state_;
   s.latest = now;
   LiveRequest* request = s.ledger.find(id);
   if (request == nullptr) return;
   const Arrival& arrival = request->arrival;
-  s.totals.input_tokens += prompt_tokens != 0 ? prompt_tokens : arrival.input_tokens;
+  s.totals.input_tokens += usage.prompt_tokens != 0 ? usage.prompt_tokens : arrival.input_tokens;
   s.totals.predicted_hit_tokens +=
       hit_tokens(arrival, request->record.chosen, s.settings.block_tokens);
-  s.totals.reported_cached_tokens += cached_tokens;
-  request->record.cached_tokens = cached_tokens;
+  s.totals.reported_cached_tokens += usage.cached_tokens;
+  request->record.cached_tokens = usage.cached_tokens;
   ++s.fleet.at(request->slot).completed;
   s.leave(*request, now, effects);
-  s.end(*request, Outcome::finished);
+  s.end(*request, Outcome::finished, usage.output_tokens);
   s.rebalance_everywhere(now, effects);
   effects.load_changed |= s.ledger.changed();
 }
@@ -271,11 +317,7 @@ void Scheduler::set_view(std::shared_ptr<const FleetView> view, Time now, Effect
   BOOST_ASSERT(view != nullptr);
   const bool rings_changed = view->ring_digest != s.fleet.view().ring_digest;
   s.fleet.set_view(std::move(view));
-  const std::string& wanted = s.fleet.view().settings.policy;
-  if (wanted != s.policy->name()) {
-    // A name from a newer node may be unknown here; then the policy at hand goes on.
-    if (auto policy = make_policy(wanted)) s.policy = std::move(policy);
-  }
+  s.use(s.fleet.view().settings);
   s.replace_stranded(rings_changed, now, effects);
   effects.load_changed |= s.ledger.changed();
 }

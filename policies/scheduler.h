@@ -30,7 +30,8 @@
 namespace dualmesh::policies {
 
 struct SchedulerSettings {
-  std::string policy = "dualmap";  // until a view says otherwise
+  std::string policy = "dualmap";  // until a view says otherwise, as is the next
+  std::string queue;               // name of an order; empty: the policy's own
   double slo_ttft_s = 5.0;
   double overload_wait_s = 3.0;     // a head that waited this long makes its instance overloaded
   std::uint32_t prefill_limit = 1;  // requests without a first token per instance and node
@@ -56,6 +57,13 @@ struct Arrival {
   std::uint32_t input_tokens = 0;
   std::vector<std::uint32_t> hit_blocks;  // by slot (ResidencyIndex::longest_prefix); short = 0
   std::uint64_t client = 0;               // hash of API key or `user`
+};
+
+// Tokens as the engine reported, 0 when it did not.
+struct Usage {
+  std::uint32_t prompt_tokens = 0;
+  std::uint32_t cached_tokens = 0;
+  std::uint32_t output_tokens = 0;
 };
 
 enum class Rejected : std::uint8_t { unknown_model, no_instance };
@@ -125,9 +133,7 @@ class Scheduler {
   // prefill is over, so the instance may get its next request. Nothing is learned or recorded from
   // it.
   void prefill_presumed(RequestId id, Time now, Effects& effects);
-  // `prompt_tokens`/`cached_tokens` as the engine reported, 0 when it did not.
-  void finished(RequestId id, std::uint32_t prompt_tokens, std::uint32_t cached_tokens, Time now,
-                Effects& effects);
+  void finished(RequestId id, const Usage& usage, Time now, Effects& effects);
   void cancelled(RequestId id, Time now, Effects& effects);
   // The dispatch failed. With `retry` it is placed on its other candidate (rejected when none is
   // left); without, it ends as failed.
@@ -158,8 +164,11 @@ class Scheduler {
   std::unique_ptr<State> state_;
 };
 
-// Names that `policy set` and the configuration accept.
+// Names that `policy set` and the configuration accept; a spec is a name with or without
+// parameters (policy_spec.h).
 std::vector<std::string> policy_names();
-bool is_policy(std::string_view name);
+bool is_policy(std::string_view spec);
+std::vector<std::string> queue_order_names();
+bool is_queue_order(std::string_view spec);
 
 }  // namespace dualmesh::policies

@@ -8,6 +8,7 @@
 #include "policies/fleet.h"
 #include "policies/ledger.h"
 #include "policies/policy.h"
+#include "policies/queue_order.h"
 #include "policies/rebalancer.h"
 #include "policies/scheduler.h"
 
@@ -20,13 +21,17 @@ struct Scheduler::State {
   bool place(LiveRequest& request, Reason why, Time now, Effects& effects);
   void dispatch(LiveRequest& request, std::uint32_t uncached_tokens, Slot slot, Time now,
                 Effects& effects);
+  // Takes policy and order as the settings name them; a name from a newer node is left aside.
+  void use(const RoutingSettings& wanted);
+  // The one that goes next from the queue of `slot`, which is not empty.
+  LiveRequest& next(Slot slot, Time now) const;
   // Dispatches from the queue of `slot` while it has room.
   void pump(Slot slot, Time now, Effects& effects);
   // A request without a first token has left `slot`, or got one.
   void room_made(Slot slot, Time now, Effects& effects);
   // Takes the request off its instance.
   void leave(LiveRequest& request, Time now, Effects& effects);
-  void end(LiveRequest& request, Outcome outcome);
+  void end(LiveRequest& request, Outcome outcome, std::uint32_t output_tokens = 0);
   void reject(LiveRequest& request, Outcome outcome, Effects& effects);
 
   void rebalance_everywhere(Time now, Effects& effects);
@@ -46,10 +51,14 @@ struct Scheduler::State {
   DepthTable depth;
   Rebalancer rebalancer;
   std::unique_ptr<Policy> policy;
+  std::string policy_spec;
+  std::unique_ptr<QueueOrder> order;  // of what waits; kept while the policy dispatches at once
+  std::string order_spec;
+  bool queues = true;
   Random random;
   DecisionLog log;
   SchedulerTotals totals;
-  Time latest{};                  // of any entry; for looking in without a clock
+  Time latest{};                   // of any entry; for looking in without a clock
   std::size_t rebalance_from = 0;  // slot to begin with, so that a small budget is fair
 };
 

@@ -318,8 +318,12 @@ void RoutedRequest::end(How how) {
       [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
         switch (how) {
           case How::finished:
-            scheduler.finished(id_, watcher_ ? watcher_->prompt_tokens() : 0,
-                               watcher_ ? watcher_->cached_tokens() : 0, now, effects);
+            scheduler.finished(id_,
+                               watcher_ ? policies::Usage{watcher_->prompt_tokens(),
+                                                          watcher_->cached_tokens(),
+                                                          watcher_->completion_tokens()}
+                                        : policies::Usage{},
+                               now, effects);
             break;
           case How::failed:
             scheduler.failed(id_, false, now, effects);

@@ -99,7 +99,7 @@ void decision(benchmark::State& state, const char* policy, std::size_t queue_len
     scheduler.submit(std::move(arrival), now, effects);
     const auto placed = Clock::now();
     scheduler.first_token(done, now, effects);
-    scheduler.finished(done, 0, 0, now, effects);
+    scheduler.finished(done, {}, now, effects);
     const auto ended = Clock::now();
     decisions.add(placed - start);
     completions.add(ended - placed);

@@ -213,7 +213,7 @@ class FleetSim {
     at(std::chrono::seconds(4), [this, id] {
       Router& owner = *routers_[requests_[id].router];
       effects_.clear();
-      owner.scheduler.finished(id, requests_[id].tokens, requests_[id].cached, now_, effects_);
+      owner.scheduler.finished(id, {requests_[id].tokens, requests_[id].cached}, now_, effects_);
       carry_out(owner);
       --open_;
     });

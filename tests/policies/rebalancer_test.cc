@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "policies/dualmap.h"
+#include "policies/longest_hit.h"
 #include "tests/policies/fleet_builder.h"
 
 using namespace dualmesh::policies;
@@ -32,12 +32,12 @@ struct Scene {
     LiveRequest& request = ledger.open(std::move(arrival), arrived);
     request.candidates = {at, other};
     const std::uint32_t hit = hit_tokens(request.arrival, at, 100);
-    ledger.enqueue(request, at, tokens - hit, policy.rank(request.arrival, hit));
+    ledger.enqueue(request, at, tokens - hit, order.rank(request.arrival, hit));
     return request;
   }
   Rebalancer::Moves relieve(Slot source, Time now = 1s, std::uint32_t budget = 64) {
     Rebalancer::Moves moves;
-    rebalancer.relieve(source, policy, now, budget, moves);
+    rebalancer.relieve(source, order, now, budget, moves);
     return moves;
   }
 
@@ -45,7 +45,7 @@ struct Scene {
   Fleet fleet;
   Ledger ledger{fleet};
   Rebalancer rebalancer{fleet, ledger};
-  DualMap policy;
+  LongestHit order;
   RequestId last_id = 0;
 };
 
@@ -227,12 +227,12 @@ TEST_CASE("no more requests are examined than the budget allows, those that wait
   for (int i = 0; i < 100; ++i) scene.queue(100, 0, 1, i * 1ms);  // 10,000: 5,000 too many
   Rebalancer::Moves moves;
   std::uint32_t budget = 10;
-  scene.rebalancer.relieve(0, scene.policy, 1s, budget, moves);
+  scene.rebalancer.relieve(0, scene.order, 1s, budget, moves);
   CHECK(budget == 0);
   CHECK(moves.size() <= 10);
   REQUIRE(!moves.empty());
   for (const Rebalancer::Move& move : moves) CHECK(move.request->arrival.id > 90);
-  scene.rebalancer.relieve(0, scene.policy, 1s, budget, moves);
+  scene.rebalancer.relieve(0, scene.order, 1s, budget, moves);
   CHECK(moves.size() <= 10);
 }
 

@@ -5,16 +5,16 @@
 #include <algorithm>
 #include <random>
 
-#include "policies/dualmap.h"
+#include "policies/longest_hit.h"
 
 using namespace dualmesh::policies;
 using namespace std::chrono_literals;
 
 TEST_CASE("the longest hit stands first, then the earlier arrival, then the smaller id") {
-  const DualMap policy;
+  const LongestHit longest_hit;
   const Arrival any;
   const auto key = [&](std::uint32_t hit, Time arrived, RequestId id) {
-    return QueueKey{policy.rank(any, hit), arrived, id};
+    return QueueKey{longest_hit.rank(any, hit), arrived, id};
   };
   RequestQueue queue;
   queue.push({key(0, 1s, 1), 10});

@@ -123,7 +123,7 @@ class History {
   void finish(RequestId id) {
     requests_.erase(id);
     begin();
-    scheduler_.finished(id, 100, 50, now_, effects_);
+    scheduler_.finished(id, {100, 50}, now_, effects_);
     settle();
   }
   void cancel(RequestId id) {

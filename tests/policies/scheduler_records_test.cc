@@ -84,7 +84,7 @@ TEST_CASE("decisions are kept with their outcome, newest first, the oldest ended
     if (id <= 8) {
       scene.effects.clear();
       scene.scheduler.first_token(id, scene.now, scene.effects);
-      scene.scheduler.finished(id, 512, 128, scene.now, scene.effects);
+      scene.scheduler.finished(id, {512, 128}, scene.now, scene.effects);
     }
   }
   std::vector<RequestId> ids;

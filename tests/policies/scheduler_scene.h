@@ -31,7 +31,7 @@ struct Scene {
   }
   void finish(RequestId id) {
     effects.clear();
-    scheduler.finished(id, 0, 0, now, effects);
+    scheduler.finished(id, {}, now, effects);
   }
   void fail(RequestId id, bool retry) {
     effects.clear();

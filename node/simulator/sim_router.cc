@@ -1,0 +1,134 @@
+#include "node/simulator/sim_router.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace dualmesh::node {
+namespace {
+
+// Any wall clock will do: the routers of a simulation share it.
+constexpr std::uint64_t kEpochWallMs = 1'700'000'000'000;
+constexpr std::size_t kAllNews = std::size_t{1} << 30;
+
+MeshConfig config_of(const SimRouterSettings& settings, std::size_t number) {
+  MeshConfig config;
+  config.node_name = fmt::format("router-{}", number);
+  config.instances = settings.instances;
+  config.routing.policy = settings.scheduler.policy;
+  config.routing.queue = settings.scheduler.queue;
+  config.routing.slo_ttft_s = settings.scheduler.slo_ttft_s;
+  return config;
+}
+
+policies::SchedulerSettings seeded(policies::SchedulerSettings settings, std::uint64_t seed) {
+  settings.seed = seed;
+  return settings;
+}
+
+net::LoadGauges to_gauges(const policies::Load& load) {
+  return {load.queued_requests, load.prefilling_requests, load.decoding_requests,
+          load.queued_tokens,   load.prefilling_tokens,   load.decoding_tokens,
+          load.head_wait_ms};
+}
+
+}  // namespace
+
+SimRouter::SimRouter(const SimRouterSettings& settings, std::size_t number, std::uint64_t seed)
+    : config_(config_of(settings, number)),
+      state_({crdt::node_id_of(config_.node_name), crdt::Epoch{kEpochWallMs}}, config_, *this),
+      registry_(state_),
+      builder_(config_),
+      scheduler_(seeded(settings.scheduler, seed)),
+      index_(settings.residency) {
+  crdt::Member self;
+  self.epoch = state_.self().epoch;
+  self.name = config_.node_name;
+  state_.join_member(state_.self().node, self);
+  registry_.configured(config_.instances);
+}
+
+std::uint64_t SimRouter::wall_ms(policies::Time now) {
+  return kEpochWallMs + static_cast<std::uint64_t>(
+                            std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+}
+
+void SimRouter::met(crdt::NodeId node, const crdt::Member& member) {
+  meshed_ = true;
+  state_.join_member(node, member);
+}
+
+void SimRouter::look_up(policies::Arrival& arrival) const {
+  index_.longest_prefix(arrival.chain.blocks, arrival.hit_blocks);
+}
+
+void SimRouter::placed(policies::Slot slot, std::span<const policies::BlockKey> blocks,
+                       policies::Time now) {
+  if (blocks.empty()) return;
+  index_.touch(slot, blocks, now);
+  if (meshed_) state_.place(builder_.instances()[slot].id, blocks, now);
+}
+
+SimNews SimRouter::take_news(policies::Time now) {
+  SimNews news;
+  news.sender = state_.self();
+  std::vector<std::pair<policies::Slot, policies::Load>> loads;
+  scheduler_.take_load_changes(now, loads);
+  std::vector<policies::DepthProposal> depth;
+  scheduler_.take_depth_proposals(depth);
+  if (!meshed_) return news;
+  for (const auto& [slot, load] : loads) {
+    state_.set_load(builder_.instances()[slot].id, to_gauges(load));
+  }
+  const std::uint64_t bucket = state_.depth_bucket(wall_ms(now));
+  for (const auto& mark : depth) state_.mark_depth(bucket, mark.key, mark.deeper);
+
+  TableChoice own_words;
+  own_words.everything = false;
+  SharedState::Batch batch = state_.collect(told_, {}, kAllNews, own_words);
+  DUALMESH_CHECK(batch.complete, "news of {} beyond any bound", config_.node_name);
+  for (net::StreamDelta& delta : batch.deltas) {
+    told_.versions[index_of(delta.kind())] = end_of(delta);
+    auto& list = delta.kind() == net::StreamKind::residency ? news.residency : news.load;
+    list.push_back(std::move(delta));
+  }
+  return news;
+}
+
+void SimRouter::receive(std::span<const net::StreamDelta> deltas, crdt::Origin sender,
+                        policies::Time now) {
+  latest_ = now;
+  for (const net::StreamDelta& delta : deltas) state_.apply(delta, sender, wall_ms(now));
+}
+
+void SimRouter::placements_grew(const net::ResidencyFeed::Delta& delta) {
+  // Runs of one instance stay runs: a placement is written block by block.
+  for (std::size_t i = 0; i < delta.entries.size();) {
+    const std::uint64_t instance = delta.entries[i].key.instance;
+    batch_.clear();
+    for (; i < delta.entries.size() && delta.entries[i].key.instance == instance; ++i) {
+      batch_.push_back(delta.entries[i].key.block);
+    }
+    const policies::Slot slot = builder_.slot_of(instance);
+    if (slot == policies::kNoSlot) continue;
+    std::reverse(batch_.begin(), batch_.end());
+    index_.touch(slot, batch_, latest_);
+  }
+}
+
+void SimRouter::refresh_view(policies::Time now, policies::Effects& effects) {
+  if (registry_stale_) builder_.read_registry(registry_);
+  registry_stale_ = view_stale_ = false;
+  view_ = builder_.build(state_, state_.depth_bucket(wall_ms(now)));
+  scheduler_.set_view(view_, now, effects);
+}
+
+void SimRouter::housekeep(policies::Time now) {
+  constexpr std::size_t kExpirePerTick = 20'000;
+  index_.expire(now, kExpirePerTick);
+  while (state_.expire_placements(now)) {
+  }
+  state_.expire_depth(wall_ms(now));
+}
+
+}  // namespace dualmesh::node

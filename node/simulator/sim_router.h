@@ -1,0 +1,90 @@
+// SimRouter: one router node in virtual time: the node's own Scheduler, ResidencyIndex, SharedState
+// and FleetViewBuilder, without its sockets, threads and links.
+//
+//   own changes -> SharedState (own feeds) -> take_news -> deltas, for whoever carries them
+//   deltas of others -> receive -> SharedState -> FleetView -> Scheduler
+//
+// Invariant: it sees of the other routers what was delivered to it, nothing else.
+// Threads: none; time is an argument.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "node/mesh/fleet_view_builder.h"
+#include "node/mesh/registry.h"
+#include "node/mesh/shared_state.h"
+#include "policies/residency_index.h"
+#include "policies/scheduler.h"
+
+namespace dualmesh::node {
+
+struct SimRouterSettings {
+  policies::SchedulerSettings scheduler;
+  policies::ResidencyIndex::Limits residency;
+  std::vector<SeedInstance> instances;
+};
+
+// What a router has to tell all others.
+struct SimNews {
+  crdt::Origin sender;
+  std::vector<net::StreamDelta> load;       // load, status, depth marks
+  std::vector<net::StreamDelta> residency;  // cache knowledge
+};
+
+class SimRouter final : private StateObserver {
+ public:
+  SimRouter(const SimRouterSettings& settings, std::size_t number, std::uint64_t seed);
+
+  crdt::Origin self() const { return state_.self(); }
+  const crdt::Member& member() const { return state_.self_member(); }
+  void met(crdt::NodeId node, const crdt::Member& member);
+
+  policies::Scheduler& scheduler() { return scheduler_; }
+  const policies::Scheduler& scheduler() const { return scheduler_; }
+
+  // Hits of the arrival's chain, as this router knows them.
+  void look_up(policies::Arrival& arrival) const;
+  // A request with these blocks was placed there, by this router.
+  void placed(policies::Slot slot, std::span<const policies::BlockKey> blocks, policies::Time now);
+
+  // Nothing to tell: both lists are empty.
+  SimNews take_news(policies::Time now);
+  void receive(std::span<const net::StreamDelta> deltas, crdt::Origin sender, policies::Time now);
+
+  // Something that routing can see has changed since the last refresh.
+  bool view_stale() const { return view_stale_; }
+  void refresh_view(policies::Time now, policies::Effects& effects);
+  void housekeep(policies::Time now);
+
+ private:
+  void member_grew(crdt::NodeId, const crdt::Member&) override { view_stale_ = true; }
+  void field_grew(const net::FieldKey&) override { registry_stale_ = view_stale_ = true; }
+  void setting_grew(const net::SettingKey&) override { view_stale_ = true; }
+  void depth_grew() override { view_stale_ = true; }
+  void load_grew(crdt::NodeId, const net::LoadFeed::Delta&) override { view_stale_ = true; }
+  void status_grew(crdt::NodeId) override { view_stale_ = true; }
+  void placements_grew(const net::ResidencyFeed::Delta& delta) override;
+  void own_feed_grew() override {}
+
+  static std::uint64_t wall_ms(policies::Time now);
+
+  MeshConfig config_;
+  SharedState state_;
+  Registry registry_;
+  FleetViewBuilder builder_;
+  policies::Scheduler scheduler_;
+  policies::ResidencyIndex index_;
+  std::shared_ptr<const policies::FleetView> view_;
+  bool registry_stale_ = true;
+  bool view_stale_ = true;
+  bool meshed_ = false;  // there are others
+  Acknowledged told_;    // all others, as nothing gets lost
+  policies::Time latest_{};
+  std::vector<policies::BlockKey> batch_;
+};
+
+}  // namespace dualmesh::node

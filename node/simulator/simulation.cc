@@ -1,0 +1,304 @@
+#include "node/simulator/simulation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace dualmesh::node {
+
+using policies::Duration;
+using policies::Slot;
+using policies::Time;
+using policies::to_seconds;
+
+namespace {
+
+constexpr Duration kTick = std::chrono::milliseconds(100);
+constexpr std::size_t kProgressEvery = 256;
+constexpr const char* kModel = "model";
+
+// splitmix64: block ids are small numbers; keys must be spread.
+policies::BlockKey key_of(std::uint64_t block) {
+  std::uint64_t z = block + 0x9E3779B97F4A7C15;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+  return z ^ (z >> 31);
+}
+
+EngineParameters at_speed(EngineParameters parameters, double speed) {
+  const auto scale = [speed](Duration d) {
+    return Duration(static_cast<Duration::rep>(static_cast<double>(d.count()) / speed));
+  };
+  parameters.min_iteration = scale(parameters.min_iteration);
+  parameters.prefill_per_token = scale(parameters.prefill_per_token);
+  parameters.decode_per_sequence = scale(parameters.decode_per_sequence);
+  return parameters;
+}
+
+}  // namespace
+
+Simulation::Simulation(const SimulationSettings& settings, const Workload& workload)
+    : settings_(settings), workload_(workload), random_(settings.seed) {
+  SimRouterSettings router;
+  router.scheduler = settings_.scheduler;
+  router.scheduler.block_tokens = kBlockTokens;
+  router.scheduler.decision_log_size = 1;
+  router.residency.capacity_blocks =
+      static_cast<std::uint32_t>(settings_.engine.cache_tokens / settings_.engine.block_tokens);
+  router.residency.time_to_live = settings_.placement_ttl;
+  for (std::size_t i = 0; i < settings_.instances; ++i) {
+    const double speed =
+        settings_.speeds.empty() ? 1.0 : settings_.speeds[i % settings_.speeds.size()];
+    instances_.emplace_back(at_speed(settings_.engine, speed));
+    router.instances.push_back(
+        {fmt::format("e{:02}", i), fmt::format("10.0.0.{}:80", i + 1), {kModel}, 1.0});
+  }
+  for (std::size_t i = 0; i < settings_.routers; ++i) {
+    routers_.push_back({std::make_unique<SimRouter>(router, i, random_()), false, false});
+  }
+  for (const Router& one : routers_) {
+    for (const Router& other : routers_) {
+      if (&one != &other) one.node->met(other.node->self().node, other.node->member());
+    }
+  }
+  for (std::uint32_t i = 0; i < routers_.size(); ++i) {
+    effects_.clear();
+    routers_[i].node->refresh_view(Time{}, effects_);
+  }
+  requests_.resize(workload_.requests.size());
+}
+
+SimulationOutcome Simulation::run(const Progress& progress) {
+  if (!requests_.empty()) events_.push(workload_.requests[0].arrival, {What::arrival, 0});
+  events_.push(kTick, {What::tick});
+  std::size_t told = 0;
+  while (ended_ < requests_.size() && !events_.empty()) {
+    handle(events_.pop());
+    if (progress && ended_ >= told + kProgressEvery) progress(told = ended_);
+  }
+  return outcome();
+}
+
+void Simulation::handle(const Event& event) {
+  const Time now = events_.now();
+  switch (event.what) {
+    case What::arrival:
+      return arrive(event.a);
+    case What::reaches: {
+      const ReplayRequest& request = workload_.requests[event.a];
+      EngineRequest wanted;
+      wanted.id = event.a;
+      wanted.prompt_tokens = request.input_tokens;
+      wanted.output_tokens = request.output_tokens;
+      const std::size_t whole = request.input_tokens / kBlockTokens;
+      for (std::size_t i = 0; i < whole; ++i) wanted.blocks.push_back(key_of(request.blocks[i]));
+      const bool taken = instances_[event.b].engine.enqueue(std::move(wanted));
+      DUALMESH_CHECK(taken, "request {} fits no instance", event.a);
+      return wake(event.b);
+    }
+    case What::iteration: {
+      Instance& instance = instances_[event.a];
+      instance.start_due = false;
+      if (instance.engine.iterating()) return;
+      const auto iteration = instance.engine.start_iteration(now);
+      if (iteration) events_.push(iteration->end, {What::iteration_ends, event.a});
+      return;
+    }
+    case What::iteration_ends:
+      return end_iteration(event.a);
+    case What::answered: {
+      answer(answers_[event.a]);
+      answers_[event.a].clear();
+      free_answers_.push_back(event.a);
+      return;
+    }
+    case What::flush:
+      return flush(event.a);
+    case What::delivery:
+      return deliver(event.a, event.b);
+    case What::refresh: {
+      Router& router = routers_[event.a];
+      router.refresh_due = false;
+      effects_.clear();
+      router.node->refresh_view(now, effects_);
+      return carry_out(event.a);
+    }
+    case What::tick:
+      return tick();
+  }
+}
+
+policies::Arrival Simulation::arrival_of(std::uint32_t number) const {
+  const ReplayRequest& request = workload_.requests[number];
+  policies::Arrival arrival;
+  arrival.id = number;
+  arrival.model = kModel;
+  arrival.input_tokens = request.input_tokens;
+  const std::size_t whole = request.input_tokens / kBlockTokens;
+  for (std::size_t i = 0; i < whole; ++i) {
+    arrival.chain.blocks.push_back(key_of(request.blocks[i]));
+  }
+  arrival.chain.whole = key_of(request.blocks.back());
+  arrival.chain.bytes = std::uint64_t{request.input_tokens} * kBytesPerToken;
+  arrival.client = std::hash<std::string>{}(request.user);
+  return arrival;
+}
+
+void Simulation::arrive(std::uint32_t number) {
+  if (number + 1 < requests_.size()) {
+    events_.push(workload_.requests[number + 1].arrival, {What::arrival, number + 1});
+  }
+  const auto router = static_cast<std::uint32_t>(random_() % routers_.size());
+  SimRequest& request = requests_[number];
+  request.arrival_s = to_seconds(events_.now());
+  request.input_tokens = workload_.requests[number].input_tokens;
+  request.output_tokens = workload_.requests[number].output_tokens;
+  request.router = static_cast<std::uint16_t>(router);
+  policies::Arrival arrival = arrival_of(number);
+  routers_[router].node->look_up(arrival);
+  effects_.clear();
+  routers_[router].node->scheduler().submit(std::move(arrival), events_.now(), effects_);
+  carry_out(router);
+}
+
+void Simulation::carry_out(std::uint32_t number) {
+  Router& router = routers_[number];
+  const Time now = events_.now();
+  bool news = effects_.load_changed;
+  for (const auto& placed : effects_.placed) {
+    const ReplayRequest& request = workload_.requests[placed.id];
+    std::vector<policies::BlockKey> blocks;
+    const std::size_t whole = request.input_tokens / kBlockTokens;
+    for (std::size_t i = 0; i < whole; ++i) blocks.push_back(key_of(request.blocks[i]));
+    router.node->placed(placed.slot, blocks, now);
+    news = true;
+  }
+  for (const auto& dispatch : effects_.dispatched) {
+    requests_[dispatch.id].instance = dispatch.slot;
+    events_.push(now + settings_.instance_delay,
+                 {What::reaches, static_cast<std::uint32_t>(dispatch.id), dispatch.slot});
+  }
+  for (const auto& rejection : effects_.rejected) {
+    requests_[rejection.id].rejected = true;
+    ++ended_;
+  }
+  if (news && routers_.size() > 1 && !router.flush_due) {
+    router.flush_due = true;
+    events_.push(now, {What::flush, number});
+  }
+}
+
+void Simulation::wake(std::uint32_t number) {
+  Instance& instance = instances_[number];
+  if (instance.start_due || instance.engine.iterating()) return;
+  instance.start_due = true;
+  // Whatever else reaches it in this moment is part of the same iteration.
+  events_.push(events_.now(), {What::iteration, number});
+}
+
+void Simulation::end_iteration(std::uint32_t number) {
+  emissions_.clear();
+  instances_[number].engine.finish_iteration(emissions_);
+  std::erase_if(emissions_, [](const Emission& e) { return e.token != 0 && !e.finished; });
+  if (!emissions_.empty()) {
+    std::uint32_t slot = static_cast<std::uint32_t>(answers_.size());
+    if (free_answers_.empty()) {
+      answers_.emplace_back();
+    } else {
+      slot = free_answers_.back();
+      free_answers_.pop_back();
+    }
+    answers_[slot] = emissions_;
+    events_.push(events_.now() + settings_.instance_delay, {What::answered, slot});
+  }
+  wake(number);
+}
+
+void Simulation::answer(const std::vector<Emission>& emissions) {
+  const Time now = events_.now();
+  for (const Emission& emission : emissions) {
+    SimRequest& request = requests_[emission.id];
+    const std::uint32_t router = request.router;
+    policies::Scheduler& scheduler = routers_[router].node->scheduler();
+    if (emission.token == 0) {
+      request.ttft_s = to_seconds(now) - request.arrival_s;
+      request.cached_tokens = emission.cached_tokens;
+      effects_.clear();
+      scheduler.first_token(emission.id, now, effects_);
+      carry_out(router);
+    }
+    if (emission.finished) {
+      request.e2e_s = to_seconds(now) - request.arrival_s;
+      ++ended_;
+      effects_.clear();
+      scheduler.finished(emission.id,
+                         {request.input_tokens, request.cached_tokens, request.output_tokens}, now,
+                         effects_);
+      carry_out(router);
+    }
+  }
+}
+
+void Simulation::flush(std::uint32_t number) {
+  Router& router = routers_[number];
+  router.flush_due = false;
+  SimNews news = router.node->take_news(events_.now());
+  send(news.sender, std::move(news.load), number, settings_.view_delay);
+  send(news.sender, std::move(news.residency), number, settings_.kv_delay);
+}
+
+void Simulation::send(crdt::Origin sender, std::vector<net::StreamDelta> deltas, std::uint32_t from,
+                      Duration delay) {
+  if (deltas.empty()) return;
+  std::uint32_t slot = static_cast<std::uint32_t>(deliveries_.size());
+  if (free_deliveries_.empty()) {
+    deliveries_.emplace_back();
+  } else {
+    slot = free_deliveries_.back();
+    free_deliveries_.pop_back();
+  }
+  deliveries_[slot] = {sender, std::move(deltas), routers_.size() - 1};
+  for (std::uint32_t to = 0; to < routers_.size(); ++to) {
+    if (to != from) events_.push(events_.now() + delay, {What::delivery, slot, to});
+  }
+}
+
+void Simulation::deliver(std::uint32_t number, std::uint32_t to) {
+  Delivery& delivery = deliveries_[number];
+  Router& router = routers_[to];
+  router.node->receive(delivery.deltas, delivery.sender, events_.now());
+  if (--delivery.receivers == 0) {
+    delivery.deltas.clear();
+    free_deliveries_.push_back(number);
+  }
+  if (!router.node->view_stale() || router.refresh_due) return;
+  router.refresh_due = true;
+  events_.push(events_.now(), {What::refresh, to});
+}
+
+void Simulation::tick() {
+  const Time now = events_.now();
+  for (std::uint32_t i = 0; i < routers_.size(); ++i) {
+    effects_.clear();
+    routers_[i].node->scheduler().tick(now, effects_);
+    routers_[i].node->housekeep(now);
+    carry_out(i);
+  }
+  events_.push(now + kTick, {What::tick});
+}
+
+SimulationOutcome Simulation::outcome() const {
+  SimulationOutcome result;
+  result.requests = requests_;
+  for (const Instance& instance : instances_) {
+    result.instances.push_back(instance.engine.counters());
+  }
+  for (const Router& router : routers_) {
+    result.migrations += router.node->scheduler().totals().migrations;
+    result.held_at_end += router.node->scheduler().live_requests();
+  }
+  result.virtual_s = to_seconds(events_.now());
+  return result;
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,135 @@
+// Simulation: a workload, routers and inference instances in virtual time, in one thread.
+//
+// Each request goes to a uniformly random router (DNS). Routers are the node's own scheduler, index
+// and replicated state (sim_router.h); instances are the engine model of dualmesh-engine
+// (node/engine/engine_model.h). What one router tells the others arrives `view_delay` later, what
+// it tells of caches `kv_delay` later; a request and each word of its answer travel
+// `instance_delay`.
+//
+// Invariant: a run is a pure function of its inputs: the same seed gives the same run. Every
+// request of the workload has a result; one without an answer has infinite times.
+// Threads: none. Source: the layout of the DualMap experiments (arXiv 2602.06502, section 5).
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "node/engine/engine_model.h"
+#include "node/replay/workload.h"
+#include "node/simulator/event_queue.h"
+#include "node/simulator/sim_router.h"
+
+namespace dualmesh::node {
+
+struct SimulationSettings {
+  std::size_t instances = 8;
+  std::size_t routers = 1;
+  EngineParameters engine;
+  std::vector<double> speeds;  // instance i computes speeds[i % size] times as fast; empty: 1
+  policies::Duration view_delay{};
+  policies::Duration kv_delay{};
+  policies::Duration instance_delay{};
+  policies::SchedulerSettings scheduler;
+  policies::Duration placement_ttl = std::chrono::minutes(10);
+  std::uint64_t seed = 1;
+};
+
+struct SimRequest {
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
+  double arrival_s = 0;
+  double ttft_s = kNever;
+  double e2e_s = kNever;
+  std::uint32_t input_tokens = 0;
+  std::uint32_t output_tokens = 0;
+  std::uint32_t cached_tokens = 0;  // as the instance found them
+  policies::Slot instance = policies::kNoSlot;
+  std::uint16_t router = 0;
+  bool rejected = false;
+};
+
+struct SimulationOutcome {
+  std::vector<SimRequest> requests;       // in the order of the workload
+  std::vector<EngineCounters> instances;  // of the whole run
+  std::uint64_t migrations = 0;
+  std::uint64_t held_at_end = 0;  // by the schedulers: 0, or something leaks
+  double virtual_s = 0;
+};
+
+class Simulation {
+ public:
+  // `workload` must outlive it.
+  Simulation(const SimulationSettings& settings, const Workload& workload);
+
+  // Runs to the end: every request has its answer, or never gets one. `progress` hears the number
+  // of requests that have ended now and then.
+  using Progress = std::function<void(std::size_t ended)>;
+  SimulationOutcome run(const Progress& progress = {});
+
+ private:
+  enum class What : std::uint8_t {
+    arrival,         // of request a
+    reaches,         // request a reaches instance b
+    iteration,       // of instance a: begins if there is work
+    iteration_ends,  // of instance a
+    answered,        // the emissions of iteration a reach their routers
+    flush,           // router a tells what is new
+    delivery,        // delivery a reaches router b
+    refresh,         // router a looks at what was delivered
+    tick,
+  };
+  struct Event {
+    What what;
+    std::uint32_t a = 0;
+    std::uint32_t b = 0;
+  };
+  struct Instance {
+    explicit Instance(const EngineParameters& parameters) : engine(parameters) {}
+    EngineModel engine;
+    bool start_due = false;
+  };
+  struct Router {
+    std::unique_ptr<SimRouter> node;
+    bool flush_due = false;
+    bool refresh_due = false;
+  };
+  struct Delivery {
+    crdt::Origin sender;
+    std::vector<net::StreamDelta> deltas;
+    std::size_t receivers = 0;
+  };
+
+  void handle(const Event& event);
+  void arrive(std::uint32_t request);
+  policies::Arrival arrival_of(std::uint32_t request) const;
+  void wake(std::uint32_t instance);
+  void end_iteration(std::uint32_t instance);
+  void answer(const std::vector<Emission>& emissions);
+  void carry_out(std::uint32_t router);
+  void flush(std::uint32_t router);
+  void send(crdt::Origin sender, std::vector<net::StreamDelta> deltas, std::uint32_t from,
+            policies::Duration delay);
+  void deliver(std::uint32_t delivery, std::uint32_t router);
+  void tick();
+  SimulationOutcome outcome() const;
+
+  const SimulationSettings settings_;
+  const Workload& workload_;
+  std::mt19937_64 random_;
+  EventQueue<Event> events_;
+  std::vector<Instance> instances_;
+  std::vector<Router> routers_;
+  std::vector<SimRequest> requests_;
+  std::vector<std::vector<Emission>> answers_;  // under way, by number
+  std::vector<std::uint32_t> free_answers_;
+  std::vector<Delivery> deliveries_;
+  std::vector<std::uint32_t> free_deliveries_;
+  std::size_t ended_ = 0;
+  policies::Effects effects_;
+  std::vector<Emission> emissions_;
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,48 @@
+// QueueOrder: which of the requests that wait at this router for one instance goes next.
+//
+// Apart from the policy that places requests, so that any order goes with any placement. An order
+// gives each request a rank when it is queued, smaller first, then by arrival; that is the order in
+// which waits are estimated. `next` may pass over the head for a reason that changes with time or
+// with service (a deadline, a client's credit).
+//
+// Invariant: `next` names an entry of the queue; it changes nothing, so asking is free.
+// Threads: none; the scheduler's owner locks.
+// Source: DualMap's priority queue at the router; the interface is ours.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "policies/fleet.h"
+#include "policies/scheduler.h"
+
+namespace dualmesh::policies {
+
+// The queue of one instance at one moment.
+struct OrderContext {
+  const Fleet& fleet;
+  Slot slot = kNoSlot;
+  Time now{};
+};
+
+class QueueOrder {
+ public:
+  virtual ~QueueOrder() = default;
+
+  virtual std::string_view name() const = 0;
+  virtual std::uint64_t rank(const Arrival& /*arrival*/, std::uint32_t /*hit_tokens*/) const {
+    return 0;
+  }
+  // Position in the queue, which is not empty, of the one that goes next.
+  virtual std::size_t next(const RequestQueue& /*queue*/, const OrderContext& /*context*/) const {
+    return 0;
+  }
+
+  // What the service of a request cost, for orders that share it out: as it is dispatched, and when
+  // it has ended.
+  virtual void queued(const Arrival& /*arrival*/) {}
+  virtual void dispatched(const Arrival& /*arrival*/, std::uint32_t /*uncached_tokens*/) {}
+  virtual void produced(const Arrival& /*arrival*/, std::uint32_t /*output_tokens*/) {}
+};
+
+}  // namespace dualmesh::policies
