@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 
-#include "policies/dualmap.h"
-#include "policies/fifo.h"
-#include "policies/longest_hit.h"
-#include "policies/round_robin.h"
+#include "policies/placement/dualmap.h"
+#include "policies/order/fifo.h"
+#include "policies/order/longest_hit.h"
+#include "policies/placement/round_robin.h"
 
 namespace dualmesh::policies {
 

@@ -4,9 +4,9 @@
 #include <map>
 #include <set>
 
-#include "policies/dualmap.h"
+#include "policies/placement/dualmap.h"
 #include "policies/policy_registry.h"
-#include "policies/round_robin.h"
+#include "policies/placement/round_robin.h"
 #include "tests/policies/fleet_builder.h"
 
 using namespace dualmesh::policies;

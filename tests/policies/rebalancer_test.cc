@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "policies/longest_hit.h"
+#include "policies/order/longest_hit.h"
 #include "tests/policies/fleet_builder.h"
 
 using namespace dualmesh::policies;

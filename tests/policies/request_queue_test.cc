@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <random>
 
-#include "policies/longest_hit.h"
+#include "policies/order/longest_hit.h"
 
 using namespace dualmesh::policies;
 using namespace std::chrono_literals;

@@ -1,4 +1,4 @@
-#include "policies/dualmap.h"
+#include "policies/placement/dualmap.h"
 
 namespace dualmesh::policies {
 

@@ -1,4 +1,4 @@
-#include "policies/round_robin.h"
+#include "policies/placement/round_robin.h"
 
 namespace dualmesh::policies {
 
