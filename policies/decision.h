@@ -20,6 +20,12 @@ enum class Reason : std::uint8_t {
   equal_hit,          // no difference in hit; fewer running tokens, then random
   shorter_ttft,       // the preferred candidate's estimate exceeds the threshold
   round_robin,
+  random,             // drawn from all that can take it
+  least_load,         // the smallest load, by the policy's own measure
+  less_of_two,        // the smaller load of two drawn at random
+  untried,            // nothing is known of it yet
+  ring_owner,         // the owner of its key on the ring
+  spilled,            // the owner of its key has too much; this one stands in
   rebalanced,         // moved from a hot spot to its other candidate or the neighbour
   retried,            // the first instance failed before the first byte
   replaced,           // its instance was drained, removed or died while it waited

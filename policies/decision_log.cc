@@ -30,6 +30,12 @@ const char* to_string(Reason reason) {
     case Reason::equal_hit: return "equal_hit";
     case Reason::shorter_ttft: return "shorter_ttft";
     case Reason::round_robin: return "round_robin";
+    case Reason::random: return "random";
+    case Reason::least_load: return "least_load";
+    case Reason::less_of_two: return "less_of_two";
+    case Reason::untried: return "untried";
+    case Reason::ring_owner: return "ring_owner";
+    case Reason::spilled: return "spilled";
     case Reason::rebalanced: return "rebalanced";
     case Reason::retried: return "retried";
     case Reason::replaced: return "replaced";

@@ -3,9 +3,16 @@
 #include <algorithm>
 #include <array>
 
-#include "policies/placement/dualmap.h"
 #include "policies/order/fifo.h"
 #include "policies/order/longest_hit.h"
+#include "policies/placement/dualmap.h"
+#include "policies/placement/freeness.h"
+#include "policies/placement/join_shortest_queue.h"
+#include "policies/placement/least_latency.h"
+#include "policies/placement/least_request.h"
+#include "policies/placement/least_tokens.h"
+#include "policies/placement/power_of_two.h"
+#include "policies/placement/random.h"
 #include "policies/placement/round_robin.h"
 
 namespace dualmesh::policies {
@@ -38,6 +45,13 @@ constexpr Registered<Base> registered(std::string_view name) {
 
 constexpr std::array kPolicies{
     registered<Policy, DualMap>("dualmap"),
+    registered<Policy, Freeness>("freeness"),
+    registered<Policy, JoinShortestQueue>("join_shortest_queue"),
+    registered<Policy, LeastLatency>("least_latency"),
+    registered<Policy, LeastRequest>("least_request"),
+    registered<Policy, LeastTokens>("least_tokens"),
+    registered<Policy, PowerOfTwo>("power_of_two"),
+    registered<Policy, RandomInstance>("random"),
     registered<Policy, RoundRobin>("round_robin"),
 };
 

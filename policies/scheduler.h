@@ -37,7 +37,8 @@ struct SchedulerSettings {
   std::uint32_t prefill_limit = 1;  // requests without a first token per instance and node
   double prefill_s_per_token = 0.00016;  // until learned
   bool learn_prefill_cost = true;
-  std::uint32_t block_tokens = 512;  // tokens counted for one block of a chain
+  std::uint32_t block_tokens = 512;                 // tokens counted for one block of a chain
+  std::uint64_t instance_cache_tokens = 1'198'080;  // KV memory of one instance
   // Depth table: DualMap's code, section 1 of its procedure.
   std::uint32_t depth_window = 200;
   std::uint32_t depth_min_samples = 20;
@@ -56,7 +57,8 @@ struct Arrival {
   std::uint32_t block_tokens = 0;  // of one block of the chain; 0: as in the settings
   std::uint32_t input_tokens = 0;
   std::vector<std::uint32_t> hit_blocks;  // by slot (ResidencyIndex::longest_prefix); short = 0
-  std::uint64_t client = 0;               // hash of API key or `user`
+  std::uint64_t client = 0;               // hash of API key or `user`; 0: unknown
+  std::uint64_t system_key = 0;  // hash of the first 200 characters of the system prompt; 0: none
 };
 
 // Tokens as the engine reported, 0 when it did not.

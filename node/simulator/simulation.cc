@@ -42,6 +42,7 @@ Simulation::Simulation(const SimulationSettings& settings, const Workload& workl
   SimRouterSettings router;
   router.scheduler = settings_.scheduler;
   router.scheduler.block_tokens = kBlockTokens;
+  router.scheduler.instance_cache_tokens = settings_.engine.cache_tokens;
   router.scheduler.decision_log_size = 1;
   router.residency.capacity_blocks =
       static_cast<std::uint32_t>(settings_.engine.cache_tokens / settings_.engine.block_tokens);

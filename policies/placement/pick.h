@@ -1,0 +1,90 @@
+// What the policies that look at load have in common: the load of an instance as this router knows
+// it, and the least of a model's usable instances by some cost.
+//
+// Own load is live; the other nodes' is what they last said of theirs. So a node counts its own
+// dispatches at once, whatever the age of its view, and nothing twice.
+//
+// Cost: O(instances), allocates nothing. Threads: none; the scheduler's owner locks.
+// Source: ours; counting own dispatches on top of old reports is LSQ's remedy against herding
+// (Vargaftik, Keslassy, Orda, ToN 2020).
+#pragma once
+
+#include "policies/policy.h"
+
+namespace dualmesh::policies {
+
+inline Load load_of(const Fleet& fleet, Slot slot) {
+  Load load = fleet.at(slot).own;
+  return load += fleet.others(slot);
+}
+
+// Requests without a first token.
+inline std::uint32_t waiting(const Load& load) {
+  return load.queued_requests + load.prefilling_requests;
+}
+
+// 0 .. n - 1, n > 0.
+inline std::uint32_t draw(Random& random, std::uint32_t n) {
+  return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random);
+}
+
+inline std::uint32_t count_usable(const PlacementContext& context) {
+  const auto& active = context.model.view->active;
+  return static_cast<std::uint32_t>(
+      std::count_if(active.begin(), active.end(), [&](Slot slot) { return context.usable(slot); }));
+}
+
+// The n-th usable instance from 0, by name. There must be as many.
+inline Slot nth_usable(const PlacementContext& context, std::uint32_t n) {
+  for (const Slot slot : context.model.view->active) {
+    if (context.usable(slot) && n-- == 0) return slot;
+  }
+  return kNoSlot;
+}
+
+// The usable instance with the least cost(slot), `except` apart; among equals each has the same
+// chance. kNoSlot: there is none.
+template <class Cost>
+Slot least(const PlacementContext& context, Random& random, Cost&& cost, Slot except = kNoSlot) {
+  Slot best = kNoSlot;
+  decltype(cost(best)) best_cost{};
+  std::uint32_t equals = 0;
+  for (const Slot slot : context.model.view->active) {
+    if (slot == except || !context.usable(slot)) continue;
+    const auto this_cost = cost(slot);
+    if (best == kNoSlot || this_cost < best_cost) {
+      best = slot;
+      best_cost = this_cost;
+      equals = 1;
+    } else if (!(best_cost < this_cost) && draw(random, ++equals) == 0) {
+      best = slot;
+    }
+  }
+  return best;
+}
+
+// A choice whose candidates are the instance taken and the one not taken, if any.
+inline Choice choice_of(const PlacementRequest& request, const PlacementContext& context,
+                        Slot primary, Slot backup, Reason reason) {
+  Choice choice;
+  if (primary == kNoSlot) return choice;
+  choice.primary = primary;
+  choice.backup = backup;
+  choice.reason = reason;
+  choice.candidates = {estimate(request, context.fleet, primary),
+                       estimate(request, context.fleet, backup)};
+  return choice;
+}
+
+// The instance with the least cost, with the second least beside it.
+template <class Cost>
+Choice choose_least(const PlacementRequest& request, const PlacementContext& context,
+                    Random& random, Cost&& cost, Reason reason = Reason::least_load) {
+  const Slot primary = least(context, random, cost);
+  if (primary == kNoSlot) return {};
+  const Slot backup = least(context, random, cost, primary);
+  return choice_of(request, context, primary, backup,
+                   backup == kNoSlot ? Reason::only_candidate : reason);
+}
+
+}  // namespace dualmesh::policies
