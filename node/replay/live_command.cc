@@ -12,6 +12,7 @@
 #include "net/descriptors.h"
 #include "net/destination.h"
 #include "net/http_client.h"
+#include "node/replay/generators.h"
 #include "node/replay/load_generator.h"
 #include "node/replay/progress.h"
 #include "node/replay/report.h"
@@ -47,9 +48,9 @@ void add_options(CLI::App& app, LiveSettings& s) {
       app.add_option("--target", s.load.targets, "HOST:PORT[,...], taken in turn")->delimiter(',');
   auto* dns = app.add_option("--dns", s.dns, "NAME:PORT whose addresses are taken in turn");
   target->excludes(dns);
-  auto* trace = app.add_option("--trace", s.trace, "a Mooncake trace (JSON lines)");
-  app.add_option("--generate", s.generate, "a built-in workload")
-      ->check(CLI::IsMember({"multi-turn"}))
+  auto* trace = app.add_option("--trace", s.trace, "a Mooncake or multi-tenant trace (JSON lines)");
+  app.add_option("--generate", s.generate, "NAME[:KNOB=NUMBER,...], a built-in workload")
+      ->check([](const std::string& spec) { return check_generator(spec); })
       ->excludes(trace);
   app.add_option("--requests", s.selection.requests, "how many; 0 is all of the trace, or 2000");
   app.add_option("--warmup", s.selection.warmup, "the first N are sent but not counted");
@@ -101,13 +102,12 @@ std::string check(LiveSettings& s) {
 net::Result<Workload> make_workload(LiveSettings& s) {
   Workload workload;
   if (s.trace.empty()) {
-    ChatParameters chat;
-    chat.seed = s.seed;
-    if (s.selection.requests > 0) chat.requests = s.selection.requests;
-    if (s.selection.qps > 0.0) chat.qps = s.selection.qps;
-    workload = generate_chat(chat);
+    GeneratedSize size{.seed = s.seed};
+    if (s.selection.requests > 0) size.requests = s.selection.requests;
+    if (s.selection.qps > 0.0) size.qps = s.selection.qps;
+    workload = generate(s.generate, size);
   } else {
-    auto loaded = load_mooncake_file(s.trace);
+    auto loaded = load_trace_file(s.trace);
     if (loaded.has_error()) return loaded.error();
     workload = std::move(*loaded);
   }

@@ -15,11 +15,13 @@ class Progress {
  public:
   Progress(std::FILE* out, std::size_t planned);
   // Draws at most as often as makes sense for the kind of output.
+  void show(std::size_t done, const std::string& text);
   void show(const LoadProgress& progress);
-  void finish(const LoadProgress& progress);  // the last state, and the line is done
+  void finish(std::size_t done, const std::string& text);  // the last state, and the line is done
+  void finish(const LoadProgress& progress);
 
  private:
-  void draw(const LoadProgress& progress);
+  void draw(std::size_t done, const std::string& text);
 
   std::FILE* out_;
   std::size_t planned_;

@@ -1,5 +1,6 @@
 #include "node/replay/trace.h"
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::uint64_t kMaxTokens = 100'000'000;
 constexpr std::uint64_t kMaxTimestampMs = 1ull << 40;  // 34 years
+constexpr std::size_t kMaxClientBytes = 256;
 
 // What is wrong with the value of `key`, or the number.
 std::optional<std::uint64_t> number(const json& object, const char* key, std::uint64_t least,
@@ -32,31 +34,57 @@ std::optional<std::uint64_t> number(const json& object, const char* key, std::ui
   return std::nullopt;
 }
 
-// Empty when the line gave a request.
-std::string parse_line(const std::string& line, ReplayRequest& request) {
-  const json object = json::parse(line, nullptr, false);
-  if (object.is_discarded()) return "not a JSON object on one line";
-  if (!object.is_object()) return "a JSON object is expected";
+// One line: a JSON object with at least the fields that both formats have.
+std::string parse_common(const json& object, ReplayRequest& request) {
   std::string why;
   const auto timestamp = number(object, "timestamp", 0, kMaxTimestampMs, why);
   const auto input = number(object, "input_length", 1, kMaxTokens, why);
   const auto output = number(object, "output_length", 1, kMaxTokens, why);
   if (!timestamp || !input || !output) return why;
+  request.arrival = std::chrono::milliseconds(*timestamp);
+  request.input_tokens = static_cast<std::uint32_t>(*input);
+  request.output_tokens = static_cast<std::uint32_t>(*output);
+  return {};
+}
+
+std::size_t blocks_of(const ReplayRequest& request) {
+  return (request.input_tokens + kBlockTokens - 1) / kBlockTokens;
+}
+
+std::string parse_prompt(const json& object, ReplayRequest& request) {
   const auto ids = object.find("hash_ids");
   if (ids == object.end() || !ids->is_array()) return "hash_ids must be an array of whole numbers";
-  const std::size_t blocks = (*input + kBlockTokens - 1) / kBlockTokens;
-  if (ids->size() != blocks) {
+  if (ids->size() != blocks_of(request)) {
     return fmt::format("hash_ids has {} entries, but input_length {} needs {} (one per {} tokens)",
-                       ids->size(), *input, blocks, kBlockTokens);
+                       ids->size(), request.input_tokens, blocks_of(request), kBlockTokens);
   }
   for (const json& id : *ids) {
     if (!id.is_number_unsigned()) return "hash_ids must hold whole numbers from 0";
     request.blocks.push_back(id.get<std::uint64_t>());
   }
-  request.arrival = std::chrono::milliseconds(*timestamp);
-  request.input_tokens = static_cast<std::uint32_t>(*input);
-  request.output_tokens = static_cast<std::uint32_t>(*output);
   return {};
+}
+
+std::string parse_client(const json& object, ReplayRequest& request) {
+  const auto client = object.find("client");
+  if (client == object.end() || !client->is_string() ||
+      client->get_ref<const std::string&>().empty() ||
+      client->get_ref<const std::string&>().size() > kMaxClientBytes) {
+    return fmt::format("client must be a string of 1 to {} bytes", kMaxClientBytes);
+  }
+  request.user = client->get<std::string>();
+  return {};
+}
+
+using ParseRest = std::string (*)(const json&, ReplayRequest&);
+
+// Empty when the line gave a request.
+std::string parse_line(const std::string& line, ParseRest rest, ReplayRequest& request) {
+  const json object = json::parse(line, nullptr, false);
+  if (object.is_discarded()) return "not a JSON object on one line";
+  if (!object.is_object()) return "a JSON object is expected";
+  std::string why = parse_common(object, request);
+  return why.empty() ? rest(object, request) : why;
 }
 
 void spread_buckets(Workload& workload) {
@@ -86,15 +114,13 @@ void spread_buckets(Workload& workload) {
                   requests.size(), buckets));
 }
 
-}  // namespace
-
-net::Result<Workload> load_mooncake(std::istream& in, const std::string& name) {
+net::Result<Workload> load_lines(std::istream& in, const std::string& name, ParseRest rest) {
   Workload workload;
   std::string line;
   for (std::size_t number = 1; std::getline(in, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     ReplayRequest request;
-    if (std::string why = parse_line(line, request); !why.empty()) {
+    if (std::string why = parse_line(line, rest, request); !why.empty()) {
       return Error{fmt::format("{}:{}: {}", name, number, why)};
     }
     if (!workload.requests.empty() && request.arrival < workload.requests.back().arrival) {
@@ -107,14 +133,46 @@ net::Result<Workload> load_mooncake(std::istream& in, const std::string& name) {
   }
   if (in.bad()) return Error{name + ": reading failed"};
   if (workload.requests.empty()) return Error{name + ": no requests in it"};
-  spread_buckets(workload);
   return workload;
 }
 
-net::Result<Workload> load_mooncake_file(const std::string& path) {
+// The first line with something in it decides: a client and no block ids.
+bool names_clients(std::istream& in) {
+  std::string line;
+  while (std::getline(in, line) && line.find_first_not_of(" \t\r") == std::string::npos) {
+  }
+  const json object = json::parse(line, nullptr, false);
+  return object.is_object() && object.contains("client") && !object.contains("hash_ids");
+}
+
+}  // namespace
+
+net::Result<Workload> load_mooncake(std::istream& in, const std::string& name) {
+  auto workload = load_lines(in, name, parse_prompt);
+  if (!workload.has_error()) spread_buckets(*workload);
+  return workload;
+}
+
+net::Result<Workload> load_multi_tenant(std::istream& in, const std::string& name) {
+  auto workload = load_lines(in, name, parse_client);
+  if (workload.has_error()) return workload;
+  std::uint64_t next = 0;
+  for (ReplayRequest& request : workload->requests) {
+    while (request.blocks.size() < blocks_of(request)) request.blocks.push_back(next++);
+  }
+  workload->notes.push_back("the trace names clients, not prompts: prompts share nothing");
+  return workload;
+}
+
+net::Result<Workload> load_trace_file(const std::string& path) {
   std::ifstream in(path);
-  if (!in) return Error{path + ": cannot be opened for reading"};
-  return load_mooncake(in, path);
+  if (!in || std::filesystem::is_directory(path)) {
+    return Error{path + ": cannot be opened for reading"};
+  }
+  const bool multi_tenant = names_clients(in);
+  in.clear();
+  in.seekg(0);
+  return multi_tenant ? load_multi_tenant(in, path) : load_mooncake(in, path);
 }
 
 }  // namespace dualmesh::node

@@ -1,10 +1,9 @@
 #include "node/replay/workload.h"
 
 #include <algorithm>
-#include <cmath>
-#include <random>
 
 #include "net/error.h"
+#include "node/replay/random.h"
 
 namespace dualmesh::node {
 
@@ -13,23 +12,6 @@ using policies::Time;
 using policies::to_seconds;
 
 namespace {
-
-// splitmix64: std distributions differ between libraries, and a seed must mean the same everywhere.
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t next() {
-    std::uint64_t z = state_ += 0x9E3779B97F4A7C15;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-    return z ^ (z >> 31);
-  }
-  double uniform() { return static_cast<double>((next() >> 11) + 1) * 0x1p-53; }  // (0, 1]
-  double exponential(double mean) { return -mean * std::log(uniform()); }
-
- private:
-  std::uint64_t state_;
-};
 
 struct Session {
   std::vector<std::uint64_t> blocks;
@@ -160,7 +142,10 @@ void select(Workload& workload, const Selection& selection) {
   for (ReplayRequest& request : requests) request.arrival -= origin;
   const std::size_t warmup = std::min(selection.warmup, requests.size());
   if (selection.qps > 0.0) rescale(requests, 0, requests.size(), selection.qps);
-  if (selection.warmup_qps > 0.0) rescale(requests, 0, warmup, selection.warmup_qps);
+  if (selection.warmup_qps <= 0.0 || warmup == 0) return;
+  rescale(requests, 0, warmup, selection.warmup_qps);
+  // What is counted has the wanted rate exactly, however its pattern differs from the warm-up's.
+  if (selection.qps > 0.0) rescale(requests, warmup, requests.size(), selection.qps);
 }
 
 namespace {

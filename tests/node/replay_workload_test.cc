@@ -72,7 +72,7 @@ TEST_CASE("an error names the line and what is allowed") {
   CHECK(error_of(good + line(9, 512, "1")) ==
         "t:2: timestamp 9 is before the line above it; the lines must be in order of time");
   CHECK(error_of("") == "t: no requests in it");
-  CHECK(load_mooncake_file("/nowhere/x").error().message ==
+  CHECK(load_trace_file("/nowhere/x").error().message ==
         "/nowhere/x: cannot be opened for reading");
 }
 

@@ -5,7 +5,7 @@
 
 #include "tests/sim/convergence_plot.h"
 #include "tests/sim/convergence_text.h"
-#include "tests/sim/svg.h"
+#include "node/simulator/svg.h"
 
 namespace dualmesh::sim {
 namespace {

@@ -4,17 +4,21 @@
 // Threads: values.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "tests/sim/svg.h"
+#include "node/simulator/plot_scale.h"
+#include "node/simulator/svg.h"
 
 namespace dualmesh::sim {
+
+using node::plain;
+using node::Scale;
+using node::Svg;
+using node::Tick;
+using node::tick_step;
 
 struct Span {  // of time, and where it lies on the page
   double from_ms = 0.0;
@@ -24,44 +28,11 @@ struct Span {  // of time, and where it lies on the page
   double x(double ms) const { return left + (ms - from_ms) / (to_ms - from_ms) * width; }
 };
 
-struct Scale {  // of values, over the height of a panel
-  double low = 0.0;
-  double high = 1.0;
-  bool logarithmic = false;
-  double top = 0.0;
-  double height = 0.0;
-  double bottom() const { return top + height; }
-  double y(double value) const {
-    const auto at = [this](double v) { return logarithmic ? std::log10(std::max(v, low)) : v; };
-    const double share = (at(value) - at(low)) / (at(high) - at(low));
-    return bottom() - std::clamp(share, 0.0, 1.0) * height;
-  }
-};
-
-struct Tick {
-  double value = 0.0;
-  std::string label;
-};
-
 struct Panel {
   std::string title;
   Scale scale;
   std::vector<Tick> ticks;
 };
-
-// 1, 2 or 5 times a power of ten, so that about `wanted` fit into the range.
-inline double tick_step(double range, double wanted) {
-  const double raw = range / wanted;
-  const double power = std::pow(10.0, std::floor(std::log10(raw)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= raw) return factor * power;
-  }
-  return 10.0 * power;
-}
-
-inline std::string plain(double value) {
-  return fmt::format("{:g}", std::round(value * 1e6) / 1e6 + 0.0);  // no -0
-}
 
 inline constexpr double kStretch = 2.0;  // pixels that one point of a line stands for
 

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace dualmesh::sim {
+namespace dualmesh::node {
 
 class Svg {
  public:
@@ -45,4 +45,4 @@ class Svg {
 std::string escaped_xml(std::string_view text);
 std::string svg_number(double value);  // 12.5, 3, -0.2
 
-}  // namespace dualmesh::sim
+}  // namespace dualmesh::node

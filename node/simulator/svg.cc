@@ -1,10 +1,10 @@
-#include "tests/sim/svg.h"
+#include "node/simulator/svg.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 
-namespace dualmesh::sim {
+namespace dualmesh::node {
 namespace {
 
 // The points of a path, in tenths of a pixel, without those in the middle of a straight run.
@@ -144,4 +144,4 @@ std::string Svg::finish() {
   return std::move(out_);
 }
 
-}  // namespace dualmesh::sim
+}  // namespace dualmesh::node

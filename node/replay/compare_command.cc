@@ -1,0 +1,67 @@
+#include "node/replay/compare_command.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "node/replay/outputs.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr std::size_t kRunsOfASearch = 12;  // about
+
+int fail(const std::string& problem) {
+  std::cerr << "dualmesh-replay: " << problem << "\n";
+  return 2;
+}
+
+Contestant contestant_of(const std::string& spec) {
+  const std::size_t at = spec.find('@');
+  if (at == std::string::npos) return {spec, {}};
+  return {spec.substr(0, at), spec.substr(at + 1)};
+}
+
+int run(SimulationOptions& options) {
+  const std::string problem = settle(options, SimulationCommand::compare);
+  if (!problem.empty()) return fail(problem);
+  const bool searching = options.selection.qps == 0;
+  const std::size_t runs = options.policies.size() * options.seeds;
+  Bench bench(options, runs * (searching ? kRunsOfASearch : 1));
+  if (const std::string why = bench.load(); !why.empty()) return fail(why);
+  if (const std::string why = check_outputs(options); !why.empty()) return fail(why);
+  for (const std::string& note : bench.notes()) std::cerr << note << "\n";
+  std::vector<BenchResult> results;
+  for (const std::string& spec : options.policies) {
+    const Contestant contestant = contestant_of(spec);
+    results.push_back(searching ? bench.find_capacity(contestant) : bench.simulate(contestant));
+  }
+  bench.finish();
+  const double limit = bench.limit_qps();
+  nlohmann::json object;
+  object["engine_limit_qps"] = limit;
+  object["at_capacity"] = searching;
+  for (const BenchResult& result : results) {
+    for (const std::string& note : result.notes) std::cerr << note << "\n";
+    object["results"].push_back(result_json(result, options, limit));
+  }
+  std::string text = table_of(results, limit);
+  text += fmt::format("{}; the engines' own limit is {:.2f} per second\n",
+                      searching ? "each at its own capacity" : "all at the same rate", limit);
+  return put_out(options, object, results, text);
+}
+
+}  // namespace
+
+void add_compare_command(CLI::App& app, std::function<int()>& chosen) {
+  auto options = std::make_shared<SimulationOptions>();
+  CLI::App* sub = app.add_subcommand("compare", "Compare policies on the same simulated fleet");
+  add_simulation_options(*sub, SimulationCommand::compare, *options);
+  sub->callback([=, &chosen] {
+    options->json = sub->count("--json") > 0;
+    chosen = [=] { return run(*options); };
+  });
+}
+
+}  // namespace dualmesh::node

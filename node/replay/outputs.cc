@@ -1,0 +1,144 @@
+#include "node/replay/outputs.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "node/replay/comparison_plot.h"
+#include "node/replay/report.h"
+
+namespace dualmesh::node {
+namespace {
+
+using nlohmann::json;
+
+std::string number(double value, int decimals) {
+  if (std::isinf(value)) return "inf";
+  if (std::isnan(value)) return "-";
+  return fmt::format("{:.{}f}", value, decimals);
+}
+
+std::string quoted(const std::string& text) { return '"' + text + '"'; }  // specs hold no quotes
+
+json finite(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+
+}  // namespace
+
+std::string check_outputs(const SimulationOptions& options) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!options.plot_dir.empty()) {
+    fs::create_directories(options.plot_dir, error);
+    if (error || access(options.plot_dir.c_str(), W_OK) != 0) {
+      return fmt::format("--plot {}: not a directory that can be written", options.plot_dir);
+    }
+  }
+  const std::pair<const char*, const std::string*> files[] = {{"--json", &options.json_file},
+                                                              {"--csv", &options.csv_file}};
+  for (const auto& [flag, file] : files) {
+    if (file->empty()) continue;
+    const fs::path parent = fs::absolute(*file, error).parent_path();
+    if (fs::is_directory(*file, error) || access(parent.c_str(), W_OK) != 0) {
+      return fmt::format("{} {}: not a file in a directory that can be written", flag, *file);
+    }
+  }
+  return {};
+}
+
+json result_json(const BenchResult& result, const SimulationOptions& options, double limit_qps) {
+  json out;
+  out["policy"] = result.contestant.policy;
+  out["queue"] = result.contestant.queue;
+  out["routers"] = options.fleet.routers;
+  out["instances"] = options.fleet.instances;
+  out["preset"] = options.preset;
+  out["seed"] = options.seed;
+  out["seeds"] = options.seeds;
+  out["slo_ttft_s"] = options.fleet.scheduler.slo_ttft_s;
+  if (result.capacity_qps) {
+    out["capacity_qps"] = *result.capacity_qps;
+    out["capacity_qps_by_seed"] = result.capacity_by_seed;
+    out["notes"] = result.notes;
+  }
+  add_figures(result.figures, out);
+  const double rate = result.capacity_qps.value_or(result.figures.qps);
+  out["engine_limit_qps"] = finite(limit_qps);
+  out["engine_limit_fraction"] = finite(rate / limit_qps);
+  return out;
+}
+
+std::string csv_of(std::span<const BenchResult> results, const SimulationOptions& options) {
+  std::string text = "policy,queue,routers,instances,seed,capacity_qps";
+  for (const FigureColumn& column : figure_columns()) text += fmt::format(",{}", column.name);
+  text += '\n';
+  for (const BenchResult& result : results) {
+    for (std::size_t i = 0; i < result.by_seed.size(); ++i) {
+      text += fmt::format(
+          "{},{},{},{},{},{}", quoted(result.contestant.policy), quoted(result.contestant.queue),
+          options.fleet.routers, options.fleet.instances, options.seed + i,
+          result.capacity_qps ? fmt::format("{:.6g}", result.capacity_by_seed[i]) : "");
+      for (const FigureColumn& column : figure_columns()) {
+        const double value = result.by_seed[i].*column.value;
+        text += std::isfinite(value) ? fmt::format(",{:.9g}", value) : ",";
+      }
+      text += '\n';
+    }
+  }
+  return text;
+}
+
+std::string table_of(std::span<const BenchResult> results, double limit_qps) {
+  std::string text =
+      fmt::format("{:<26}{:>7}{:>7}{:>7}{:>7}{:>6}{:>8}{:>8}{:>8}{:>8}{:>7}\n", "policy", "QPS",
+                  "limit", "SLO", "hit", "CV", "TTFT50", "90", "99", "max", "moved");
+  for (const BenchResult& result : results) {
+    const SimulationFigures& f = result.figures;
+    const double qps = result.capacity_qps.value_or(f.qps);
+    text += fmt::format("{:<26}{:>7}{:>7}{:>7}{:>7}{:>6}{:>8}{:>8}{:>8}{:>8}{:>7}\n",
+                        result.contestant.label(), number(qps, 2), number(qps / limit_qps, 3),
+                        number(f.slo_attainment, 3), number(f.hit_ratio, 3), number(f.load_cv, 2),
+                        number(f.ttft_p50, 2), number(f.ttft_p90, 2), number(f.ttft_p99, 2),
+                        number(f.ttft_max, 2), number(f.migrations, 0));
+  }
+  return text;
+}
+
+std::string list_of(const BenchResult& result, double limit_qps) {
+  std::string text = fmt::format("{:<24} {}\n", "policy", result.contestant.label());
+  if (result.capacity_qps) {
+    text += fmt::format("{:<24} {:.3f}\n", "capacity_qps", *result.capacity_qps);
+  }
+  for (const FigureColumn& column : figure_columns()) {
+    const int decimals = column.whole ? 0 : 4;
+    text += fmt::format("{:<24} {}\n", column.name, number(result.figures.*column.value, decimals));
+  }
+  const double rate = result.capacity_qps.value_or(result.figures.qps);
+  text += fmt::format("{:<24} {:.3f}\n", "engine_limit_qps", limit_qps);
+  text += fmt::format("{:<24} {:.4f}\n", "engine_limit_fraction", rate / limit_qps);
+  return text;
+}
+
+int put_out(const SimulationOptions& options, const json& object,
+            std::span<const BenchResult> results, const std::string& text) {
+  const std::string dumped = object.dump(2) + "\n";
+  const auto put = [](const std::string& path, const std::string& what) {
+    const auto written = write_atomically(path, what);
+    if (written.has_error()) std::cerr << "dualmesh-replay: " << written.error().message << "\n";
+    return !written.has_error();
+  };
+  bool good = true;
+  if (!options.json_file.empty()) good = put(options.json_file, dumped) && good;
+  if (!options.csv_file.empty()) good = put(options.csv_file, csv_of(results, options)) && good;
+  if (!options.plot_dir.empty()) {
+    for (const auto& [name, svg] : draw_comparison(results)) {
+      good = put((std::filesystem::path(options.plot_dir) / name).string(), svg) && good;
+    }
+  }
+  std::cout << (options.json && options.json_file.empty() ? dumped : text) << std::flush;
+  return good && std::cout ? 0 : 1;
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,247 @@
+#include "node/replay/simulation_options.h"
+
+#include <CLI/CLI.hpp>
+
+#include "node/replay/generators.h"
+#include "node/replay/trace.h"
+#include "node/simulator/presets.h"
+#include "policies/policy_registry.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr std::size_t kMaxInstances = 250;
+constexpr std::size_t kMaxRouters = 128;
+
+std::string preset_names() {
+  std::string names;
+  for (const Preset& preset : presets()) names += " " + std::string(preset.name);
+  return names;
+}
+
+void add_workload_options(CLI::App& app, SimulationOptions& o) {
+  app.add_option("--trace", o.trace, "a Mooncake or multi-tenant trace (JSON lines)");
+  app.add_option("--generate", o.generate, "NAME[:KNOB=NUMBER,...], see below");
+  app.add_option("--requests", o.selection.requests, "how many; 0 is all of the trace")
+      ->capture_default_str();
+  app.add_option("--warmup", o.warmup, "the first N are not counted (default: one in 16)");
+  app.add_option("--warmup-qps", o.selection.warmup_qps, "their rate; 0: that of the others")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--max-input", o.selection.max_input,
+                 "requests of so many input tokens and more are left out; 0 keeps all")
+      ->capture_default_str();
+}
+
+void add_fleet_options(CLI::App& app, SimulationOptions& o) {
+  app.add_option("--preset", o.preset, "engine constants:" + preset_names())->capture_default_str();
+  app.add_option("--instances", o.instances)->check(CLI::Range(std::size_t{1}, kMaxInstances));
+  app.add_option("--routers", o.fleet.routers)
+      ->check(CLI::Range(std::size_t{1}, kMaxRouters))
+      ->capture_default_str();
+  app.add_option("--speeds", o.fleet.speeds, "of the instances in turn, 1 is the preset's")
+      ->delimiter(',')
+      ->check(CLI::Range(0.01, 100.0));
+  app.add_option("--rtt-ms", o.rtt_ms, "round trip between router and instance")
+      ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--view-delay-ms", o.view_delay_ms, "until others know of load")
+      ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--kv-delay-ms", o.kv_delay_ms, "until others know of caches")
+      ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--placement-ttl-s", o.placement_ttl_s, "routers forget placements after it")
+      ->check(CLI::Range(1.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--prefill-us-per-token", o.prefill_us_per_token)->check(CLI::Range(0.1, 1e6));
+  app.add_option("--min-iteration-ms", o.min_iteration_ms)->check(CLI::Range(0.001, 1e5));
+  app.add_option("--decode-us-per-sequence", o.decode_us_per_sequence)->check(CLI::Range(0.0, 1e6));
+  app.add_option("--token-budget", o.token_budget, "tokens of one iteration")
+      ->check(CLI::Range(1u, 1u << 24));
+  app.add_option("--max-running", o.max_running, "sequences of one instance")
+      ->check(CLI::Range(1u, 1u << 20));
+  app.add_option("--cache-blocks", o.cache_blocks, "of 512 tokens, of one instance")
+      ->check(CLI::Range(1u, 1u << 24));
+}
+
+void add_search_options(CLI::App& app, SimulationOptions& o) {
+  app.add_option("--min-attainment", o.search.min_attainment, "share of requests within the SLO")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--ttft-max-s", o.search.ttft_max_s, "nobody waits longer; 0: no bound")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--min-qps", o.low_qps, "the search begins here")->check(CLI::Range(0.02, 1e6));
+  app.add_option("--max-qps", o.high_qps, "and here")->check(CLI::Range(0.02, 1e6));
+  app.add_option("--resolution-qps", o.search.resolution_qps)
+      ->check(CLI::Range(0.001, 100.0))
+      ->capture_default_str();
+}
+
+// Constants of the preset, then what was named.
+void settle_engine(SimulationOptions& o, const Preset& preset) {
+  EngineParameters& engine = o.fleet.engine;
+  engine = engine_of(preset);
+  const auto set = [](const std::optional<double>& value, double unit_s, auto& place) {
+    if (value) place = policies::from_seconds(*value * unit_s);
+  };
+  set(o.prefill_us_per_token, 1e-6, engine.prefill_per_token);
+  set(o.min_iteration_ms, 1e-3, engine.min_iteration);
+  set(o.decode_us_per_sequence, 1e-6, engine.decode_per_sequence);
+  engine.token_budget = o.token_budget.value_or(engine.token_budget);
+  engine.max_running = o.max_running.value_or(engine.max_running);
+  if (o.cache_blocks) engine.cache_tokens = std::uint64_t{*o.cache_blocks} * kBlockTokens;
+  o.fleet.instances = o.instances.value_or(preset.instances);
+  o.fleet.instance_delay = policies::from_seconds(o.rtt_ms / 2 * 1e-3);
+  o.fleet.view_delay = policies::from_seconds(o.view_delay_ms * 1e-3);
+  o.fleet.kv_delay = policies::from_seconds(o.kv_delay_ms * 1e-3);
+  o.fleet.placement_ttl = policies::from_seconds(o.placement_ttl_s);
+  o.fleet.scheduler.prefill_s_per_token = policies::to_seconds(engine.prefill_per_token);
+}
+
+// What --help says at its end.
+std::string footer() {
+  std::string text = "\nGenerators and their knobs:\n";
+  for (const std::string& name : generator_names()) {
+    text += "  " + name + "\n";
+    for (const policies::Parameter& knob : generator_parameters(name)) {
+      text += fmt::format("    {}={:g}  {} ({:g} to {:g})\n", knob.name, knob.initial, knob.meaning,
+                          knob.least, knob.most);
+    }
+  }
+  text += "Presets and where their constants are from:\n";
+  for (const Preset& preset : presets()) {
+    text += fmt::format("  {}\n    {}\n", preset.name, preset.sources);
+  }
+  return text;
+}
+
+std::string check_routing(const std::string& policy, const std::string& queue) {
+  if (const std::string problem = policies::check_policy(policy); !problem.empty()) return problem;
+  return queue.empty() ? "" : policies::check_queue_order(queue);
+}
+
+}  // namespace
+
+void add_simulation_options(CLI::App& app, SimulationCommand command, SimulationOptions& o) {
+  add_workload_options(app, o);
+  if (command == SimulationCommand::compare) {
+    app.add_option("--policies", o.policies, "POLICY[@ORDER],...")->delimiter(',')->required();
+  } else {
+    app.add_option("--policy", o.policy, "NAME[:PARAMETER=NUMBER,...]")->capture_default_str();
+    app.add_option("--queue", o.queue, "order of the routers' queues (default: the policy's own)");
+  }
+  if (command != SimulationCommand::capacity) {
+    app.add_option("--qps", o.selection.qps,
+                   command == SimulationCommand::compare
+                       ? "rate of arrivals; without it, each policy at its own capacity"
+                       : "rate of arrivals; without it, as recorded or generated")
+        ->check(CLI::Range(0.001, 1e6));
+  }
+  add_fleet_options(app, o);
+  app.add_option("--slo-ttft", o.fleet.scheduler.slo_ttft_s, "seconds")
+      ->check(CLI::Range(0.001, 1e6))
+      ->capture_default_str();
+  app.add_option("--overload-wait-s", o.fleet.scheduler.overload_wait_s,
+                 "a head that waited so long makes its instance overloaded")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--prefill-limit", o.fleet.scheduler.prefill_limit,
+                 "requests without a first token per instance and router")
+      ->check(CLI::Range(1u, 1u << 20))
+      ->capture_default_str();
+  if (command != SimulationCommand::simulate) add_search_options(app, o);
+  app.add_option("--seed", o.seed)->capture_default_str();
+  app.add_option("--seeds", o.seeds, "average of so many, from --seed on")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--json", o.json_file, "one JSON object, to the file or to standard output")
+      ->expected(0, 1);
+  app.add_option("--csv", o.csv_file, "a row of figures per policy and seed");
+  app.add_option("--plot", o.plot_dir, "directory for figures (SVG)");
+  app.footer(footer);
+}
+
+std::string settle(SimulationOptions& o, SimulationCommand command) {
+  if (o.trace.empty() == o.generate.empty()) {
+    return fmt::format("one of --trace FILE and --generate NAME is required; generators: {}",
+                       fmt::join(generator_names(), " "));
+  }
+  if (!o.generate.empty()) {
+    if (const std::string problem = check_generator(o.generate); !problem.empty()) {
+      return "--generate: " + problem;
+    }
+    if (o.selection.requests == 0) return "--requests: a generator makes 1 or more";
+  }
+  const Preset* preset = find_preset(o.preset);
+  if (preset == nullptr) {
+    return fmt::format("--preset: there is no '{}'; allowed:{}", o.preset, preset_names());
+  }
+  settle_engine(o, *preset);
+  if (o.fleet.speeds.size() > o.fleet.instances) {
+    return fmt::format("--speeds: {} for {} instances; allowed: as many or fewer",
+                       o.fleet.speeds.size(), o.fleet.instances);
+  }
+  if (o.low_qps && o.high_qps && *o.low_qps >= *o.high_qps) {
+    return fmt::format("--min-qps {} must be less than --max-qps {}", *o.low_qps, *o.high_qps);
+  }
+  if (command != SimulationCommand::compare) {
+    if (const std::string problem = check_routing(o.policy, {}); !problem.empty()) {
+      return "--policy: " + problem;
+    }
+    if (o.queue.empty()) return {};
+    const std::string problem = policies::check_queue_order(o.queue);
+    return problem.empty() ? "" : "--queue: " + problem;
+  }
+  o.policies = split_policies(o.policies);
+  for (const std::string& spec : o.policies) {
+    const std::size_t at = spec.find('@');
+    const std::string queue = at == std::string::npos ? "" : spec.substr(at + 1);
+    if (at != std::string::npos && queue.empty()) return "--policies: an order follows the @";
+    if (const std::string problem = check_routing(spec.substr(0, at), queue); !problem.empty()) {
+      return "--policies: " + problem;
+    }
+  }
+  return {};
+}
+
+net::Result<Workload> load_workload(const SimulationOptions& o, std::uint64_t seed) {
+  if (!o.trace.empty()) return load_trace_file(o.trace);
+  GeneratedSize size{.requests = o.selection.requests, .seed = seed};
+  if (o.selection.qps > 0) size.qps = o.selection.qps;
+  return generate(o.generate, size);
+}
+
+std::string check_workload(const SimulationOptions& o, const Workload& selected) {
+  if (selected.requests.empty()) {
+    return fmt::format("--max-input {} leaves no request of the workload", o.selection.max_input);
+  }
+  if (o.warmup && *o.warmup >= selected.requests.size()) {
+    return fmt::format("--warmup is {}, allowed are 0 to {}: the workload has {} requests",
+                       *o.warmup, selected.requests.size() - 1, selected.requests.size());
+  }
+  for (const ReplayRequest& request : selected.requests) {
+    const std::uint64_t tokens = std::uint64_t{request.input_tokens} + request.output_tokens;
+    if (tokens > o.fleet.engine.cache_tokens) {
+      return fmt::format(
+          "--cache-blocks {} hold {} tokens, but a request has {} with its output; allowed: {} "
+          "blocks or more, or a smaller --max-input",
+          o.fleet.engine.cache_tokens / kBlockTokens, o.fleet.engine.cache_tokens, tokens,
+          (tokens + kBlockTokens - 1) / kBlockTokens);
+    }
+  }
+  return {};
+}
+
+std::vector<std::string> split_policies(const std::vector<std::string>& pieces) {
+  std::vector<std::string> specs;
+  for (const std::string& piece : pieces) {
+    const bool belongs = piece.find('=') < piece.find(':') && !specs.empty();
+    if (belongs) {
+      specs.back() += "," + piece;
+    } else {
+      specs.push_back(piece);
+    }
+  }
+  return specs;
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,226 @@
+#include "node/simulator/simulation_report.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "node/replay/statistics.h"
+
+namespace dualmesh::node {
+namespace {
+
+using Counted = std::span<const SimRequest>;
+using Figures = SimulationFigures;
+
+constexpr double kOutputWeight = 2.0;
+
+constexpr std::array kColumns{
+    FigureColumn{"qps", &Figures::qps, false},
+    FigureColumn{"requests", &Figures::requests, true},
+    FigureColumn{"completed", &Figures::completed, true},
+    FigureColumn{"rejected", &Figures::rejected, true},
+    FigureColumn{"failed", &Figures::failed, true},
+    FigureColumn{"slo_attainment", &Figures::slo_attainment, false},
+    FigureColumn{"hit_ratio", &Figures::hit_ratio, false},
+    FigureColumn{"load_cv", &Figures::load_cv, false},
+    FigureColumn{"ttft_mean", &Figures::ttft_mean, false},
+    FigureColumn{"ttft_p50", &Figures::ttft_p50, false},
+    FigureColumn{"ttft_p90", &Figures::ttft_p90, false},
+    FigureColumn{"ttft_p95", &Figures::ttft_p95, false},
+    FigureColumn{"ttft_p99", &Figures::ttft_p99, false},
+    FigureColumn{"ttft_max", &Figures::ttft_max, false},
+    FigureColumn{"ttft_hit_p50", &Figures::ttft_hit_p50, false},
+    FigureColumn{"ttft_miss_p50", &Figures::ttft_miss_p50, false},
+    FigureColumn{"e2e_p50", &Figures::e2e_p50, false},
+    FigureColumn{"e2e_p99", &Figures::e2e_p99, false},
+    FigureColumn{"goodput_qps", &Figures::goodput_qps, false},
+    FigureColumn{"output_tokens_per_s", &Figures::output_tokens_per_s, false},
+    FigureColumn{"migrations", &Figures::migrations, true},
+    FigureColumn{"prefill_tokens_computed", &Figures::prefill_tokens_computed, true},
+    FigureColumn{"jain_fairness", &Figures::jain_fairness, false},
+    FigureColumn{"wall_seconds", &Figures::wall_seconds, false},
+};
+
+bool answered(const SimRequest& request) { return std::isfinite(request.e2e_s); }
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return percentile(values, 50);
+}
+
+void add_latencies(Counted counted, Figures& out) {
+  std::vector<double> ttft, e2e, hit, miss;
+  for (const SimRequest& request : counted) {
+    ttft.push_back(request.ttft_s);
+    e2e.push_back(request.e2e_s);
+    (2 * request.cached_tokens >= request.input_tokens ? hit : miss).push_back(request.ttft_s);
+  }
+  std::sort(ttft.begin(), ttft.end());
+  std::sort(e2e.begin(), e2e.end());
+  out.ttft_mean = mean(ttft);
+  out.ttft_p50 = percentile(ttft, 50);
+  out.ttft_p90 = percentile(ttft, 90);
+  out.ttft_p95 = percentile(ttft, 95);
+  out.ttft_p99 = percentile(ttft, 99);
+  out.ttft_max = percentile(ttft, 100);
+  out.ttft_hit_p50 = median(std::move(hit));
+  out.ttft_miss_p50 = median(std::move(miss));
+  out.e2e_p50 = percentile(e2e, 50);
+  out.e2e_p99 = percentile(e2e, 99);
+}
+
+void add_rates(Counted counted, double slo_ttft_s, Figures& out) {
+  double end_s = counted.front().arrival_s;
+  double in_time = 0;
+  double tokens = 0;
+  for (const SimRequest& request : counted) {
+    if (request.ttft_s <= slo_ttft_s) ++in_time;
+    if (!answered(request)) continue;
+    end_s = std::max(end_s, request.arrival_s + request.e2e_s);
+    tokens += request.output_tokens;
+  }
+  const double duration_s = end_s - counted.front().arrival_s;
+  const double arrivals_s = counted.back().arrival_s - counted.front().arrival_s;
+  const auto size = static_cast<double>(counted.size());
+  out.qps = arrivals_s > 0 ? (size - 1) / arrivals_s : NAN;
+  out.slo_attainment = in_time / size;
+  out.goodput_qps = duration_s > 0 ? in_time / duration_s : 0;
+  out.output_tokens_per_s = duration_s > 0 ? tokens / duration_s : 0;
+}
+
+void add_cache(Counted counted, std::size_t instances, Figures& out) {
+  double prompt = 0;
+  double cached = 0;
+  std::vector<double> computed(instances);
+  for (const SimRequest& request : counted) {
+    prompt += request.input_tokens;
+    if (!std::isfinite(request.ttft_s)) continue;
+    cached += request.cached_tokens;
+    computed[request.instance] += request.input_tokens - request.cached_tokens;
+  }
+  out.hit_ratio = cached / prompt;
+  out.load_cv = coefficient_of_variation(computed);
+  out.prefill_tokens_computed = std::accumulate(computed.begin(), computed.end(), 0.0);
+}
+
+// Output tokens that a request had got at that time, those between its first and its last evenly.
+double produced_by(const SimRequest& request, double time_s) {
+  const double first_s = request.arrival_s + request.ttft_s;
+  const double last_s = request.arrival_s + request.e2e_s;
+  if (time_s < first_s) return 0;
+  if (time_s >= last_s) return request.output_tokens;
+  return 1 + (request.output_tokens - 1) * (time_s - first_s) / (last_s - first_s);
+}
+
+double fairness(Counted counted, std::span<const ReplayRequest> wanted) {
+  struct Account {
+    double demand = 0;
+    double service = 0;
+  };
+  std::map<std::string_view, Account> accounts;
+  double total = 0;
+  const double end_s = counted.back().arrival_s;
+  for (std::size_t i = 0; i < counted.size(); ++i) {
+    const SimRequest& request = counted[i];
+    Account& account = accounts[wanted[i].user];
+    account.demand += request.input_tokens + kOutputWeight * request.output_tokens;
+    if (request.arrival_s + request.ttft_s > end_s) continue;
+    const double service = request.input_tokens + kOutputWeight * produced_by(request, end_s);
+    account.service += service;
+    total += service;
+  }
+  std::vector<double> demands;
+  for (const auto& [user, account] : accounts) demands.push_back(account.demand);
+  const std::vector<double> shares = max_min_shares(demands, total);
+  std::vector<double> ratios;
+  for (const auto& [user, account] : accounts) {
+    const double share = shares[ratios.size()];
+    ratios.push_back(share > 0 ? account.service / share : 0);
+  }
+  return jain_index(ratios);
+}
+
+}  // namespace
+
+std::span<const FigureColumn> figure_columns() { return kColumns; }
+
+SimulationFigures make_figures(const SimulationOutcome& outcome, const Workload& workload,
+                               const CountedRun& run) {
+  DUALMESH_CHECK(run.warmup < outcome.requests.size(), "warm-up of {} of {} requests", run.warmup,
+                 outcome.requests.size());
+  const Counted counted = Counted(outcome.requests).subspan(run.warmup);
+  Figures out;
+  out.requests = static_cast<double>(counted.size());
+  for (const SimRequest& request : counted) {
+    ++(answered(request) ? out.completed : request.rejected ? out.rejected : out.failed);
+  }
+  add_latencies(counted, out);
+  add_rates(counted, run.slo_ttft_s, out);
+  add_cache(counted, outcome.instances.size(), out);
+  out.jain_fairness = fairness(counted, std::span(workload.requests).subspan(run.warmup));
+  out.migrations = static_cast<double>(outcome.migrations);
+  out.wall_seconds = run.wall_seconds;
+  return out;
+}
+
+std::vector<double> sorted_ttft_s(const SimulationOutcome& outcome, std::size_t warmup) {
+  std::vector<double> values;
+  for (std::size_t i = warmup; i < outcome.requests.size(); ++i) {
+    values.push_back(outcome.requests[i].ttft_s);
+  }
+  std::sort(values.begin(), values.end());
+  return values;
+}
+
+SimulationFigures average(std::span<const SimulationFigures> figures) {
+  DUALMESH_CHECK(!figures.empty(), "an average of {}", figures.size());
+  Figures sum = figures.front();
+  for (const FigureColumn& column : kColumns) {
+    for (const Figures& more : figures.subspan(1)) sum.*column.value += more.*column.value;
+    sum.*column.value /= static_cast<double>(figures.size());
+  }
+  return sum;
+}
+
+void add_figures(const SimulationFigures& figures, nlohmann::json& out) {
+  for (const FigureColumn& column : kColumns) {
+    const double value = figures.*column.value;
+    nlohmann::json& place = out[std::string(column.name)];
+    if (!std::isfinite(value)) {
+      place = nullptr;
+    } else if (column.whole && value == std::floor(value)) {
+      place = static_cast<std::int64_t>(value);
+    } else {
+      place = value;
+    }
+  }
+}
+
+double jain_index(std::span<const double> values) {
+  double sum = 0;
+  double squares = 0;
+  for (const double value : values) {
+    sum += value;
+    squares += value * value;
+  }
+  return squares > 0 ? sum * sum / (static_cast<double>(values.size()) * squares) : NAN;
+}
+
+std::vector<double> max_min_shares(std::span<const double> demands, double total) {
+  std::vector<std::size_t> order(demands.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return demands[a] < demands[b]; });
+  std::vector<double> shares(demands.size());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const double even = total / static_cast<double>(order.size() - i);
+    shares[order[i]] = std::min(demands[order[i]], even);
+    total -= shares[order[i]];
+  }
+  return shares;
+}
+
+}  // namespace dualmesh::node
