@@ -5,15 +5,23 @@
 
 #include "policies/order/fifo.h"
 #include "policies/order/longest_hit.h"
+#include "policies/placement/consistent_hash.h"
 #include "policies/placement/dualmap.h"
+#include "policies/placement/dualmap_cache_affinity.h"
+#include "policies/placement/dualmap_least_loaded.h"
+#include "policies/placement/dualmap_min_ttft.h"
+#include "policies/placement/dualmap_no_rebalance.h"
 #include "policies/placement/freeness.h"
 #include "policies/placement/join_shortest_queue.h"
 #include "policies/placement/least_latency.h"
 #include "policies/placement/least_request.h"
 #include "policies/placement/least_tokens.h"
 #include "policies/placement/power_of_two.h"
+#include "policies/placement/prefix_affinity.h"
 #include "policies/placement/random.h"
+#include "policies/placement/ring_affinity.h"
 #include "policies/placement/round_robin.h"
+#include "policies/placement/session_affinity.h"
 
 namespace dualmesh::policies {
 
@@ -44,15 +52,23 @@ constexpr Registered<Base> registered(std::string_view name) {
 }
 
 constexpr std::array kPolicies{
+    registered<Policy, ConsistentHash>("consistent_hash"),
     registered<Policy, DualMap>("dualmap"),
+    registered<Policy, DualMapCacheAffinity>("dualmap_cache_affinity"),
+    registered<Policy, DualMapLeastLoaded>("dualmap_least_loaded"),
+    registered<Policy, DualMapMinTtft>("dualmap_min_ttft"),
+    registered<Policy, DualMapNoRebalance>("dualmap_no_rebalance"),
     registered<Policy, Freeness>("freeness"),
     registered<Policy, JoinShortestQueue>("join_shortest_queue"),
     registered<Policy, LeastLatency>("least_latency"),
     registered<Policy, LeastRequest>("least_request"),
     registered<Policy, LeastTokens>("least_tokens"),
     registered<Policy, PowerOfTwo>("power_of_two"),
+    registered<Policy, PrefixAffinity>("prefix_affinity"),
     registered<Policy, RandomInstance>("random"),
+    registered<Policy, RingAffinity>("ring_affinity"),
     registered<Policy, RoundRobin>("round_robin"),
+    registered<Policy, SessionAffinity>("session_affinity"),
 };
 
 constexpr std::array kOrders{

@@ -13,7 +13,7 @@
 
 namespace dualmesh::policies {
 
-class DualMap final : public Policy {
+class DualMap : public Policy {
  public:
   std::string_view name() const override { return "dualmap"; }
   std::string_view default_order() const override { return "longest_hit"; }

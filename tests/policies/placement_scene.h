@@ -24,7 +24,7 @@ class PlacementScene {
   Load& own(Slot slot) { return fleet.at(slot).own; }
   const ModelView& model() const { return *fleet.model("m")->view; }
 
-  PlacementRequest facts() const { return {arrival, 1, arrival.chain.prefix_key(1)}; }
+  PlacementRequest facts() const { return {arrival, depth, arrival.chain.prefix_key(depth)}; }
   Choice choose(const Policy& policy, const std::vector<Slot>& excluded = {}) {
     return policy.choose(facts(), {fleet, *fleet.model("m"), excluded}, random);
   }
@@ -43,6 +43,7 @@ class PlacementScene {
   FleetBuilder builder;
   Fleet fleet;
   Random random{1};
+  std::uint32_t depth = 1;                        // of the ring key
   Arrival arrival = arrival_of(1, {1, 2, 3, 4});  // the request that all are asked for
 };
 
