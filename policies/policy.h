@@ -39,6 +39,7 @@ struct PlacementContext {
   const Fleet& fleet;
   const ModelState& model;
   std::span<const Slot> excluded;  // where it has already failed
+  Time now{};
 
   bool usable(Slot slot) const {
     return fleet.usable(slot, model.panicking) &&
@@ -50,6 +51,7 @@ struct PlacementContext {
 struct Service {
   std::uint32_t output_tokens = 0;
   bool finished = false;  // false: cancelled or failed
+  Duration decoding{};    // from its first token to its end; zero when that was not seen
 };
 
 struct Choice {

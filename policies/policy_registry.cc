@@ -5,18 +5,25 @@
 
 #include "policies/order/fifo.h"
 #include "policies/order/longest_hit.h"
+#include "policies/placement/aibrix_prefix_cache.h"
+#include "policies/placement/cache_aware.h"
 #include "policies/placement/consistent_hash.h"
 #include "policies/placement/dualmap.h"
 #include "policies/placement/dualmap_cache_affinity.h"
 #include "policies/placement/dualmap_least_loaded.h"
 #include "policies/placement/dualmap_min_ttft.h"
 #include "policies/placement/dualmap_no_rebalance.h"
+#include "policies/placement/dynamo_cost.h"
 #include "policies/placement/freeness.h"
 #include "policies/placement/join_shortest_queue.h"
 #include "policies/placement/least_latency.h"
 #include "policies/placement/least_request.h"
 #include "policies/placement/least_tokens.h"
+#include "policies/placement/lmetric.h"
+#include "policies/placement/load_cache_score.h"
+#include "policies/placement/min_ttft.h"
 #include "policies/placement/power_of_two.h"
+#include "policies/placement/precise_prefix.h"
 #include "policies/placement/prefix_affinity.h"
 #include "policies/placement/random.h"
 #include "policies/placement/ring_affinity.h"
@@ -52,18 +59,25 @@ constexpr Registered<Base> registered(std::string_view name) {
 }
 
 constexpr std::array kPolicies{
+    registered<Policy, AibrixPrefixCache>("aibrix_prefix_cache"),
+    registered<Policy, CacheAware>("cache_aware"),
     registered<Policy, ConsistentHash>("consistent_hash"),
     registered<Policy, DualMap>("dualmap"),
     registered<Policy, DualMapCacheAffinity>("dualmap_cache_affinity"),
     registered<Policy, DualMapLeastLoaded>("dualmap_least_loaded"),
     registered<Policy, DualMapMinTtft>("dualmap_min_ttft"),
     registered<Policy, DualMapNoRebalance>("dualmap_no_rebalance"),
+    registered<Policy, DynamoCost>("dynamo_cost"),
     registered<Policy, Freeness>("freeness"),
     registered<Policy, JoinShortestQueue>("join_shortest_queue"),
     registered<Policy, LeastLatency>("least_latency"),
     registered<Policy, LeastRequest>("least_request"),
     registered<Policy, LeastTokens>("least_tokens"),
+    registered<Policy, LMetric>("lmetric"),
+    registered<Policy, LoadCacheScore>("load_cache_score"),
+    registered<Policy, MinTtft>("min_ttft"),
     registered<Policy, PowerOfTwo>("power_of_two"),
+    registered<Policy, PrecisePrefix>("precise_prefix"),
     registered<Policy, PrefixAffinity>("prefix_affinity"),
     registered<Policy, RandomInstance>("random"),
     registered<Policy, RingAffinity>("ring_affinity"),

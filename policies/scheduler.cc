@@ -49,7 +49,7 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
   const ModelState* model = fleet.model(request.arrival.model);
   if (model == nullptr) return false;
   const PlacementRequest facts{request.arrival, request.record.depth, request.record.ring_key};
-  const PlacementContext context{fleet, *model, request.failed_at};
+  const PlacementContext context{fleet, *model, request.failed_at, now};
   const Choice choice = policy->choose(facts, context, random);
   describe(request.record, model, choice);
   if (choice.primary == kNoSlot) return false;
@@ -119,8 +119,11 @@ void Scheduler::State::leave(LiveRequest& request, Time now, Effects& effects) {
 void Scheduler::State::end(LiveRequest& request, Outcome outcome, std::uint32_t output_tokens) {
   request.record.outcome = outcome;
   if (outcome != Outcome::rejected) {
+    const double ttft_s = request.record.ttft_s;
+    const Duration decoding =
+        ttft_s > 0 ? latest - request.arrived - from_seconds(ttft_s) : Duration{};
     policy->ended(request.arrival, request.record.chosen,
-                  {output_tokens, outcome == Outcome::finished});
+                  {output_tokens, outcome == Outcome::finished, decoding});
     order->produced(request.arrival, output_tokens);
   }
   switch (outcome) {

@@ -57,7 +57,7 @@ DecisionRecord Scheduler::explain(const Arrival& arrival, Time now) const {
   const ModelState* model = s.fleet.model(arrival.model);
   if (model != nullptr) {
     Random random = s.random;
-    s.describe(record, model, s.policy->choose(request, {s.fleet, *model, {}}, random));
+    s.describe(record, model, s.policy->choose(request, {s.fleet, *model, {}, now}, random));
   }
   if (record.chosen == kNoSlot) record.outcome = Outcome::rejected;
   return record;
