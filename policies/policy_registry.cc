@@ -27,6 +27,7 @@
 #include "policies/placement/prefix_affinity.h"
 #include "policies/placement/random.h"
 #include "policies/placement/ring_affinity.h"
+#include "policies/placement/preble.h"
 #include "policies/placement/round_robin.h"
 #include "policies/placement/session_affinity.h"
 
@@ -81,6 +82,7 @@ constexpr std::array kPolicies{
     registered<Policy, PrefixAffinity>("prefix_affinity"),
     registered<Policy, RandomInstance>("random"),
     registered<Policy, RingAffinity>("ring_affinity"),
+    registered<Policy, Preble>("preble"),
     registered<Policy, RoundRobin>("round_robin"),
     registered<Policy, SessionAffinity>("session_affinity"),
 };
