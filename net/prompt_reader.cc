@@ -7,6 +7,7 @@
 
 #include "net/prompt_text.h"
 #include "net/request_fields.h"
+#include "net/system_prefix.h"
 
 namespace dualmesh::net {
 namespace {
@@ -78,8 +79,9 @@ class PromptWalk {
     if (body.instructions) {
       if (body.instructions->get(words) != simdjson::SUCCESS)
         return wrong("instructions", "a string");
-      text_.message("instructions");
-      text_.text(words);
+      begin_message("instructions");
+      words_of_message(words);
+      end_message();
     }
     if (!body.input) return missing("input");
     if (body.input->get(words) == simdjson::SUCCESS) {
@@ -98,6 +100,7 @@ class PromptWalk {
   }
 
   std::string take() { return text_.take(); }
+  std::uint64_t system_key() const { return system_.key(); }
 
  private:
   static constexpr std::string_view prompt_forms =
@@ -130,7 +133,7 @@ class PromptWalk {
     if (entry.get(fields) != simdjson::SUCCESS) return wrong(where, "an object");
     std::string_view role;
     if (fields["role"].get(role) != simdjson::SUCCESS) return wrong(where + ".role", "a string");
-    text_.message(role);
+    begin_message(role);
     for (const char* name : {"name", "tool_call_id", "reasoning_content", "reasoning", "refusal"}) {
       if (const auto value = string_at(fields, name); !value.empty()) text_.attachment(name, value);
     }
@@ -144,7 +147,25 @@ class PromptWalk {
         text_.attachment(name, simdjson::minify(value));
       }
     }
+    end_message();
     return {};
+  }
+
+  // The first message of a system's role is the system prompt.
+  void begin_message(std::string_view role) {
+    text_.message(role);
+    const bool of_system = role == "system" || role == "developer" || role == "instructions";
+    in_system_ = of_system && !system_seen_;
+  }
+
+  void words_of_message(std::string_view words) {
+    text_.text(words);
+    if (in_system_) system_.add(words);
+  }
+
+  void end_message() {
+    system_seen_ |= in_system_;
+    in_system_ = false;
   }
 
   MaybeError item(element entry, const std::string& where) {
@@ -161,7 +182,7 @@ class PromptWalk {
     if (content.is_null()) return {};
     std::string_view whole;
     if (content.get(whole) == simdjson::SUCCESS) {
-      text_.text(whole);
+      words_of_message(whole);
       return {};
     }
     array list;
@@ -178,7 +199,7 @@ class PromptWalk {
   MaybeError content_part(element part, const std::string& where, std::size_t index) {
     std::string_view words;
     if (part.get(words) == simdjson::SUCCESS) {
-      text_.text(words);
+      words_of_message(words);
       return {};
     }
     object fields;
@@ -192,9 +213,9 @@ class PromptWalk {
       if (fields["text"].get(words) != simdjson::SUCCESS) {
         return wrong(fmt::format("{}[{}].text", where, index), "a string");
       }
-      text_.text(words);
+      words_of_message(words);
     } else if (type == "refusal" && fields["refusal"].get(words) == simdjson::SUCCESS) {
-      text_.text(words);
+      words_of_message(words);
     } else {
       media(fields, part);
     }
@@ -219,6 +240,9 @@ class PromptWalk {
 
   PromptFields& fields_;
   PromptText text_;
+  SystemPrefix system_;
+  bool in_system_ = false;
+  bool system_seen_ = false;
 };
 
 MaybeError read_options(const Body& body, PromptFields& fields) {
@@ -270,6 +294,7 @@ MaybeError read_prompt(Endpoint endpoint, const Body& body, PromptFields& fields
       break;
   }
   fields.canonical = walk.take();
+  fields.system_key = walk.system_key();
   return error;
 }
 

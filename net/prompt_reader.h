@@ -28,6 +28,7 @@ struct PromptFields {
   bool include_usage = false;    // stream_options.include_usage
   std::uint32_t max_tokens = 0;  // 0 when absent
   std::string canonical;         // canonical prompt text
+  std::uint64_t system_key = 0;  // by the beginning of the system prompt (system_prefix.h); 0: none
   std::uint32_t token_ids = 0;   // number of tokens when the prompt was given as tokens, else 0
 };
 

@@ -67,6 +67,7 @@ policies::Arrival make_arrival(const FlowSettings& settings, const policies::Cha
       fields.token_ids > 0 ? fields.token_ids : static_cast<std::uint32_t>(estimate);
   residency.longest_prefix(arrival.chain.blocks, arrival.hit_blocks);
   const std::string_view client = api_key.empty() ? std::string_view(fields.user) : api_key;
+  arrival.system_key = fields.system_key;
   if (!client.empty()) arrival.client = XXH3_64bits(client.data(), client.size());
   return arrival;
 }

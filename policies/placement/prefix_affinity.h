@@ -4,6 +4,7 @@
 // (Arrival::system_key); waiting(i) = queued(i) + prefilling(i), own and the other nodes'. p,
 // unless waiting(p) >= limit and another has fewer: then argmin over i of waiting(i), ties at
 // random. A request without a system prompt goes to the shortest queue. At once.
+// In a simulation, where prompts have no roles, the first block stands for the system prompt.
 //
 // Shared by the mesh: ring A and the load.
 // Source: the usual prefix hash in front of engine fleets, as its makers describe it; no paper.

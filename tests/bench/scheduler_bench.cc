@@ -56,6 +56,8 @@ class Traffic {
     for (std::size_t i = 1; i < kBlocks; ++i) blocks[i] = session * 1'000 + i;
     arrival.chain = chain_of(blocks);
     arrival.input_tokens = kBlocks * 512;
+    arrival.client = 1 + session;
+    arrival.system_key = 1 + session % 50;
     arrival.hit_blocks.resize(kInstances);
     for (std::uint32_t& hit : arrival.hit_blocks) hit = 1 + random_() % kBlocks;
     return arrival;
@@ -149,7 +151,23 @@ void chain(benchmark::State& state) {
 BENCHMARK_CAPTURE(decision, dualmap / idle, "dualmap", 1)->Iterations(20'000);
 BENCHMARK_CAPTURE(decision, dualmap / queue_16, "dualmap", 16)->Iterations(20'000);
 BENCHMARK_CAPTURE(decision, dualmap / queue_64, "dualmap", 64)->Iterations(20'000);
+// The others under the same load; those that dispatch at once have that many under way instead.
+BENCHMARK_CAPTURE(decision, consistent_hash / queue_64, "consistent_hash", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, dualmap_min_ttft / queue_64, "dualmap_min_ttft", 64)
+    ->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, freeness / queue_64, "freeness", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, join_shortest_queue / queue_64, "join_shortest_queue", 64)
+    ->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, least_latency / queue_64, "least_latency", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, least_request / queue_64, "least_request", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, least_tokens / queue_64, "least_tokens", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, power_of_two / queue_64, "power_of_two", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, prefix_affinity / queue_64, "prefix_affinity", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, random / queue_64, "random", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, ring_affinity / queue_64, "ring_affinity", 64)->Iterations(20'000);
 BENCHMARK_CAPTURE(decision, round_robin / queue_64, "round_robin", 64)->Iterations(20'000);
+BENCHMARK_CAPTURE(decision, session_affinity / queue_64, "session_affinity", 64)
+    ->Iterations(20'000);
 BENCHMARK(look_up)->Iterations(20'000);
 BENCHMARK(chain);
 

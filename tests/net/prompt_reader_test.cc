@@ -2,6 +2,7 @@
 #include "net/prompt_reader.h"
 
 #include <doctest/doctest.h>
+#include <xxhash.h>
 
 #include <string>
 
@@ -269,4 +270,42 @@ TEST_CASE("an error as JSON survives whatever its message holds") {
   CHECK(to_json({.message = "a\"b\\c\n\x01\xff\xc3\xa9\xed\xa0\x80", .type = "t", .code = "c"}) ==
         "{\"error\":{\"message\":\"a\\\"b\\\\c\\u000a\\u0001\\ufffd\xc3\xa9\\ufffd\\ufffd\\ufffd\","
         "\"type\":\"t\",\"param\":null,\"code\":\"c\"}}");
+}
+
+TEST_CASE("the system key is that of the first 200 characters of the first system message") {
+  const auto key = [](const std::string& messages) {
+    return read(Endpoint::chat, R"({"model":"m","messages":[)" + messages + "]}").system_key;
+  };
+  const auto said = [](const std::string& role, const std::string& text) {
+    return R"({"role":")" + role + R"(","content":")" + text + "\"}";
+  };
+  const std::string user = said("user", "hi");
+  const auto hash = [](const std::string& text) { return XXH3_64bits(text.data(), text.size()); };
+
+  CHECK(key(user) == 0);
+  CHECK(key(said("system", "") + "," + user) == 0);
+  CHECK(key(said("system", "Be brief.") + "," + user) == hash("Be brief."));
+  CHECK(key(said("developer", "Be brief.") + "," + said("user", "else")) == hash("Be brief."));
+  // In parts, and with something before it; a later one is another matter.
+  CHECK(key(R"({"role":"system","content":[{"type":"text","text":"Be "},"brief."]})") ==
+        hash("Be brief."));
+  CHECK(key(user + "," + said("system", "Be brief.") + "," + said("system", "Now rhyme.")) ==
+        hash("Be brief."));
+
+  const std::string most(199, 'x');
+  CHECK(key(said("system", most + "ab")) == hash(most + "a"));
+  CHECK(key(said("system", most + "ac")) == hash(most + "a"));
+  CHECK(key(said("system", most + "b")) != hash(most + "a"));
+  // Characters, not bytes: the 200th has three of them.
+  CHECK(key(said("system", most + "\u20ac" + "d")) == hash(most + "\u20ac"));
+  CHECK(key(R"({"role":"system","content":[")" + most + "\u20ac" + R"(","more"]})") ==
+        hash(most + "\u20ac"));
+
+  const auto responses = [](const std::string& rest) {
+    return read(Endpoint::responses, R"({"model":"m",)" + rest + "}").system_key;
+  };
+  CHECK(responses(R"("instructions":"Be brief.","input":"hi")") == hash("Be brief."));
+  CHECK(responses(R"("input":"hi")") == 0);
+  CHECK(responses(R"("input":[{"role":"developer","content":"Be brief."}])") == hash("Be brief."));
+  CHECK(read(Endpoint::completions, R"({"model":"m","prompt":"Be brief."})").system_key == 0);
 }
