@@ -1,6 +1,7 @@
 #include "node/replay/simulation_options.h"
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 
 #include "node/replay/generators.h"
 #include "node/replay/trace.h"
@@ -80,12 +81,12 @@ void add_search_options(CLI::App& app, SimulationOptions& o) {
 void settle_engine(SimulationOptions& o, const Preset& preset) {
   EngineParameters& engine = o.fleet.engine;
   engine = engine_of(preset);
-  const auto set = [](const std::optional<double>& value, double unit_s, auto& place) {
-    if (value) place = policies::from_seconds(*value * unit_s);
+  const auto set = [](const std::optional<double>& value, double unit_ns, auto& place) {
+    if (value) place = policies::Duration(std::llround(*value * unit_ns));
   };
-  set(o.prefill_us_per_token, 1e-6, engine.prefill_per_token);
-  set(o.min_iteration_ms, 1e-3, engine.min_iteration);
-  set(o.decode_us_per_sequence, 1e-6, engine.decode_per_sequence);
+  set(o.prefill_us_per_token, 1e3, engine.prefill_per_token);
+  set(o.min_iteration_ms, 1e6, engine.min_iteration);
+  set(o.decode_us_per_sequence, 1e3, engine.decode_per_sequence);
   engine.token_budget = o.token_budget.value_or(engine.token_budget);
   engine.max_running = o.max_running.value_or(engine.max_running);
   if (o.cache_blocks) engine.cache_tokens = std::uint64_t{*o.cache_blocks} * kBlockTokens;

@@ -53,6 +53,7 @@ Capacity find_capacity(const CapacitySearch& search, const RunAt& run) {
   };
   long low = step_of(search.low_qps);
   long high = std::max(low + 1, step_of(search.high_qps));
+  bool too_much = false;  // `high` is known to be
   while (!bisection.try_step(low)) {
     if (search.fixed_low || low == 1) {
       result.note =
@@ -61,8 +62,9 @@ Capacity find_capacity(const CapacitySearch& search, const RunAt& run) {
     }
     high = low;
     low = std::max(1L, low / 2);
+    too_much = true;
   }
-  for (int doublings = 0; bisection.try_step(high); ++doublings) {
+  for (int doublings = 0; !too_much && bisection.try_step(high); ++doublings) {
     low = high;
     if (search.fixed_high || doublings == kDoublings) {
       result.note =

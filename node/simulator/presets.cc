@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "node/replay/workload.h"
 
@@ -36,7 +37,7 @@ constexpr std::array kPresets{
            "x 2 x 8 KV heads x 128 x 2 B). Budget: vLLM's usual 8,192."},
 };
 
-policies::Duration duration(double us) { return policies::from_seconds(us * 1e-6); }
+policies::Duration duration(double us) { return policies::Duration(std::llround(us * 1e3)); }
 
 }  // namespace
 

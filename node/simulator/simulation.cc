@@ -73,7 +73,10 @@ SimulationOutcome Simulation::run(const Progress& progress) {
   if (!requests_.empty()) events_.push(workload_.requests[0].arrival, {What::arrival, 0});
   events_.push(kTick, {What::tick});
   std::size_t told = 0;
-  while (ended_ < requests_.size() && !events_.empty()) {
+  const auto in_vain = [this] {
+    return ended_ < arrived_ && events_.now() - eventful_ > settings_.patience;
+  };
+  while (ended_ < requests_.size() && !in_vain()) {
     handle(events_.pop());
     if (progress && ended_ >= told + kProgressEvery) progress(told = ended_);
   }
@@ -154,6 +157,8 @@ void Simulation::arrive(std::uint32_t number) {
   const auto router = static_cast<std::uint32_t>(random_() % routers_.size());
   SimRequest& request = requests_[number];
   request.arrival_s = to_seconds(events_.now());
+  eventful_ = events_.now();
+  ++arrived_;
   request.input_tokens = workload_.requests[number].input_tokens;
   request.output_tokens = workload_.requests[number].output_tokens;
   request.router = static_cast<std::uint16_t>(router);
@@ -222,6 +227,7 @@ void Simulation::answer(const std::vector<Emission>& emissions) {
   for (const Emission& emission : emissions) {
     SimRequest& request = requests_[emission.id];
     const std::uint32_t router = request.router;
+    eventful_ = now;
     policies::Scheduler& scheduler = routers_[router].node->scheduler();
     if (emission.token == 0) {
       request.ttft_s = to_seconds(now) - request.arrival_s;

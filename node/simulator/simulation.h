@@ -35,6 +35,9 @@ struct SimulationSettings {
   policies::Duration instance_delay{};
   policies::SchedulerSettings scheduler;
   policies::Duration placement_ttl = std::chrono::minutes(10);
+  // The run ends when somebody waits and for so long nobody came or got an answer: they wait in
+  // vain.
+  policies::Duration patience = std::chrono::hours(1);
   std::uint64_t seed = 1;
 };
 
@@ -127,7 +130,9 @@ class Simulation {
   std::vector<std::uint32_t> free_answers_;
   std::vector<Delivery> deliveries_;
   std::vector<std::uint32_t> free_deliveries_;
+  std::size_t arrived_ = 0;
   std::size_t ended_ = 0;
+  policies::Time eventful_{};  // when somebody came or had an answer last
   policies::Effects effects_;
   std::vector<Emission> emissions_;
 };

@@ -76,6 +76,47 @@ TEST_CASE("an error names the line and what is allowed") {
         "/nowhere/x: cannot be opened for reading");
 }
 
+net::Result<Workload> load_clients(const std::string& text) {
+  std::istringstream in(text);
+  return load_multi_tenant(in, "t");
+}
+
+TEST_CASE("a multi-tenant trace names clients; its prompts share nothing") {
+  auto loaded =
+      load_clients(R"({"timestamp": 0, "client": "a", "input_length": 600, "output_length": 5})"
+                   "\n"
+                   R"({"timestamp": 250, "client": "b", "input_length": 2, "output_length": 9})"
+                   "\n");
+  REQUIRE(loaded.has_value());
+  const auto& requests = loaded->requests;
+  REQUIRE(requests.size() == 2);
+  CHECK(requests[0].user == "a");
+  CHECK(requests[1].user == "b");
+  CHECK(requests[1].arrival == milliseconds(250));
+  CHECK(requests[1].output_tokens == 9);
+  REQUIRE(requests[0].blocks.size() == 2);
+  REQUIRE(requests[1].blocks.size() == 1);
+  CHECK(std::set{requests[0].blocks[0], requests[0].blocks[1], requests[1].blocks[0]}.size() == 3);
+  CHECK(loaded->notes.size() == 1);
+}
+
+TEST_CASE("a broken multi-tenant trace: the line and what is allowed") {
+  const auto error = [](const std::string& text) { return load_clients(text).error().message; };
+  const std::string good =
+      R"({"timestamp": 9, "client": "a", "input_length": 6, "output_length": 5})"
+      "\n";
+  CHECK(error(good + R"({"timestamp": 9, "input_length": 6, "output_length": 5})") ==
+        "t:2: client must be a string of 1 to 256 bytes");
+  CHECK(error(R"({"timestamp": 9, "client": 4, "input_length": 6, "output_length": 5})") ==
+        "t:1: client must be a string of 1 to 256 bytes");
+  CHECK(error(good + good.substr(0, 40)) == "t:2: not a JSON object on one line");
+  CHECK(error(good + R"({"timestamp": 8, "client": "a", "input_length": 6, "output_length": 5})") ==
+        "t:2: timestamp 8 is before the line above it; the lines must be in order of time");
+  CHECK(error(R"({"timestamp": 9, "client": "a", "input_length": 0, "output_length": 5})") ==
+        "t:1: input_length is 0, allowed are 1 to 100000000");
+  CHECK(error("") == "t: no requests in it");
+}
+
 TEST_CASE("equal ids give equal text of exactly four bytes a token") {
   const ReplayRequest a{.input_tokens = 1024, .blocks = {3, 4}};
   const ReplayRequest b{.input_tokens = 700, .blocks = {3, 4}};
