@@ -8,6 +8,19 @@ namespace dualmesh::node {
 
 using policies::Time;
 
+EngineCounters& EngineCounters::operator+=(const EngineCounters& more) {
+  iterations += more.iterations;
+  admitted += more.admitted;
+  finished += more.finished;
+  cancelled += more.cancelled;
+  prompt_tokens += more.prompt_tokens;
+  cached_tokens += more.cached_tokens;
+  prefill_tokens_computed += more.prefill_tokens_computed;
+  generated_tokens += more.generated_tokens;
+  busy += more.busy;
+  return *this;
+}
+
 EngineModel::EngineModel(const EngineParameters& parameters)
     : parameters_(parameters), cache_(parameters.cache_tokens / parameters.block_tokens) {
   DUALMESH_CHECK(parameters.token_budget > 0 && parameters.max_running > 0, "empty iterations");

@@ -72,6 +72,8 @@ struct EngineCounters {
   std::uint64_t prefill_tokens_computed = 0;
   std::uint64_t generated_tokens = 0;
   policies::Duration busy{};  // sum of iteration lengths
+
+  EngineCounters& operator+=(const EngineCounters& more);
 };
 
 class EngineModel {

@@ -64,6 +64,9 @@ Bench::Run Bench::run(const Contestant& contestant, double qps, std::uint64_t se
   settings.scheduler.policy = contestant.policy;
   settings.scheduler.queue = contestant.queue;
   settings.seed = seed;
+  for (FleetChange& change : settings.changes) {
+    change.at += workload.requests[seeded.warmup].arrival;
+  }
   const std::string what =
       qps > 0 ? fmt::format("{}, {:.2f} per second", contestant.label(), qps) : contestant.label();
   const auto started = Wall::now();

@@ -1,6 +1,7 @@
 #include "node/replay/simulation_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 
 #include "node/replay/generators.h"
@@ -43,6 +44,10 @@ void add_fleet_options(CLI::App& app, SimulationOptions& o) {
   app.add_option("--speeds", o.fleet.speeds, "of the instances in turn, 1 is the preset's")
       ->delimiter(',')
       ->check(CLI::Range(0.01, 100.0));
+  app.add_option("--change", o.changes,
+                 "KIND:NUMBER@SECONDS[,...] after the first counted arrival; KIND is join, drain, "
+                 "fail, return (instances) or fail-router")
+      ->delimiter(',');
   app.add_option("--rtt-ms", o.rtt_ms, "round trip between router and instance")
       ->check(CLI::Range(0.0, 1e6));
   app.add_option("--view-delay-ms", o.view_delay_ms, "until others know of load")
@@ -115,6 +120,19 @@ std::string footer() {
   return text;
 }
 
+// In order of time, as a fleet could live them.
+std::string settle_changes(SimulationOptions& o) {
+  o.fleet.changes.clear();
+  for (const std::string& text : o.changes) {
+    const auto change = parse_change(text);
+    if (change.has_error()) return change.error().message;
+    o.fleet.changes.push_back(*change);
+  }
+  std::stable_sort(o.fleet.changes.begin(), o.fleet.changes.end(),
+                   [](const FleetChange& a, const FleetChange& b) { return a.at < b.at; });
+  return check_changes(o.fleet.changes, o.fleet.instances, o.fleet.routers);
+}
+
 std::string check_routing(const std::string& policy, const std::string& queue) {
   if (const std::string problem = policies::check_policy(policy); !problem.empty()) return problem;
   return queue.empty() ? "" : policies::check_queue_order(queue);
@@ -180,6 +198,9 @@ std::string settle(SimulationOptions& o, SimulationCommand command) {
   if (o.fleet.speeds.size() > o.fleet.instances) {
     return fmt::format("--speeds: {} for {} instances; allowed: as many or fewer",
                        o.fleet.speeds.size(), o.fleet.instances);
+  }
+  if (const std::string problem = settle_changes(o); !problem.empty()) {
+    return "--change: " + problem;
   }
   if (o.low_qps && o.high_qps && *o.low_qps >= *o.high_qps) {
     return fmt::format("--min-qps {} must be less than --max-qps {}", *o.low_qps, *o.high_qps);

@@ -131,4 +131,29 @@ void SimRouter::housekeep(policies::Time now) {
   state_.expire_depth(wall_ms(now));
 }
 
+void SimRouter::absent(std::size_t instance) {
+  const auto done = registry_.set_lifecycle(config_.instances[instance].name,
+                                            policies::Lifecycle::removed, kEpochWallMs);
+  DUALMESH_CHECK(!done.has_error(), "{}", done.error().message);
+}
+
+void SimRouter::announce(std::size_t instance, bool joins, policies::Time now) {
+  const SeedInstance& seed = config_.instances[instance];
+  const auto done =
+      joins ? registry_.add(seed, wall_ms(now))
+            : registry_.set_lifecycle(seed.name, policies::Lifecycle::draining, wall_ms(now));
+  DUALMESH_CHECK(!done.has_error(), "{}", done.error().message);
+}
+
+void SimRouter::probed(policies::Slot slot, bool healthy, policies::Time now,
+                       policies::Effects& effects) {
+  if (!healthy) index_.forget(slot);
+  scheduler_.set_health(slot, healthy, now, effects);
+}
+
+void SimRouter::lost(crdt::NodeId node, crdt::Member member) {
+  member.status = crdt::MemberStatus::dead;
+  state_.join_member(node, member);
+}
+
 }  // namespace dualmesh::node

@@ -60,6 +60,12 @@ class SimRouter final : private StateObserver {
   void refresh_view(policies::Time now, policies::Effects& effects);
   void housekeep(policies::Time now);
 
+  // What an administrator says here. An instance that will join later is absent until then.
+  void absent(std::size_t instance);
+  void announce(std::size_t instance, bool joins, policies::Time now);  // or drains
+  void probed(policies::Slot slot, bool healthy, policies::Time now, policies::Effects& effects);
+  void lost(crdt::NodeId node, crdt::Member member);
+
  private:
   void member_grew(crdt::NodeId, const crdt::Member&) override { view_stale_ = true; }
   void field_grew(const net::FieldKey&) override { registry_stale_ = view_stale_ = true; }

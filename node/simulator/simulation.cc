@@ -52,21 +52,28 @@ Simulation::Simulation(const SimulationSettings& settings, const Workload& workl
         settings_.speeds.empty() ? 1.0 : settings_.speeds[i % settings_.speeds.size()];
     instances_.emplace_back(at_speed(settings_.engine, speed));
     router.instances.push_back(
-        {fmt::format("e{:02}", i), fmt::format("10.0.0.{}:80", i + 1), {kModel}, 1.0});
+        {fmt::format("e{:03}", i), fmt::format("10.0.0.{}:80", i + 1), {kModel}, 1.0});
   }
   for (std::size_t i = 0; i < settings_.routers; ++i) {
-    routers_.push_back({std::make_unique<SimRouter>(router, i, random_()), false, false});
+    routers_.push_back({std::make_unique<SimRouter>(router, i, random_())});
   }
   for (const Router& one : routers_) {
     for (const Router& other : routers_) {
       if (&one != &other) one.node->met(other.node->self().node, other.node->member());
     }
   }
-  for (std::uint32_t i = 0; i < routers_.size(); ++i) {
+  for (std::uint32_t i = 0; i < settings_.changes.size(); ++i) {
+    const FleetChange& change = settings_.changes[i];
+    events_.push(change.at, {What::change, i});
+    if (change.what != FleetChange::What::joins) continue;
+    for (const Router& one : routers_) one.node->absent(change.index);
+  }
+  for (const Router& one : routers_) {
     effects_.clear();
-    routers_[i].node->refresh_view(Time{}, effects_);
+    one.node->refresh_view(Time{}, effects_);
   }
   requests_.resize(workload_.requests.size());
+  at_.assign(requests_.size(), policies::kNoSlot);
 }
 
 SimulationOutcome Simulation::run(const Progress& progress) {
@@ -89,6 +96,9 @@ void Simulation::handle(const Event& event) {
     case What::arrival:
       return arrive(event.a);
     case What::reaches: {
+      if (requests_[event.a].failed) return;
+      at_[event.a] = static_cast<Slot>(event.b);
+      if (!instances_[event.b].alive) return broken(event.a);
       const ReplayRequest& request = workload_.requests[event.a];
       EngineRequest wanted;
       wanted.id = event.a;
@@ -105,14 +115,15 @@ void Simulation::handle(const Event& event) {
       instance.start_due = false;
       if (instance.engine.iterating()) return;
       const auto iteration = instance.engine.start_iteration(now);
-      if (iteration) events_.push(iteration->end, {What::iteration_ends, event.a});
+      if (iteration) events_.push(iteration->end, {What::iteration_ends, event.a, instance.life});
       return;
     }
     case What::iteration_ends:
-      return end_iteration(event.a);
+      if (event.b == instances_[event.a].life) end_iteration(event.a);
+      return;
     case What::answered: {
-      answer(answers_[event.a]);
-      answers_[event.a].clear();
+      answer(answers_[event.a].emissions);
+      answers_[event.a].emissions.clear();
       free_answers_.push_back(event.a);
       return;
     }
@@ -123,12 +134,19 @@ void Simulation::handle(const Event& event) {
     case What::refresh: {
       Router& router = routers_[event.a];
       router.refresh_due = false;
+      if (!router.alive) return;
       effects_.clear();
       router.node->refresh_view(now, effects_);
       return carry_out(event.a);
     }
     case What::tick:
       return tick();
+    case What::change:
+      return change(settings_.changes[event.a]);
+    case What::probed:
+      return probed(event.a, event.b == 1);
+    case What::died:
+      return died(event.a);
   }
 }
 
@@ -154,7 +172,10 @@ void Simulation::arrive(std::uint32_t number) {
   if (number + 1 < requests_.size()) {
     events_.push(workload_.requests[number + 1].arrival, {What::arrival, number + 1});
   }
-  const auto router = static_cast<std::uint32_t>(random_() % routers_.size());
+  auto router = static_cast<std::uint32_t>(random_() % routers_.size());
+  while (!routers_[router].alive) {
+    router = static_cast<std::uint32_t>(random_() % routers_.size());
+  }
   SimRequest& request = requests_[number];
   request.arrival_s = to_seconds(events_.now());
   eventful_ = events_.now();
@@ -190,10 +211,21 @@ void Simulation::carry_out(std::uint32_t number) {
     requests_[rejection.id].rejected = true;
     ++ended_;
   }
-  if (news && routers_.size() > 1 && !router.flush_due) {
-    router.flush_due = true;
-    events_.push(now, {What::flush, number});
-  }
+  if (news) flush_soon(number);
+}
+
+void Simulation::flush_soon(std::uint32_t number) {
+  Router& router = routers_[number];
+  if (routers_.size() == 1 || router.flush_due) return;
+  router.flush_due = true;
+  events_.push(events_.now(), {What::flush, number});
+}
+
+void Simulation::refresh_soon(std::uint32_t number) {
+  Router& router = routers_[number];
+  if (!router.node->view_stale() || router.refresh_due) return;
+  router.refresh_due = true;
+  events_.push(events_.now(), {What::refresh, number});
 }
 
 void Simulation::wake(std::uint32_t number) {
@@ -216,7 +248,7 @@ void Simulation::end_iteration(std::uint32_t number) {
       slot = free_answers_.back();
       free_answers_.pop_back();
     }
-    answers_[slot] = emissions_;
+    answers_[slot] = {number, emissions_};
     events_.push(events_.now() + settings_.instance_delay, {What::answered, slot});
   }
   wake(number);
@@ -226,6 +258,7 @@ void Simulation::answer(const std::vector<Emission>& emissions) {
   const Time now = events_.now();
   for (const Emission& emission : emissions) {
     SimRequest& request = requests_[emission.id];
+    if (request.failed) continue;
     const std::uint32_t router = request.router;
     eventful_ = now;
     policies::Scheduler& scheduler = routers_[router].node->scheduler();
@@ -238,6 +271,7 @@ void Simulation::answer(const std::vector<Emission>& emissions) {
     }
     if (emission.finished) {
       request.e2e_s = to_seconds(now) - request.arrival_s;
+      at_[emission.id] = policies::kNoSlot;
       ++ended_;
       effects_.clear();
       scheduler.finished(emission.id,
@@ -251,6 +285,7 @@ void Simulation::answer(const std::vector<Emission>& emissions) {
 void Simulation::flush(std::uint32_t number) {
   Router& router = routers_[number];
   router.flush_due = false;
+  if (!router.alive) return;
   SimNews news = router.node->take_news(events_.now());
   send(news.sender, std::move(news.load), number, settings_.view_delay);
   send(news.sender, std::move(news.residency), number, settings_.kv_delay);
@@ -275,19 +310,18 @@ void Simulation::send(crdt::Origin sender, std::vector<net::StreamDelta> deltas,
 void Simulation::deliver(std::uint32_t number, std::uint32_t to) {
   Delivery& delivery = deliveries_[number];
   Router& router = routers_[to];
-  router.node->receive(delivery.deltas, delivery.sender, events_.now());
+  if (router.alive) router.node->receive(delivery.deltas, delivery.sender, events_.now());
   if (--delivery.receivers == 0) {
     delivery.deltas.clear();
     free_deliveries_.push_back(number);
   }
-  if (!router.node->view_stale() || router.refresh_due) return;
-  router.refresh_due = true;
-  events_.push(events_.now(), {What::refresh, to});
+  if (router.alive) refresh_soon(to);
 }
 
 void Simulation::tick() {
   const Time now = events_.now();
   for (std::uint32_t i = 0; i < routers_.size(); ++i) {
+    if (!routers_[i].alive) continue;
     effects_.clear();
     routers_[i].node->scheduler().tick(now, effects_);
     routers_[i].node->housekeep(now);
@@ -300,11 +334,12 @@ SimulationOutcome Simulation::outcome() const {
   SimulationOutcome result;
   result.requests = requests_;
   for (const Instance& instance : instances_) {
-    result.instances.push_back(instance.engine.counters());
+    result.instances.push_back(instance.earlier);
+    result.instances.back() += instance.engine.counters();
   }
   for (const Router& router : routers_) {
     result.migrations += router.node->scheduler().totals().migrations;
-    result.held_at_end += router.node->scheduler().live_requests();
+    if (router.alive) result.held_at_end += router.node->scheduler().live_requests();
   }
   result.virtual_s = to_seconds(events_.now());
   return result;

@@ -21,6 +21,7 @@
 #include "node/engine/engine_model.h"
 #include "node/replay/workload.h"
 #include "node/simulator/event_queue.h"
+#include "node/simulator/fleet_change.h"
 #include "node/simulator/sim_router.h"
 
 namespace dualmesh::node {
@@ -33,6 +34,7 @@ struct SimulationSettings {
   policies::Duration view_delay{};
   policies::Duration kv_delay{};
   policies::Duration instance_delay{};
+  std::vector<FleetChange> changes;  // as check_changes allows
   policies::SchedulerSettings scheduler;
   policies::Duration placement_ttl = std::chrono::minutes(10);
   // The run ends when somebody waits and for so long nobody came or got an answer: they wait in
@@ -52,6 +54,7 @@ struct SimRequest {
   policies::Slot instance = policies::kNoSlot;
   std::uint16_t router = 0;
   bool rejected = false;
+  bool failed = false;  // an instance or router was lost with it
 };
 
 struct SimulationOutcome {
@@ -83,6 +86,9 @@ class Simulation {
     delivery,        // delivery a reaches router b
     refresh,         // router a looks at what was delivered
     tick,
+    change,  // number a of the settings
+    probed,  // instance a, found healthy if b is 1
+    died,    // router a, as the others know now
   };
   struct Event {
     What what;
@@ -92,12 +98,20 @@ class Simulation {
   struct Instance {
     explicit Instance(const EngineParameters& parameters) : engine(parameters) {}
     EngineModel engine;
+    EngineCounters earlier;  // of its lives before
+    std::uint32_t life = 0;
+    bool alive = true;
     bool start_due = false;
   };
   struct Router {
     std::unique_ptr<SimRouter> node;
     bool flush_due = false;
     bool refresh_due = false;
+    bool alive = true;
+  };
+  struct Answer {  // under way from an instance
+    std::uint32_t instance = 0;
+    std::vector<Emission> emissions;
   };
   struct Delivery {
     crdt::Origin sender;
@@ -117,6 +131,16 @@ class Simulation {
             policies::Duration delay);
   void deliver(std::uint32_t delivery, std::uint32_t router);
   void tick();
+  void flush_soon(std::uint32_t router);
+  void refresh_soon(std::uint32_t router);
+  void change(const FleetChange& change);
+  void announce(std::uint32_t instance, bool joins);
+  void fail_instance(std::uint32_t instance);
+  void broken(std::uint32_t request);
+  void give_up(std::uint32_t request);
+  void fail_router(std::uint32_t router);
+  void probed(std::uint32_t instance, bool healthy);
+  void died(std::uint32_t router);
   SimulationOutcome outcome() const;
 
   const SimulationSettings settings_;
@@ -126,7 +150,8 @@ class Simulation {
   std::vector<Instance> instances_;
   std::vector<Router> routers_;
   std::vector<SimRequest> requests_;
-  std::vector<std::vector<Emission>> answers_;  // under way, by number
+  std::vector<policies::Slot> at_;  // where the engine has it, by request
+  std::vector<Answer> answers_;     // by number
   std::vector<std::uint32_t> free_answers_;
   std::vector<Delivery> deliveries_;
   std::vector<std::uint32_t> free_deliveries_;

@@ -52,6 +52,10 @@ def check_fields(program):
     other = json.loads(program.good("simulate", *SMALL, "--qps", "4", "--seed", "2", "--json"))
     assert other["ttft_mean"] != one["ttft_mean"]
 
+    lost = json.loads(program.good("simulate", *SMALL, "--qps", "8", "--json", "--change",
+                                   "fail:0@20,return:0@30"))
+    assert lost["failed"] > 0 and lost["ttft_max"] is None and lost["slo_attainment"] < 1
+
     found = json.loads(program.good("capacity", *SMALL, "--seeds", "2", "--json"))
     for name in [*PROMISED, "capacity_qps", "engine_limit_qps", "engine_limit_fraction"]:
         assert name in found, name
@@ -121,6 +125,8 @@ def check_refusals(program, folder):
             (["--min-qps", "--max-qps"], "capacity", *base, "--min-qps", "5", "--max-qps", "4"),
             (["--view-delay-ms"], "simulate", *base, "--view-delay-ms", "-1"),
             (["--qps"], "simulate", *base, "--qps", "fast"),
+            (["--change", "'melt:1@2'", "drain"], "simulate", *base, "--change", "melt:1@2"),
+            (["--change", "instance 9", "0 to 7"], "simulate", *base, "--change", "join:9@1"),
             (["--json"], "simulate", *base, "--json", str(folder / "nowhere" / "x.json")),
             (["--csv"], "simulate", *base, "--csv", str(folder)),
             (["--plot"], "simulate", *base, "--plot", str(trace))):

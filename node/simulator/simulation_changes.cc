@@ -1,0 +1,106 @@
+// What happens to a fleet while it runs; the rest of Simulation is in simulation.cc.
+#include "node/simulator/simulation.h"
+
+namespace dualmesh::node {
+
+using policies::Slot;
+
+namespace {
+
+constexpr policies::Duration kProbesNotice = std::chrono::seconds(1);  // two, 500 ms apart
+constexpr policies::Duration kDeathIsKnown = std::chrono::seconds(3);
+
+}  // namespace
+
+void Simulation::change(const FleetChange& change) {
+  switch (change.what) {
+    case FleetChange::What::joins:
+      return announce(change.index, true);
+    case FleetChange::What::drains:
+      return announce(change.index, false);
+    case FleetChange::What::fails:
+      return fail_instance(change.index);
+    case FleetChange::What::returns:
+      instances_[change.index].alive = true;
+      return events_.push(events_.now() + kProbesNotice, {What::probed, change.index, 1});
+    case FleetChange::What::router_fails:
+      return fail_router(change.index);
+  }
+}
+
+void Simulation::announce(std::uint32_t instance, bool joins) {
+  std::uint32_t speaker = 0;
+  while (!routers_[speaker].alive) ++speaker;
+  routers_[speaker].node->announce(instance, joins, events_.now());
+  refresh_soon(speaker);
+  flush_soon(speaker);
+}
+
+void Simulation::fail_instance(std::uint32_t number) {
+  Instance& instance = instances_[number];
+  instance.alive = false;
+  ++instance.life;
+  instance.earlier += instance.engine.counters();
+  instance.engine = EngineModel(instance.engine.parameters());
+  for (Answer& answer : answers_) {
+    if (answer.instance == number) answer.emissions.clear();
+  }
+  events_.push(events_.now() + kProbesNotice, {What::probed, number, 0});
+  for (std::uint32_t request = 0; request < arrived_; ++request) {
+    if (at_[request] == number) broken(request);
+  }
+}
+
+// The connection of a dispatched request is gone, or was refused.
+void Simulation::broken(std::uint32_t number) {
+  SimRequest& request = requests_[number];
+  SimRouter& router = *routers_[request.router].node;
+  const bool retry = request.ttft_s == SimRequest::kNever;
+  effects_.clear();
+  router.probed(at_[number], false, events_.now(), effects_);
+  at_[number] = policies::kNoSlot;
+  router.scheduler().failed(number, retry, events_.now(), effects_);
+  if (!retry) give_up(number);
+  carry_out(request.router);
+}
+
+void Simulation::give_up(std::uint32_t number) {
+  SimRequest& request = requests_[number];
+  request.failed = true;
+  request.ttft_s = request.e2e_s = SimRequest::kNever;
+  ++ended_;
+}
+
+void Simulation::fail_router(std::uint32_t number) {
+  routers_[number].alive = false;
+  for (std::uint32_t i = 0; i < arrived_; ++i) {
+    const SimRequest& request = requests_[i];
+    const bool over = request.e2e_s != SimRequest::kNever || request.rejected || request.failed;
+    if (request.router != number || over) continue;
+    if (at_[i] != policies::kNoSlot) instances_[at_[i]].engine.cancel(i);
+    at_[i] = policies::kNoSlot;
+    give_up(i);
+  }
+  events_.push(events_.now() + kDeathIsKnown, {What::died, number});
+}
+
+// The routers' probes of an instance agree.
+void Simulation::probed(std::uint32_t instance, bool healthy) {
+  for (std::uint32_t i = 0; i < routers_.size(); ++i) {
+    if (!routers_[i].alive) continue;
+    effects_.clear();
+    routers_[i].node->probed(static_cast<Slot>(instance), healthy, events_.now(), effects_);
+    carry_out(i);
+  }
+}
+
+void Simulation::died(std::uint32_t number) {
+  const SimRouter& dead = *routers_[number].node;
+  for (std::uint32_t i = 0; i < routers_.size(); ++i) {
+    if (!routers_[i].alive) continue;
+    routers_[i].node->lost(dead.self().node, dead.member());
+    refresh_soon(i);
+  }
+}
+
+}  // namespace dualmesh::node
