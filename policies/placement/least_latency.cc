@@ -14,7 +14,9 @@ double LeastLatency::faded_s(const Average& average) const {
 Choice LeastLatency::choose(const PlacementRequest& request, const PlacementContext& context,
                             Random& random) const {
   Choice choice = choose_least(request, context, random, [&](Slot slot) {
-    return untried(slot) ? -1.0 : faded_s(averages_[slot]);
+    if (untried(slot)) return -1.0;
+    const double requests = waiting(load_of(context.fleet, slot));
+    return faded_s(averages_[slot]) * (1 + pending_ * requests);
   });
   if (choice.backup != kNoSlot && untried(choice.primary)) choice.reason = Reason::untried;
   return choice;

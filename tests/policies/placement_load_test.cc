@@ -260,3 +260,28 @@ TEST_CASE("least_latency does not send a burst to one that has yet to answer its
   CHECK(scene.choose(policy).primary == 3);
   CHECK(scene.choose(policy).reason == Reason::untried);
 }
+
+TEST_CASE(
+    "least_latency adds the average once for each request that waits, here or at the others") {
+  PlacementScene scene(2);
+  LeastLatency policy = least_latency();
+  policy.first_token(scene.arrival, 0, 100ms);
+  policy.first_token(scene.arrival, 1, 390ms);
+  scene.own(0).queued_requests = 1;
+  scene.others(0).prefilling_requests = 1;
+  scene.own(0).decoding_requests = 100;  // served already
+  scene.show();
+  CHECK(scene.choose(policy).primary == 0);  // 300 ms
+  scene.own(0).prefilling_requests = 1;      // 400 ms
+  CHECK(scene.choose(policy).primary == 1);
+  LeastLatency half = least_latency("pending=0.5");
+  half.first_token(scene.arrival, 0, 100ms);
+  half.first_token(scene.arrival, 1, 390ms);
+  CHECK(scene.choose(half).primary == 0);  // 250 ms
+  scene.own(0).prefilling_requests = 4;    // 400 ms
+  CHECK(scene.choose(half).primary == 1);
+  LeastLatency plain = least_latency("pending=0");
+  plain.first_token(scene.arrival, 0, 100ms);
+  plain.first_token(scene.arrival, 1, 390ms);
+  CHECK(scene.choose(plain).primary == 0);
+}
