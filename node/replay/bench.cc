@@ -73,7 +73,7 @@ Bench::Run Bench::run(const Contestant& contestant, double qps, std::uint64_t se
   Simulation simulation(settings, workload);
   const SimulationOutcome outcome =
       simulation.run([&](std::size_t ended) { tell(ended, workload.requests.size(), what); });
-  ++runs_;
+  ended();
   const CountedRun counted{.slo_ttft_s = settings.scheduler.slo_ttft_s,
                            .warmup = seeded.warmup,
                            .wall_seconds = seconds_since(started)};
@@ -135,12 +135,18 @@ BenchResult Bench::find_capacity(const Contestant& contestant) {
   return result;
 }
 
-double Bench::limit_qps() {
+double Bench::limit_qps() const {
   const Seeded& first = seeded_.at(options_.seed);
   return engine_limit_qps(first.workload, first.warmup, options_.fleet);
 }
 
+void Bench::ended() {
+  std::lock_guard lock(progress_mutex_);
+  ++runs_;
+}
+
 void Bench::tell(std::size_t ended, std::size_t of, const std::string& what) {
+  std::lock_guard lock(progress_mutex_);
   if (!progress_) {
     if (Wall::now() - started_ < kQuiet) return;
     progress_.emplace(stderr, expected_runs_ * kProgressParts);

@@ -4,10 +4,11 @@
 // rescales their arrivals, so all policies meet the same requests.
 //
 // Invariant: a run is a pure function of policy, order, rate and seed.
-// Threads: main.
+// Threads: load() first; then simulate and find_capacity from any.
 #pragma once
 
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,7 +44,7 @@ class Bench {
 
   BenchResult simulate(const Contestant& contestant);
   BenchResult find_capacity(const Contestant& contestant);
-  double limit_qps();  // of the first seed's workload
+  double limit_qps() const;  // of the first seed's workload
   const std::vector<std::string>& notes() const { return notes_; }
   void finish();  // the progress bar, if there is one
 
@@ -58,12 +59,14 @@ class Bench {
   };
   std::string load_seed(std::uint64_t seed);
   Run run(const Contestant& contestant, double qps, std::uint64_t seed);
+  void ended();
   void tell(std::size_t ended, std::size_t of, const std::string& what);
 
   const SimulationOptions& options_;
   std::map<std::uint64_t, Seeded> seeded_;
   std::vector<std::string> notes_;
   std::size_t expected_runs_;
+  std::mutex progress_mutex_;  // guards what follows
   std::size_t runs_ = 0;
   std::string said_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();

@@ -1,9 +1,12 @@
 #include "node/replay/compare_command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "node/replay/outputs.h"
 
@@ -23,6 +26,18 @@ Contestant contestant_of(const std::string& spec) {
   return {spec.substr(0, at), spec.substr(at + 1)};
 }
 
+template <class Work>
+void in_parallel(std::size_t jobs, std::size_t count, Work&& work) {
+  std::atomic<std::size_t> next = 0;
+  const auto worker = [&] {
+    for (std::size_t i = next++; i < count; i = next++) work(i);
+  };
+  std::vector<std::thread> others;
+  for (std::size_t i = 1; i < std::min(jobs, count); ++i) others.emplace_back(worker);
+  worker();
+  for (std::thread& other : others) other.join();
+}
+
 int run(SimulationOptions& options) {
   const std::string problem = settle(options, SimulationCommand::compare);
   if (!problem.empty()) return fail(problem);
@@ -32,11 +47,11 @@ int run(SimulationOptions& options) {
   if (const std::string why = bench.load(); !why.empty()) return fail(why);
   if (const std::string why = check_outputs(options); !why.empty()) return fail(why);
   for (const std::string& note : bench.notes()) std::cerr << note << "\n";
-  std::vector<BenchResult> results;
-  for (const std::string& spec : options.policies) {
-    const Contestant contestant = contestant_of(spec);
-    results.push_back(searching ? bench.find_capacity(contestant) : bench.simulate(contestant));
-  }
+  std::vector<BenchResult> results(options.policies.size());
+  in_parallel(options.jobs, results.size(), [&](std::size_t i) {
+    const Contestant contestant = contestant_of(options.policies[i]);
+    results[i] = searching ? bench.find_capacity(contestant) : bench.simulate(contestant);
+  });
   bench.finish();
   const double limit = bench.limit_qps();
   nlohmann::json object;

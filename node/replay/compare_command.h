@@ -1,7 +1,7 @@
 // `dualmesh-replay compare`: several policies on the same simulated fleet and requests, as a table
 // and as figures.
 //
-// Threads: main.
+// Threads: main; --jobs more while it runs.
 #pragma once
 
 #include <functional>

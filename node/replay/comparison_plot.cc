@@ -1,5 +1,6 @@
 #include "node/replay/comparison_plot.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -97,13 +98,17 @@ std::string draw_ttft(Results results) {
   figure.frame("share of requests that had it by then");
   for (std::size_t i = 0; i < results.size(); ++i) {
     const std::vector<double>& times = results[i].ttft_s;
-    // One point for each pixel of height; those without an answer never come.
+    // About one point for each pixel of height; those without an answer never come.
+    const auto shown = static_cast<std::size_t>(
+        std::upper_bound(times.begin(), times.end(), kLongest_s) - times.begin());
     const std::size_t step = std::max<std::size_t>(1, times.size() / 400);
     std::vector<Svg::Point> points;
-    for (std::size_t k = 0; k < times.size() && times[k] <= kLongest_s; k += step) {
+    const auto add = [&](std::size_t k) {
       const double share = static_cast<double>(k + 1) / static_cast<double>(times.size());
       points.push_back({x_of(times[k]), scale.y(share)});
-    }
+    };
+    for (std::size_t k = 0; k < shown; k += step) add(k);
+    if (shown > 0) add(shown - 1);
     figure.svg().path(points, {{"fill", "none"},
                                {"stroke", colour(i)},
                                {"stroke-width", "1.8"},

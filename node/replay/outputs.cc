@@ -15,6 +15,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::size_t kLabelColumns = 26;
+
 std::string number(double value, int decimals) {
   if (std::isinf(value)) return "inf";
   if (std::isnan(value)) return "-";
@@ -97,11 +99,16 @@ std::string table_of(std::span<const BenchResult> results, double limit_qps) {
   for (const BenchResult& result : results) {
     const SimulationFigures& f = result.figures;
     const double qps = result.capacity_qps.value_or(f.qps);
-    text += fmt::format("{:<26}{:>7}{:>7}{:>7}{:>7}{:>6}{:>8}{:>8}{:>8}{:>8}{:>7}\n",
-                        result.contestant.label(), number(qps, 2), number(qps / limit_qps, 3),
-                        number(f.slo_attainment, 3), number(f.hit_ratio, 3), number(f.load_cv, 2),
-                        number(f.ttft_p50, 2), number(f.ttft_p90, 2), number(f.ttft_p99, 2),
-                        number(f.ttft_max, 2), number(f.migrations, 0));
+    std::string label = result.contestant.label();
+    if (label.size() >= kLabelColumns) {  // a line of its own
+      text += label + "\n";
+      label.clear();
+    }
+    text += fmt::format("{:<26}{:>7}{:>7}{:>7}{:>7}{:>6}{:>8}{:>8}{:>8}{:>8}{:>7}\n", label,
+                        number(qps, 2), number(qps / limit_qps, 3), number(f.slo_attainment, 3),
+                        number(f.hit_ratio, 3), number(f.load_cv, 2), number(f.ttft_p50, 2),
+                        number(f.ttft_p90, 2), number(f.ttft_p99, 2), number(f.ttft_max, 2),
+                        number(f.migrations, 0));
   }
   return text;
 }

@@ -144,6 +144,9 @@ void add_simulation_options(CLI::App& app, SimulationCommand command, Simulation
   add_workload_options(app, o);
   if (command == SimulationCommand::compare) {
     app.add_option("--policies", o.policies, "POLICY[@ORDER],...")->delimiter(',')->required();
+    app.add_option("--jobs", o.jobs, "policies that run at the same time")
+        ->check(CLI::Range(1, 256))
+        ->capture_default_str();
   } else {
     app.add_option("--policy", o.policy, "NAME[:PARAMETER=NUMBER,...]")->capture_default_str();
     app.add_option("--queue", o.queue, "order of the routers' queues (default: the policy's own)");

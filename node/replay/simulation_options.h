@@ -44,6 +44,7 @@ struct SimulationOptions {
   CapacitySearch search;
   std::uint64_t seed = 1;
   std::size_t seeds = 1;
+  std::size_t jobs = 1;  // of compare: policies that run at the same time
   bool json = false;
   std::string json_file;
   std::string csv_file;

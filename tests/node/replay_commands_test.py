@@ -82,6 +82,12 @@ def check_files(program, folder):
         texts = [text.text for text in ElementTree.parse(path).getroot().iter() if text.text]
         for one in ("dualmap", "dualmap@fifo", "round_robin"):
             assert texts.count(one) == 1, (path, one)
+    rates = ["--qps", "3", "--json", "--policies", "dualmap,dualmap@fifo,round_robin"]
+    alone, together = (json.loads(program.good("compare", *SMALL, *rates, "--jobs", jobs))
+                       for jobs in ("1", "3"))
+    for one in [*alone["results"], *together["results"]]:
+        del one["wall_seconds"]
+    assert alone == together, "jobs change results"
     same = program.good("compare", *SMALL, "--policies", "round_robin", "--qps", "3",
                         "--plot", str(folder / "same"))
     assert "all at the same rate" in same
