@@ -9,6 +9,7 @@
 #include "node/mesh/peer_service.h"
 #include "node/mesh/planted.h"
 #include "node/mesh/repeat.h"
+#include "policies/policy_registry.h"
 
 namespace dualmesh::node {
 namespace {
@@ -135,8 +136,8 @@ net::Result<void> MeshNode::change(const std::string& instance, policies::Lifecy
 }
 
 net::Result<void> MeshNode::set_policy(const std::string& policy) {
-  if (!policies::is_policy(policy)) {
-    return net::Error{fmt::format("there is no policy called '{}'", policy)};
+  if (const std::string problem = policies::check_policy(policy); !problem.empty()) {
+    return net::Error{problem};
   }
   const net::SettingKey key{kPolicySetting};
   crdt::MultiValue<std::string> value;

@@ -9,6 +9,7 @@
 
 #include "net/destination.h"
 #include "node/router/settings_table.h"
+#include "policies/policy_registry.h"
 
 namespace dualmesh::node {
 namespace {
@@ -55,6 +56,8 @@ bool text_fits(const Setting& setting, const std::string& text) {
       return text.empty() || is_address();
     case TextRule::one_of:
       return std::ranges::find(setting.allowed, text) != setting.allowed.end();
+    case TextRule::policy:
+      return policies::is_policy(text);
   }
   return false;
 }
@@ -73,6 +76,9 @@ std::string describe_text(const Setting& setting, std::string_view any) {
       return fmt::format("{} of the form HOST:PORT, or empty", any);
     case TextRule::one_of:
       return fmt::format("one of {}", fmt::join(setting.allowed, ", "));
+    case TextRule::policy:
+      return "the name of a policy (policies/README.md), or NAME:KEY=NUMBER,... for other "
+             "parameters";
   }
   return {};
 }
@@ -185,6 +191,10 @@ std::string describe_allowed(const Setting& setting) {
 
 std::optional<std::string> store(const Setting& setting, const RawValue& value, Config& config) {
   if (try_store(setting, value, config)) return std::nullopt;
+  const auto* text = std::get_if<std::string>(&value);
+  if (setting.rule == TextRule::policy && text != nullptr) {
+    return fmt::format("{}: {}", setting.key, policies::check_policy(*text));
+  }
   return fmt::format("{}: must be {}", setting.key, describe_allowed(setting));
 }
 

@@ -8,6 +8,7 @@
 #include "node/router/command_line.h"
 #include "node/router/config.h"
 #include "node/router/settings_table.h"
+#include "policies/scheduler.h"
 
 using namespace dualmesh::node;
 namespace net = dualmesh::net;
@@ -147,8 +148,16 @@ TEST_CASE("every bad setting is named with its line and what is allowed") {
        "d.toml:2: mesh.seeds: must be a list, each entry a text of the form HOST:PORT\n"},
       {"[mesh]\nalone = 1", "d.toml:2: mesh.alone: must be true or false\n"},
       {"[mesh]\ncluster = \"\"", "d.toml:2: mesh.cluster: must be a text, not empty\n"},
-      {"[routing]\npolicy = \"magic\"",
-       "d.toml:2: routing.policy: must be one of dualmap, round_robin\n"},
+      {"[routing]\npolicy = \"dualmap:alpha=1\"",
+       "d.toml:2: routing.policy: dualmap: there is no parameter 'alpha'; it takes none\n"},
+      {"[routing]\npolicy = \"prefix_affinity:limit=0\"",
+       "d.toml:2: routing.policy: prefix_affinity: '0' is no value for limit (requests without a "
+       "first token from which on others stand in); allowed: 1 to 1e+06\n"},
+      {"[routing]\npolicy = 1",
+       "d.toml:2: routing.policy: must be the name of a policy (policies/README.md), or "
+       "NAME:KEY=NUMBER,... for other parameters\n"},
+      {"[routing]\ninstance_cache_tokens = 0",
+       "d.toml:2: routing.instance_cache_tokens: must be a whole number from 1 to 1000000000000\n"},
       {"[routing]\nslo_ttft_s = 0",
        "d.toml:2: routing.slo_ttft_s: must be a number from 0.001 to 3600\n"},
       {"[routing]\nslo_ttft_s = nan",
@@ -170,6 +179,9 @@ TEST_CASE("every bad setting is named with its line and what is allowed") {
     CAPTURE(row.toml);
     CHECK(problems_of(row.toml) == row.problem);
   }
+  std::string unknown = "d.toml:2: routing.policy: there is no policy 'magic'; allowed:";
+  for (const std::string& name : dualmesh::policies::policy_names()) unknown += " " + name;
+  CHECK(problems_of("[routing]\npolicy = \"magic\"") == unknown + "\n");
 }
 
 TEST_CASE("what is not TOML is refused with its line") {
