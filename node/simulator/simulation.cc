@@ -51,8 +51,10 @@ Simulation::Simulation(const SimulationSettings& settings, const Workload& workl
     const double speed =
         settings_.speeds.empty() ? 1.0 : settings_.speeds[i % settings_.speeds.size()];
     instances_.emplace_back(at_speed(settings_.engine, speed));
-    router.instances.push_back(
-        {fmt::format("e{:03}", i), fmt::format("10.0.0.{}:80", i + 1), {kModel}, 1.0});
+    router.instances.push_back({fmt::format("e{:03}-{}", i, settings_.seed),
+                                fmt::format("10.0.0.{}:80", i + 1),
+                                {kModel},
+                                1.0});
   }
   for (std::size_t i = 0; i < settings_.routers; ++i) {
     routers_.push_back({std::make_unique<SimRouter>(router, i, random_())});

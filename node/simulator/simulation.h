@@ -40,7 +40,7 @@ struct SimulationSettings {
   // The run ends when somebody waits and for so long nobody came or got an answer: they wait in
   // vain.
   policies::Duration patience = std::chrono::hours(1);
-  std::uint64_t seed = 1;
+  std::uint64_t seed = 1;  // routers of requests, ties, and names of instances, thus the rings
 };
 
 struct SimRequest {

@@ -34,6 +34,19 @@ TEST_CASE("a run is a pure function of its seed") {
   CHECK_FALSE(same(first, simulated(settings, workload)));
 }
 
+TEST_CASE("another seed lays the rings out differently, also for a router alone") {
+  const Workload workload = generate("zipf", {.requests = 600, .qps = 12, .seed = 3});
+  SimulationSettings settings = small_fleet(4, "ring_affinity");
+  const SimulationOutcome first = simulated(settings, workload);
+  settings.seed = 2;
+  std::size_t elsewhere = 0;
+  const SimulationOutcome second = simulated(settings, workload);
+  for (std::size_t i = 0; i < first.requests.size(); ++i) {
+    elsewhere += first.requests[i].instance != second.requests[i].instance;
+  }
+  CHECK(elsewhere > 200);  // three in four, by chance
+}
+
 TEST_CASE("every request has its answer, and nothing is left behind") {
   const Workload workload = generate("multi-turn", {.requests = 1000, .qps = 6, .seed = 5});
   for (const std::size_t routers : {1u, 3u}) {
