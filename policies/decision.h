@@ -16,6 +16,7 @@ using RequestId = std::uint64_t;
 enum class Reason : std::uint8_t {
   none,
   only_candidate,     // one instance serves the model, or the other is masked
+  waits,              // at the router, as no instance has room yet
   best_score,         // cache and load weighed together, by the policy's formula
   longest_hit,        // the candidate with more cached prefix, within the threshold
   equal_hit,          // no difference in hit; fewer running tokens, then random

@@ -26,6 +26,7 @@ const char* to_string(Reason reason) {
   switch (reason) {
     case Reason::none: return "none";
     case Reason::only_candidate: return "only_candidate";
+    case Reason::waits: return "waits";
     case Reason::best_score: return "best_score";
     case Reason::longest_hit: return "longest_hit";
     case Reason::equal_hit: return "equal_hit";

@@ -24,6 +24,7 @@ LiveRequest& Ledger::open(Arrival arrival, Time now) {
   request->stage = Stage::held;
   request->slot = kNoSlot;
   request->failed_at.clear();
+  request->waits = false;
   return *request;
 }
 
@@ -38,7 +39,7 @@ const LiveRequest* Ledger::find(RequestId id) const {
 }
 
 void Ledger::close(LiveRequest& request) {
-  BOOST_ASSERT(request.stage == Stage::held);
+  BOOST_ASSERT(request.stage == Stage::held && !request.waits);
   by_id_.erase(request.arrival.id);
   free_.push_back(&request);
 }

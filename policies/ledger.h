@@ -34,6 +34,7 @@ struct LiveRequest {
   std::uint32_t uncached_tokens = 0;  // at `slot`
   Slot slot = kNoSlot;                // where it is queued or running
   Stage stage = Stage::held;
+  bool waits = false;  // in the waiting room (waiting_room.h); held meanwhile
   std::array<Slot, 2> candidates{kNoSlot, kNoSlot};
   boost::container::small_vector<Slot, 4> failed_at;
 

@@ -55,10 +55,11 @@ struct Service {
 };
 
 struct Choice {
-  Slot primary = kNoSlot;  // kNoSlot: no instance can take it
+  Slot primary = kNoSlot;  // kNoSlot: no instance can take it, or, with `wait`, none yet
   Slot backup = kNoSlot;   // the candidate not taken; kNoSlot when there was none
   Reason reason = Reason::none;
   std::array<CandidateEstimate, 2> candidates;
+  bool wait = false;  // it stays at the router, to be asked for again when load or fleet change
 };
 
 class Policy {

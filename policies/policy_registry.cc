@@ -23,12 +23,13 @@
 #include "policies/placement/load_cache_score.h"
 #include "policies/placement/min_ttft.h"
 #include "policies/placement/power_of_two.h"
+#include "policies/placement/preble.h"
 #include "policies/placement/precise_prefix.h"
 #include "policies/placement/prefix_affinity.h"
 #include "policies/placement/random.h"
 #include "policies/placement/ring_affinity.h"
-#include "policies/placement/preble.h"
 #include "policies/placement/round_robin.h"
+#include "policies/placement/selective_push.h"
 #include "policies/placement/session_affinity.h"
 
 namespace dualmesh::policies {
@@ -78,12 +79,13 @@ constexpr std::array kPolicies{
     registered<Policy, LoadCacheScore>("load_cache_score"),
     registered<Policy, MinTtft>("min_ttft"),
     registered<Policy, PowerOfTwo>("power_of_two"),
+    registered<Policy, Preble>("preble"),
     registered<Policy, PrecisePrefix>("precise_prefix"),
     registered<Policy, PrefixAffinity>("prefix_affinity"),
     registered<Policy, RandomInstance>("random"),
     registered<Policy, RingAffinity>("ring_affinity"),
-    registered<Policy, Preble>("preble"),
     registered<Policy, RoundRobin>("round_robin"),
+    registered<Policy, SelectivePush>("selective_push"),
     registered<Policy, SessionAffinity>("session_affinity"),
 };
 

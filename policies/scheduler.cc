@@ -52,7 +52,8 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
   const PlacementContext context{fleet, *model, request.failed_at, now};
   const Choice choice = policy->choose(facts, context, random);
   describe(request.record, model, choice);
-  if (choice.primary == kNoSlot) return false;
+  if (choice.wait && !request.waits) waiting.enter(request);
+  if (choice.primary == kNoSlot) return choice.wait;
   policy->taken(facts, context, choice);
   request.candidates = {choice.candidates[0].slot, choice.candidates[1].slot};
   if (why != Reason::none) request.record.reason = why;
@@ -91,6 +92,21 @@ void Scheduler::State::pump(Slot slot, Time now, Effects& effects) {
   }
 }
 
+void Scheduler::State::admit(Time now, Effects& effects) {
+  if (waiting.empty()) return;
+  std::vector<LiveRequest*> homeless;
+  waiting.let_in([&](LiveRequest& request) {
+    const Reason why = request.failed_at.empty() ? Reason::none : Reason::retried;
+    if (place(request, why, now, effects)) return request.stage != Stage::held;
+    homeless.push_back(&request);
+    return true;
+  });
+  for (LiveRequest* request : homeless) {
+    const bool failed = !request->failed_at.empty();
+    reject(*request, failed ? Outcome::failed : Outcome::rejected, effects);
+  }
+}
+
 LiveRequest& Scheduler::State::next(Slot slot, Time now) const {
   const RequestQueue& queue = fleet.at(slot).queue;
   const std::size_t place = order->next(queue, {fleet, slot, now});
@@ -118,7 +134,8 @@ void Scheduler::State::leave(LiveRequest& request, Time now, Effects& effects) {
 
 void Scheduler::State::end(LiveRequest& request, Outcome outcome, std::uint32_t output_tokens) {
   request.record.outcome = outcome;
-  if (outcome != Outcome::rejected) {
+  if (request.waits) waiting.leave(request);
+  if (outcome != Outcome::rejected && request.record.chosen != kNoSlot) {
     const double ttft_s = request.record.ttft_s;
     const Duration decoding =
         ttft_s > 0 ? latest - request.arrived - from_seconds(ttft_s) : Duration{};
@@ -152,6 +169,17 @@ void Scheduler::State::reject(LiveRequest& request, Outcome outcome, Effects& ef
   effects.rejected.push_back(
       {request.arrival.id, known ? Rejected::no_instance : Rejected::unknown_model});
   end(request, outcome);
+}
+
+void Scheduler::State::retry(LiveRequest& request, Slot failed_at, Time now, Effects& effects) {
+  request.failed_at.push_back(failed_at);
+  request.record.ttft_s = 0;
+  ++request.record.retries;
+  if (place(request, Reason::retried, now, effects)) {
+    ++totals.retried;
+  } else {
+    reject(request, Outcome::failed, effects);
+  }
 }
 
 void Scheduler::State::rebalance_everywhere(Time now, Effects& effects) {
@@ -247,6 +275,7 @@ void Scheduler::first_token(RequestId id, Time now, Effects& effects) {
   s.policy->first_token(request->arrival, slot, now - request->arrived);
   s.room_made(slot, now, effects);
   s.rebalance_everywhere(now, effects);
+  s.admit(now, effects);
   effects.load_changed |= s.ledger.changed();
 }
 
@@ -259,6 +288,7 @@ void Scheduler::prefill_presumed(RequestId id, Time now, Effects& effects) {
   request->work_at_dispatch = 0;  // a presumption teaches nothing
   s.ledger.first_token(*request, now);
   s.room_made(slot, now, effects);
+  s.admit(now, effects);
   effects.load_changed |= s.ledger.changed();
 }
 
@@ -273,10 +303,11 @@ void Scheduler::finished(RequestId id, const Usage& usage, Time now, Effects& ef
       hit_tokens(arrival, request->record.chosen, s.settings.block_tokens);
   s.totals.reported_cached_tokens += usage.cached_tokens;
   request->record.cached_tokens = usage.cached_tokens;
-  ++s.fleet.at(request->slot).completed;
+  if (request->slot != kNoSlot) ++s.fleet.at(request->slot).completed;
   s.leave(*request, now, effects);
   s.end(*request, Outcome::finished, usage.output_tokens);
   s.rebalance_everywhere(now, effects);
+  s.admit(now, effects);
   effects.load_changed |= s.ledger.changed();
 }
 
@@ -287,6 +318,7 @@ void Scheduler::cancelled(RequestId id, Time now, Effects& effects) {
   if (request == nullptr) return;
   s.leave(*request, now, effects);
   s.end(*request, Outcome::cancelled);
+  s.admit(now, effects);
   effects.load_changed |= s.ledger.changed();
 }
 
@@ -296,22 +328,14 @@ void Scheduler::failed(RequestId id, bool retry, Time now, Effects& effects) {
   LiveRequest* request = s.ledger.find(id);
   if (request == nullptr) return;
   const Slot slot = request->slot;
-  ++s.fleet.at(slot).failed;
-  s.leave(*request, now, effects);
+  if (slot != kNoSlot) {
+    ++s.fleet.at(slot).failed;
+    s.leave(*request, now, effects);
+    if (retry) s.retry(*request, slot, now, effects);
+  }
+  if (!retry) s.end(*request, Outcome::failed);
+  s.admit(now, effects);
   effects.load_changed |= s.ledger.changed();
-  if (!retry) {
-    s.end(*request, Outcome::failed);
-    return;
-  }
-  request->failed_at.push_back(slot);
-  request->record.ttft_s = 0;
-  ++request->record.retries;
-  if (s.place(*request, Reason::retried, now, effects)) {
-    ++s.totals.retried;
-    effects.load_changed |= s.ledger.changed();
-  } else {
-    s.reject(*request, Outcome::failed, effects);
-  }
 }
 
 void Scheduler::set_view(std::shared_ptr<const FleetView> view, Time now, Effects& effects) {
@@ -322,6 +346,7 @@ void Scheduler::set_view(std::shared_ptr<const FleetView> view, Time now, Effect
   s.fleet.set_view(std::move(view));
   s.use(s.fleet.view().settings);
   s.replace_stranded(rings_changed, now, effects);
+  s.admit(now, effects);
   effects.load_changed |= s.ledger.changed();
 }
 
@@ -330,6 +355,7 @@ void Scheduler::set_health(Slot slot, bool healthy, Time now, Effects& effects) 
   s.latest = now;
   if (!s.fleet.set_health(slot, healthy)) return;
   s.replace_stranded(false, now, effects);
+  s.admit(now, effects);
   effects.load_changed |= s.ledger.changed();
 }
 
@@ -345,6 +371,7 @@ void Scheduler::tick(Time now, Effects& effects) {
     }
   }
   s.rebalance_everywhere(now, effects);
+  s.admit(now, effects);
   effects.load_changed |= s.ledger.changed();
 }
 

@@ -59,7 +59,8 @@ DecisionRecord Scheduler::explain(const Arrival& arrival, Time now) const {
     Random random = s.random;
     s.describe(record, model, s.policy->choose(request, {s.fleet, *model, {}, now}, random));
   }
-  if (record.chosen == kNoSlot) record.outcome = Outcome::rejected;
+  if (record.chosen == kNoSlot && record.reason != Reason::waits)
+    record.outcome = Outcome::rejected;
   return record;
 }
 

@@ -11,13 +11,15 @@
 #include "policies/queue_order.h"
 #include "policies/rebalancer.h"
 #include "policies/scheduler.h"
+#include "policies/waiting_room.h"
 
 namespace dualmesh::policies {
 
 struct Scheduler::State {
   explicit State(const SchedulerSettings& settings);
 
-  // Decides and carries out. False: no instance can take it; the caller ends the request.
+  // Decides and carries out, or lets it wait at the router. False: no instance can take it; the
+  // caller ends the request.
   bool place(LiveRequest& request, Reason why, Time now, Effects& effects);
   void dispatch(LiveRequest& request, std::uint32_t uncached_tokens, Slot slot, Time now,
                 Effects& effects);
@@ -27,8 +29,11 @@ struct Scheduler::State {
   LiveRequest& next(Slot slot, Time now) const;
   // Dispatches from the queue of `slot` while it has room.
   void pump(Slot slot, Time now, Effects& effects);
+  // Asks again for those that wait at the router; for after any change of load or fleet.
+  void admit(Time now, Effects& effects);
   // A request without a first token has left `slot`, or got one.
   void room_made(Slot slot, Time now, Effects& effects);
+  void retry(LiveRequest& request, Slot failed_at, Time now, Effects& effects);
   // Takes the request off its instance.
   void leave(LiveRequest& request, Time now, Effects& effects);
   void end(LiveRequest& request, Outcome outcome, std::uint32_t output_tokens = 0);
@@ -48,6 +53,7 @@ struct Scheduler::State {
   SchedulerSettings settings;
   Fleet fleet;
   Ledger ledger;
+  WaitingRoom waiting;
   DepthTable depth;
   Rebalancer rebalancer;
   std::unique_ptr<Policy> policy;

@@ -28,7 +28,9 @@ struct Known {
 class History {
  public:
   explicit History(unsigned seed)
-      : random_(seed), builder_(1 + seed % 6), settings_(make_settings(seed)),
+      : random_(seed),
+        builder_(1 + seed % 6),
+        settings_(make_settings(seed)),
         scheduler_(settings_) {
     healthy_.assign(builder_.view.instances.size(), true);
     show();
@@ -53,9 +55,9 @@ class History {
   void drain() {
     while (!requests_.empty()) {
       // Whatever waits is behind something that runs: nothing is ever stuck.
-      const auto running =
-          std::find_if(requests_.begin(), requests_.end(),
-                       [](const auto& entry) { return entry.second.at != At::queued; });
+      const auto running = std::find_if(requests_.begin(), requests_.end(), [](const auto& entry) {
+        return entry.second.at != At::queued;
+      });
       REQUIRE(running != requests_.end());
       now_ += 10ms;
       const RequestId id = running->first;
@@ -64,13 +66,13 @@ class History {
     for (const QueueSnapshot& queue : scheduler_.queues()) CHECK(queue.own == Load{});
     for (const auto& [slot, load] : reported_) CHECK(load == Load{});
     const SchedulerTotals totals = scheduler_.totals();
-    CHECK(totals.submitted ==
-          totals.finished + totals.failed + totals.cancelled + totals.rejected);
+    CHECK(totals.submitted == totals.finished + totals.failed + totals.cancelled + totals.rejected);
     CHECK(totals.migrations == migrations_);
   }
 
   std::uint64_t migrations() const { return migrations_; }
   std::uint64_t replaced() const { return replaced_; }
+  std::uint64_t waited() const { return waited_; }
   std::uint64_t rejected() const { return scheduler_.totals().rejected; }
 
  private:
@@ -154,7 +156,8 @@ class History {
       builder_.add(random_() % 4 == 0 ? "n" : "m");
       healthy_.push_back(true);
     } else if (what < 8) {
-      builder_.view.settings.policy = random_() % 3 == 0 ? "round_robin" : "dualmap";
+      const char* policies[] = {"round_robin", "selective_push", "dualmap", "dualmap"};
+      builder_.view.settings.policy = policies[random_() % 4];
     } else {
       Load& others = instances[random_() % instances.size()].others;
       others.queued_tokens = random_() % 8000;
@@ -246,7 +249,11 @@ class History {
   void compare(std::map<Slot, std::size_t>& prefilling) {
     CHECK(scheduler_.live_requests() == requests_.size());
     std::vector<Load> expected(builder_.view.instances.size());
-    for (const auto& [id, request] : requests_) {
+    for (auto& [id, request] : requests_) {
+      if (request.at == At::queued && scheduler_.decision(id)->chosen == kNoSlot) {
+        request.slot = kNoSlot;
+        continue;
+      }
       REQUIRE(request.slot != kNoSlot);
       Load& load = expected[request.slot];
       switch (request.at) {
@@ -267,6 +274,7 @@ class History {
           break;
       }
     }
+    check_waiting(expected);
     for (QueueSnapshot& queue : scheduler_.queues()) {
       queue.own.head_wait_ms = 0;
       CHECK(queue.own == expected[queue.slot]);
@@ -283,6 +291,19 @@ class History {
     }
   }
 
+  // Nobody waits at the router while an instance that it may use has room.
+  void check_waiting(const std::vector<Load>& loads) {
+    for (const auto& [id, request] : requests_) {
+      if (request.slot != kNoSlot) continue;
+      ++waited_;
+      CHECK(scheduler_.decision(id)->reason == Reason::waits);
+      for (std::size_t slot = 0; slot < loads.size(); ++slot) {
+        if (!usable(request, static_cast<Slot>(slot))) continue;
+        CHECK((loads[slot].queued_requests > 0 || loads[slot].prefilling_requests > 1));
+      }
+    }
+  }
+
   std::mt19937 random_;
   FleetBuilder builder_;
   SchedulerSettings settings_;
@@ -295,12 +316,13 @@ class History {
   std::map<Slot, Load> reported_;
   std::uint64_t migrations_ = 0;
   std::uint64_t replaced_ = 0;
+  std::uint64_t waited_ = 0;
 };
 
 }  // namespace
 
 TEST_CASE("no history loses a request, miscounts one or breaks a limit") {
-  std::uint64_t migrations = 0, replaced = 0, rejected = 0;
+  std::uint64_t migrations = 0, replaced = 0, rejected = 0, waited = 0;
   for (unsigned seed = 0; seed < 150; ++seed) {
     CAPTURE(seed);
     History history(seed);
@@ -309,9 +331,11 @@ TEST_CASE("no history loses a request, miscounts one or breaks a limit") {
     migrations += history.migrations();
     replaced += history.replaced();
     rejected += history.rejected();
+    waited += history.waited();
   }
   // The histories went where the traps are.
   CHECK(migrations > 100);
   CHECK(replaced > 100);
   CHECK(rejected > 100);
+  CHECK(waited > 100);
 }

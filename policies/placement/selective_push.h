@@ -1,0 +1,42 @@
+// SelectivePush: a request goes to an instance only while nobody waits there; until then it waits
+// at the router.
+//
+//   available(i): no request waits in the engine, apart from the one in prefill
+//   none available:                    wait at the router, first come first served
+//   longest hit > threshold x input:   a holder of it, among the available, at random
+//   else:                              the fewest requests under way, among the available, at
+//   random
+//
+// Placing is thus put off to the moment there is room, and no instance builds a queue that nobody
+// else can see. Who waits is asked for again whenever load or fleet change (waiting_room.h).
+//
+// Shared by the mesh: load, predicted residency. Who waits, waits at this node alone.
+// Source: SkyWalker, EuroSys 2026, arXiv 2505.24095: selective pushing by pending requests (SP-P),
+// and its authors' load balancer, threshold 0.5.
+// Deviations: pending requests are the mesh's gauges, own ones at once, in place of a probe of the
+// engine's metrics, so at most one request a node is sent beyond the one in prefill; hits are those
+// of its arrival; with more than one model each has a line of its own; one that has failed
+// somewhere does not hold up those behind it; requests stay at their node.
+#pragma once
+
+#include "policies/policy.h"
+#include "policies/policy_spec.h"
+
+namespace dualmesh::policies {
+
+class SelectivePush final : public Policy {
+ public:
+  static constexpr std::array kParameters{
+      Parameter{"threshold", 0.5, 0, 1, "least share of the prompt that must match, exclusive"},
+  };
+  explicit SelectivePush(const ParameterValues& values) : threshold_(values[0]) {}
+
+  std::string_view name() const override { return "selective_push"; }
+  Choice choose(const PlacementRequest& request, const PlacementContext& context,
+                Random& random) const override;
+
+ private:
+  double threshold_;
+};
+
+}  // namespace dualmesh::policies
