@@ -167,9 +167,14 @@ TEST_CASE("freeness is free memory for each request under way") {
   CHECK(scene.choose(Freeness()).primary == 1);
   CHECK(scene.choose(Freeness()).backup == 0);
   CHECK(scene.choose(Freeness(), {1}).primary == 0);
-  // What is being prefilled takes memory as well: (10,000 - 8,500) / 2 = 750.
-  scene.own(1) = {.prefilling_requests = 1, .prefilling_tokens = 1'500};
+  // What is being prefilled takes memory as well: (10,000 - 1,000 - 5,000) / 2 = 2,000.
+  scene.own(1) = {.prefilling_requests = 1, .prefilling_tokens = 5'000};
+  scene.others(1) = {.decoding_requests = 1, .decoding_tokens = 1'000};
+  scene.show();
   CHECK(scene.choose(Freeness()).primary == 0);
+  scene.own(1).prefilling_tokens = 3'900;  // 2,550
+  CHECK(scene.choose(Freeness()).primary == 1);
+  scene.own(1).prefilling_tokens = 5'000;
   // Beyond its memory: (10,000 - 12,000) / 1 = -2,000 is less free than 2,125.
   scene.own(0) = {};
   scene.others(0) = {.decoding_requests = 1, .decoding_tokens = 12'000};
