@@ -67,7 +67,8 @@ void write_vllm(const EngineSnapshot& s, const EngineParameters& parameters, Wri
             count(s.counters.prompt_tokens));
   out.value("vllm:generation_tokens_total", "counter", "Tokens generated.",
             count(s.counters.generated_tokens));
-  out.value("vllm:num_preemptions_total", "counter", "Preempted requests; always 0 here.", 0.0);
+  out.value("vllm:num_preemptions_total", "counter", "Requests that lost their KV to others.",
+            count(s.counters.preemptions));
   out.value("vllm:request_success_total", "counter", "Finished requests.", count(s.succeeded),
             ",finished_reason=\"length\"");
   out.histogram("vllm:time_to_first_token_seconds", "Time to the first token.", s.ttft_s);
@@ -88,6 +89,9 @@ std::string render_metrics(const EngineSnapshot& s, const EngineIdentity& identi
   out.value("dualmesh_engine_prefill_tokens_computed_total", "counter",
             "Prompt tokens computed, not found in the cache.",
             static_cast<double>(s.counters.prefill_tokens_computed));
+  out.value("dualmesh_engine_recomputed_tokens_total", "counter",
+            "Tokens computed again after a preemption.",
+            static_cast<double>(s.counters.recomputed_tokens));
   out.value("dualmesh_engine_requests_cancelled_total", "counter",
             "Requests whose client went away.", static_cast<double>(s.counters.cancelled));
   out.value("dualmesh_engine_cached_blocks", "gauge", "Cached blocks that are not in use.",

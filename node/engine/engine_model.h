@@ -6,15 +6,19 @@
 //   max(min_iteration, prefill tokens x prefill_per_token) + decoding sequences x
 //   decode_per_sequence
 // At its end each decoding sequence emits a token, and a sequence whose prefill it finished its
-// first. A request is admitted when its KV blocks, prompt and output, fit beside those in use; else
-// it waits and everything behind it with it: so nothing is ever preempted. Whole leading prompt
+// first. A request is admitted when the KV blocks of its prompt fit beside those in use; else it
+// waits and everything behind it with it. Generated text takes its blocks one by one; when none is
+// free, the sequence admitted last is preempted: its blocks go, it is the next to be admitted (not
+// in the same iteration), and it computes prompt and generated text again. Whole leading prompt
 // blocks found in the cache are not computed again, except that the last token always is. Prompt
 // blocks can be hit from the moment their computation is planned; blocks of generated text are not
 // cached.
 //
-// Invariant: blocks in use are those of the running sequences; queued = waiting + running.
+// Invariant: blocks in use are those of the running sequences; queued = waiting + running. The
+// sequence admitted first is never preempted, so every iteration makes progress.
 // Threads: none; time is an argument, so simulators and servers share the class.
-// Source: the batching of vLLM's V1 scheduler; timing constants as measured for DualMap (7B).
+// Source: the batching and preemption by recomputation of vLLM's V1 scheduler, which takes prompt
+// blocks by chunk; timing constants as measured for DualMap (7B).
 #pragma once
 
 #include <cstdint>
@@ -52,7 +56,7 @@ struct Emission {
   std::uint32_t token = 0;  // number of the token that was emitted, from 0
   bool emitted = false;     // false for prefill-only requests
   bool finished = false;
-  std::uint32_t cached_tokens = 0;  // of the prompt
+  std::uint32_t cached_tokens = 0;  // of the prompt, when it was first admitted
 };
 
 struct Iteration {
@@ -71,7 +75,9 @@ struct EngineCounters {
   std::uint64_t cached_tokens = 0;  // of them found in the cache
   std::uint64_t prefill_tokens_computed = 0;
   std::uint64_t generated_tokens = 0;
-  policies::Duration busy{};  // sum of iteration lengths
+  std::uint64_t preemptions = 0;
+  std::uint64_t recomputed_tokens = 0;  // had been in KV and were lost to a preemption
+  policies::Duration busy{};            // sum of iteration lengths
 
   EngineCounters& operator+=(const EngineCounters& more);
 };
@@ -102,22 +108,30 @@ class EngineModel {
  private:
   struct Sequence {
     EngineRequest request;
-    std::uint32_t cached = 0;    // prompt tokens found in the cache
-    std::uint32_t computed = 0;  // prompt tokens in KV, cached ones included
+    std::uint32_t cached = 0;    // prompt tokens found in the cache at the first admission
+    std::uint32_t prefill = 0;   // tokens it computes before it decodes; 0: never admitted
+    std::uint32_t computed = 0;  // of these in KV, cached ones included
+    std::uint32_t lost = 0;      // tokens in KV when it was preempted last
     std::uint32_t emitted = 0;
     std::uint32_t planned = 0;  // prefill tokens of the running iteration
     bool decoding = false;      // in the running iteration
     std::size_t shared = 0;     // leading blocks held in the cache under their key
     std::size_t private_blocks = 0;
+
+    std::uint32_t tokens() const { return request.prompt_tokens + emitted; }
+    bool prefilled() const { return computed == prefill; }
   };
-  std::size_t blocks_needed(const EngineRequest& request) const;
-  bool admit(EngineRequest& request);
+  std::size_t blocks_for(std::uint64_t tokens) const;
+  bool admit(Sequence& sequence);
   std::uint32_t plan_prefill(Sequence& sequence, std::uint32_t budget);
+  std::uint32_t plan_decoding();
+  bool make_room(std::size_t at);
+  void preempt_last();
   void release(const Sequence& sequence);
 
   EngineParameters parameters_;
   PrefixCache cache_;
-  std::deque<EngineRequest> waiting_;
+  std::deque<Sequence> waiting_;   // in the order in which they are admitted
   std::vector<Sequence> running_;  // in the order of admission
   std::optional<Iteration> current_;
   EngineCounters counters_;

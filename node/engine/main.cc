@@ -130,6 +130,8 @@ json statistics(const node::EngineServer& server) {
           {"cached_tokens", s.counters.cached_tokens},
           {"prefill_tokens_computed", s.counters.prefill_tokens_computed},
           {"generated_tokens", s.counters.generated_tokens},
+          {"preemptions", s.counters.preemptions},
+          {"recomputed_tokens", s.counters.recomputed_tokens},
           {"busy_model_s", policies::to_seconds(s.counters.busy)},
           {"lateness_p50_s", s.lateness_s.quantile_at_most(0.5)},
           {"lateness_p99_s", s.lateness_s.quantile_at_most(0.99)},

@@ -40,6 +40,8 @@ constexpr std::array kColumns{
     FigureColumn{"output_tokens_per_s", &Figures::output_tokens_per_s, false},
     FigureColumn{"migrations", &Figures::migrations, true},
     FigureColumn{"prefill_tokens_computed", &Figures::prefill_tokens_computed, true},
+    FigureColumn{"preemptions", &Figures::preemptions, true},
+    FigureColumn{"recomputed_tokens", &Figures::recomputed_tokens, true},
     FigureColumn{"jain_fairness", &Figures::jain_fairness, false},
     FigureColumn{"wall_seconds", &Figures::wall_seconds, false},
 };
@@ -162,6 +164,10 @@ SimulationFigures make_figures(const SimulationOutcome& outcome, const Workload&
   add_cache(counted, outcome.instances.size(), out);
   out.jain_fairness = fairness(counted, std::span(workload.requests).subspan(run.warmup));
   out.migrations = static_cast<double>(outcome.migrations);
+  for (const EngineCounters& engine : outcome.instances) {
+    out.preemptions += static_cast<double>(engine.preemptions);
+    out.recomputed_tokens += static_cast<double>(engine.recomputed_tokens);
+  }
   out.wall_seconds = run.wall_seconds;
   return out;
 }

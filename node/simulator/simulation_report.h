@@ -39,6 +39,7 @@ struct SimulationFigures {
   double output_tokens_per_s = 0;
   double migrations = 0;
   double prefill_tokens_computed = 0;
+  double preemptions = 0, recomputed_tokens = 0;  // by the engines, of the whole run
   double jain_fairness = 0;
   double wall_seconds = 0;
 };

@@ -122,6 +122,102 @@ TEST_CASE("what does not fit beside the blocks in use waits, and those behind it
   CHECK(run.model.waiting() == 0);
 }
 
+TEST_CASE("generated text that finds no block preempts the sequence admitted last") {
+  Run run{EngineModel({.cache_tokens = 160})};           // 10 blocks
+  REQUIRE(run.model.enqueue(request(1, 64, 20, 1000)));  // 4
+  REQUIRE(run.model.enqueue(request(2, 80, 3, 2000)));   // 5
+  CHECK(run.step().size() == 2);
+  // The first takes the last block for its second token, so the other finds none for its own.
+  auto second = run.step();
+  REQUIRE(second.size() == 1);
+  CHECK(second[0].id == 1);
+  CHECK(run.now == microseconds(25'000 + 25'300));
+  CHECK(run.model.counters().preemptions == 1);
+  CHECK(run.model.waiting() == 1);
+  CHECK(run.model.cache().in_use() == 5);
+  CHECK(run.model.cache().evictable() == 5);
+  // With its generated token it needs six blocks beside five, and at the first's 17th token six;
+  // that one evicts the fifth block of the waiting prompt.
+  for (int iteration = 3; iteration <= 20; ++iteration) CHECK(run.step().size() == 1);
+  CHECK(run.model.running() == 0);
+  CHECK(run.now == microseconds(25'000 + 19 * 25'300));
+  // Prompt and generated token again, but for the four blocks that are left.
+  auto again = run.step();
+  REQUIRE(again.size() == 1);
+  CHECK(again[0].id == 2);
+  CHECK(again[0].token == 1);
+  CHECK(again[0].cached_tokens == 0);  // others' work was not reused
+  CHECK_FALSE(again[0].finished);
+  CHECK(run.model.counters().prefill_tokens_computed == 64 + 80 + 17);
+  CHECK(run.model.counters().recomputed_tokens == 16);
+  auto last = run.step();
+  CHECK(last[0].token == 2);
+  CHECK(last[0].finished);
+  CHECK(run.now == microseconds(25'000 + 19 * 25'300 + 25'000 + 25'300));
+  const EngineCounters& counters = run.model.counters();
+  CHECK(counters.admitted == 2);
+  CHECK(counters.prompt_tokens == 144);
+  CHECK(counters.cached_tokens == 0);
+  CHECK(counters.generated_tokens == 23);
+  CHECK(run.model.cache().in_use() == 0);
+}
+
+TEST_CASE("who was preempted is admitted before those that wait, and not in the same iteration") {
+  Run run{EngineModel({.max_running = 2, .cache_tokens = 160})};
+  REQUIRE(run.model.enqueue(request(1, 47, 4, 1000)));   // 3 blocks, room for one more token
+  REQUIRE(run.model.enqueue(request(2, 96, 10, 2000)));  // 6 blocks, full
+  REQUIRE(run.model.enqueue(request(3, 16, 10, 3000)));
+  run.step();
+  CHECK(run.step().size() == 2);  // the second takes the last block
+  auto third = run.step();        // the first needs one: it is the second that goes
+  REQUIRE(third.size() == 1);
+  CHECK(third[0].id == 1);
+  CHECK(run.model.running() == 1);
+  CHECK(run.model.waiting() == 2);
+  // Seven blocks beside four are too many, and the third stays behind the second.
+  CHECK(run.step().back().finished);
+  CHECK(run.model.waiting() == 2);
+  auto fifth = run.step();  // two generated tokens and the third's prompt
+  REQUIRE(fifth.size() == 2);
+  CHECK(fifth[0].id == 2);
+  CHECK(fifth[0].token == 2);
+  CHECK(fifth[1].id == 3);
+  CHECK(run.model.counters().prefill_tokens_computed == 47 + 96 + 2 + 16);
+  CHECK(run.model.counters().recomputed_tokens == 1);  // of 97, 96 were still cached
+}
+
+TEST_CASE("a sequence can be preempted before its first token") {
+  Run run{EngineModel({.token_budget = 20, .cache_tokens = 128})};  // 8 blocks
+  REQUIRE(run.model.enqueue(request(1, 16, 3, 1000)));
+  REQUIRE(run.model.enqueue(request(2, 112, 1, 2000)));  // 7 blocks
+  CHECK(run.step().size() == 1);                         // the first, and four tokens of the second
+  const auto iteration = run.model.start_iteration(run.now);
+  REQUIRE(iteration);
+  CHECK(iteration->decoding == 1);
+  CHECK(iteration->prefill_tokens == 0);
+  CHECK(run.model.waiting() == 1);
+  run.now = iteration->end;
+  std::vector<Emission> out;
+  run.model.finish_iteration(out);
+  CHECK(run.step().back().finished);
+  for (int chunk = 0; chunk < 5; ++chunk) CHECK(run.step().empty());  // 100 of 112 tokens
+  CHECK(run.step().back().finished);
+  CHECK(run.model.counters().recomputed_tokens == 4);
+  CHECK(run.model.counters().prefill_tokens_computed == 16 + 4 + 112);
+}
+
+TEST_CASE("a preempted request can be cancelled while it waits") {
+  Run run{EngineModel({.cache_tokens = 160})};
+  REQUIRE(run.model.enqueue(request(1, 64, 20, 1000)));
+  REQUIRE(run.model.enqueue(request(2, 80, 3, 2000)));
+  run.step();
+  run.step();
+  REQUIRE(run.model.counters().preemptions == 1);
+  CHECK(run.model.cancel(2));
+  CHECK(run.model.waiting() == 0);
+  CHECK(run.model.cache().in_use() == 5);
+}
+
 TEST_CASE("a prefill-only request finishes without a token") {
   Run run{EngineModel({})};
   REQUIRE(run.model.enqueue(request(1, 200, 0, 1000)));
@@ -152,6 +248,7 @@ TEST_CASE("cancelling frees blocks at once, in the queue, in prefill, in an iter
 }
 
 TEST_CASE("under random use every request gets its tokens in order, once, and all is given back") {
+  std::uint64_t preemptions = 0;
   for (unsigned seed = 0; seed < 60; ++seed) {
     std::mt19937 random(seed);
     auto pick = [&](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
@@ -163,7 +260,7 @@ TEST_CASE("under random use every request gets its tokens in order, once, and al
     RequestId next = 0;
     for (int step = 0; step < 400 || !left.empty(); ++step) {
       if (step < 400 && pick(3) == 0) {
-        EngineRequest made = request(++next, 1 + pick(400), pick(20), 1000 * pick(4));
+        EngineRequest made = request(++next, 1 + pick(400), pick(60), 1000 * pick(4));
         const auto tokens = made.output_tokens;
         if (run.model.enqueue(std::move(made))) left[next] = tokens;
       }
@@ -174,8 +271,7 @@ TEST_CASE("under random use every request gets its tokens in order, once, and al
       const auto iteration = run.model.start_iteration(run.now);
       CHECK(iteration.has_value() == !left.empty());
       if (!iteration) continue;
-      CHECK(iteration->prefill_tokens + iteration->decoding <=
-            run.model.parameters().token_budget + run.model.parameters().max_running);
+      CHECK(iteration->prefill_tokens + iteration->decoding <= run.model.parameters().token_budget);
       CHECK(run.model.running() <= run.model.parameters().max_running);
       CHECK(run.model.running() > 0);
       run.now = iteration->end;
@@ -192,7 +288,10 @@ TEST_CASE("under random use every request gets its tokens in order, once, and al
     CHECK(run.model.cache().in_use() == 0);
     const EngineCounters& counters = run.model.counters();
     CHECK(counters.finished + counters.cancelled <= next);
+    CHECK(counters.recomputed_tokens <= counters.prefill_tokens_computed);
+    preemptions += counters.preemptions;
   }
+  CHECK(preemptions > 100);
 }
 
 }  // namespace

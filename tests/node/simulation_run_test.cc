@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "node/simulator/engine_limit.h"
+#include "node/simulator/simulation_report.h"
 #include "tests/node/simulation_support.h"
 
 namespace dualmesh::node {
@@ -68,6 +69,32 @@ TEST_CASE("every request has its answer, and nothing is left behind") {
   }
 }
 
+TEST_CASE("instances short of memory preempt, compute again and still answer everybody") {
+  const Workload workload = generate("uniform:input_tokens=2000,output_tokens=900",
+                                     {.requests = 300, .qps = 6, .seed = 5});
+  SimulationSettings settings = small_fleet(2, "join_shortest_queue");
+  settings.scheduler.prefill_limit = 100;
+  settings.engine.cache_tokens = 60 * kBlockTokens;
+  const SimulationOutcome outcome = simulated(settings, workload);
+  std::uint64_t by_request = 0;
+  for (const SimRequest& request : outcome.requests) {
+    REQUIRE(request.e2e_s < SimRequest::kNever);
+    by_request += request.input_tokens - request.cached_tokens;
+  }
+  EngineCounters sum;
+  for (const EngineCounters& engine : outcome.instances) sum += engine;
+  CHECK(sum.preemptions > 20);
+  CHECK(sum.finished == 300);
+  // A preempted sequence computes the token with which it goes on in the prefill, too.
+  CHECK(sum.prefill_tokens_computed >= by_request + sum.recomputed_tokens);
+  CHECK(sum.prefill_tokens_computed <= by_request + sum.recomputed_tokens + sum.preemptions);
+  const SimulationFigures figures = make_figures(outcome, workload, {});
+  CHECK(figures.preemptions == static_cast<double>(sum.preemptions));
+  CHECK(figures.recomputed_tokens == static_cast<double>(sum.recomputed_tokens));
+  settings.engine.cache_tokens = 2340 * kBlockTokens;
+  CHECK(make_figures(simulated(settings, workload), workload, {}).preemptions == 0);
+}
+
 TEST_CASE("one request alone takes what the engine's constants say") {
   Workload workload;
   workload.requests.push_back({.input_tokens = 1000, .output_tokens = 3, .blocks = {1, 2}});
@@ -118,6 +145,7 @@ TEST_CASE("the engine's limit counts uncached tokens once, decoding and the spee
 TEST_CASE("a saturated fleet that shares nothing runs at the engine's limit") {
   const Workload workload = generate("uniform:spread=0", {.requests = 3000, .qps = 40, .seed = 1});
   SimulationSettings settings = small_fleet(2, "round_robin");
+  settings.engine.cache_tokens *= 4;  // for the KV of all that decode at once
   const double limit = engine_limit_qps(workload, 0, settings);
   const SimulationOutcome outcome = simulated(settings, workload);
   double end_s = 0;
