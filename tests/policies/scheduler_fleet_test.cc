@@ -1,4 +1,4 @@
-// The scheduler while instances fail, drain, go and come back: nothing is lost, nothing goes astray.
+// The scheduler while instances fail, drain, go and come back: nothing is lost or goes astray.
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
-// The scheduler's promises one at a time: places, queues, load, policies. Random histories:
-// scheduler_history_test.cc; a fleet that changes: scheduler_fleet_test.cc; what it learns and shows:
-// scheduler_records_test.cc.
+// The scheduler's promises one at a time: places, queues, load, policies. Random histories are in
+// scheduler_history_test.cc, a fleet that changes in scheduler_fleet_test.cc, what the scheduler
+// learns and shows in scheduler_records_test.cc.
 #include <doctest/doctest.h>
 
 #include <algorithm>
