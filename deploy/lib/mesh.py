@@ -20,12 +20,12 @@ ENGINE_PORT = 9000
 class Engine:
     """A simulated inference instance."""
 
-    def __init__(self, mesh, name, host, speed, models):
+    def __init__(self, mesh, name, host, speed, models, flags):
         self.name = name
         self.address = f"{host}:{ENGINE_PORT}"
         self._mesh = mesh
         self._argv = [mesh.program("dualmesh-engine"), "--listen", self.address, "--name", name,
-                      "--speed", str(speed)]
+                      "--speed", str(speed), *flags]
         for model in models:
             self._argv += ["--model", model]
         self.process = None
@@ -101,9 +101,9 @@ class LocalMesh:
         """Has `close` called after the processes have been stopped."""
         self._closers.append(close)
 
-    def add_engine(self, name, host, speed=1.0, models=("sim",)):
+    def add_engine(self, name, host, speed=1.0, models=("sim",), flags=()):
         require_free_port(host, ENGINE_PORT)
-        engine = Engine(self, name, host, speed, models)
+        engine = Engine(self, name, host, speed, models, flags)
         self.engines.append(engine)
         engine.start()
         return engine

@@ -29,11 +29,12 @@ RUNNING = []  # every cluster that has not been stopped
 class Cluster(LocalMesh):
     """A LocalMesh with addresses, a name server and replays."""
 
-    def __init__(self, speed=10.0, flags=()):
+    def __init__(self, speed=10.0, flags=(), engine_flags=()):
         super().__init__(os.environ.get("DUALMESH_BIN", ROOT / "build" / "bin"), keep_logs=True)
         self.speed = speed
         self._subnet = f"127.{40 + run_number()}.{next(_subnets)}"
         self._flags = list(flags)
+        self._engine_flags = list(engine_flags)
         self.name_server = None
         self.resolver = None
         RUNNING.append(self)
@@ -45,7 +46,7 @@ class Cluster(LocalMesh):
     def new_engine(self, models=(MODEL,)):
         index = len(self.engines)
         engine = self.add_engine(f"e{index + 1}", f"{self._subnet}.{index + 101}", self.speed,
-                                 models)
+                                 models, self._engine_flags)
         engine.wait_ready()
         return engine
 
@@ -88,13 +89,13 @@ class Cluster(LocalMesh):
         """Starts a program that resolves names at our name server."""
         return self.spawn(name, self.resolver.wrap(argv))
 
-    def start_replay(self, target, requests, qps, name="replay"):
+    def start_replay(self, target, requests, qps, name="replay",
+                     workload=("--generate", "multi-turn"), flags=()):
         """A replay in the background; `target` is a list of nodes, or None for the DNS name."""
         results = self.directory / f"{name}.json"
         where = (["--dns", f"{NAME}:{HTTP_PORT}"] if target is None
                  else ["--target", ",".join(node.http for node in target)])
-        argv = [self.program("dualmesh-replay"), "live", *where, "--generate", "multi-turn",
-                "--model", MODEL, "--requests", requests, "--qps", qps, "--speed", self.speed,
+        argv = [self.program("dualmesh-replay"), "live", *where, *workload, *flags, "--model", MODEL, "--requests", requests, "--qps", qps, "--speed", self.speed,
                 "--scrape", ",".join(engine.address for engine in self.engines),
                 "--json", results]
         process = self.run_resolved(name, argv) if target is None else self.spawn(name, argv)
