@@ -15,8 +15,9 @@ Choice LeastLatency::choose(const PlacementRequest& request, const PlacementCont
                             Random& random) const {
   Choice choice = choose_least(request, context, random, [&](Slot slot) {
     if (untried(slot)) return -1.0;
-    const double requests = waiting(load_of(context.fleet, slot));
-    return faded_s(averages_[slot]) * (1 + pending_ * requests);
+    const Average& average = averages_[slot];
+    const std::uint32_t requests = waiting(load_of(context.fleet, slot));
+    return requests == 0 ? faded_s(average) : average.ttft_s * (1 + pending_ * requests);
   });
   if (choice.backup != kNoSlot && untried(choice.primary)) choice.reason = Reason::untried;
   return choice;

@@ -1,20 +1,24 @@
 // LeastLatency: the instance that by its latest answers gives a first token soonest, at once.
 //
-// Formula: argmin over i of ewma(i) x 2^(-n(i) / half_life) x (1 + pending x waiting(i)), ties at
-// random. ewma is the average of the times from submission to first token, the newest weighing
-// `weight`; n(i) counts this node's placements anywhere since the last of them, so that an instance
-// left aside comes to be tried again. waiting(i) = queued(i) + prefilling(i), own and the other
-// nodes': an average knows nothing of what has been sent since, and alone (pending = 0) it sends
-// all to one instance until the answers are bad, then all to the next.
+// Formula: argmin over i, ties at random, of
+//   ewma(i) x 2^(-n(i) / half_life)        while nobody waits there
+//   ewma(i) x (1 + pending x waiting(i))   else
+// ewma is the average of the times from submission to first token, the newest weighing `weight`;
+// n(i) counts this node's placements anywhere since the last of them, so that an instance left
+// aside comes to be tried again, by one request: while that waits, the old average counts in full,
+// and one that never answers gathers nobody. waiting(i) = queued(i) + prefilling(i), own and the
+// other nodes': an average knows nothing of what has been sent since, and alone (pending = 0) it
+// sends all to one instance until the answers are bad, then all to the next.
 //
 // An instance never tried goes first. From its trial to its first answer it counts as if it took
 // the whole SLO: nothing is known of it, and until then nothing more should be risked. Age is
 // counted in placements, not seconds: a node without traffic learns nothing and forgets nothing.
 //
 // Shared by the mesh: the load; every node averages what it has seen itself.
-// Source: peak EWMA balancing as in Finagle and Linkerd, over all instances, with time to first
-// token in place of the whole latency, which the length of an answer decides; pending = 0 is the
-// plain least latency of gateways.
+// Source: peak EWMA balancing as in Finagle and Linkerd, where what is unknown or has faded gets
+// one request at a time, too; over all instances, with time to first token in place of the whole
+// latency, which the length of an answer decides; pending = 0 is the plain least latency of
+// gateways.
 #pragma once
 
 #include <vector>

@@ -266,6 +266,21 @@ TEST_CASE("least_latency does not send a burst to one that has yet to answer its
   CHECK(scene.choose(policy).reason == Reason::untried);
 }
 
+TEST_CASE("least_latency tries one that was left aside with one request, not with all") {
+  PlacementScene scene(2);
+  LeastLatency policy = least_latency("weight=1,half_life=10");
+  policy.first_token(scene.arrival, 0, 100ms);
+  policy.first_token(scene.arrival, 1, 10s);
+  for (int i = 0; i < 1'000; ++i) {  // 10 s x 2^-100: nothing is left of it
+    if (scene.take(policy).primary == 0) policy.first_token(scene.arrival, 0, 100ms);
+  }
+  CHECK(scene.choose(policy).primary == 1);
+  scene.own(1).prefilling_requests = 1;  // the one that tries it waits, and may do so for ever
+  CHECK(scene.choose(policy).primary == 0);
+  scene.own(0).prefilling_requests = 9;
+  CHECK(scene.choose(policy).primary == 0);  // 1 s against 20
+}
+
 TEST_CASE(
     "least_latency adds the average once for each request that waits, here or at the others") {
   PlacementScene scene(2);
