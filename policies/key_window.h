@@ -1,7 +1,8 @@
 // KeyWindow: how often each key occurred among the last `size` that were added.
 //
 // Invariant: the counts sum to min(additions, size).
-// Cost: add O(1); no allocation once the window is full, apart from the map's own growth.
+// Cost: add O(1), without allocation: the map is so roomy that it need not be built anew for the
+// keys that come and go.
 // Threads: none.
 #pragma once
 
@@ -14,7 +15,10 @@ namespace dualmesh::policies {
 
 class KeyWindow {
  public:
-  explicit KeyWindow(std::uint32_t size) : size_(size == 0 ? 1 : size) { keys_.reserve(size_); }
+  explicit KeyWindow(std::uint32_t size) : size_(size == 0 ? 1 : size) {
+    keys_.reserve(size_);
+    counts_.reserve(std::size_t{size_} * 4);
+  }
 
   // Returns how often `key` now occurs.
   std::uint32_t add(BlockKey key) {

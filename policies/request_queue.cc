@@ -44,7 +44,7 @@ Time RequestQueue::oldest() const {
 
 std::uint64_t RequestQueue::tokens_before(const QueueKey& key) const {
   const std::size_t place = place_of(key);
-  if (sums_.size() <= place) sums_.resize(place + 1);
+  if (sums_.size() <= place) sums_.resize(entries_.capacity() + 1);  // seldom, and for all places
   if (sums_valid_ == 0) {
     sums_[0] = 0;
     sums_valid_ = 1;

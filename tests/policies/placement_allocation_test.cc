@@ -1,11 +1,13 @@
-// No policy allocates when it chooses: counted, for every name of the registry.
+// No policy allocates when it chooses, and dualmap nowhere from submission to dispatch: counted.
 #include <doctest/doctest.h>
 
 #include <atomic>
 #include <cstdlib>
+#include <deque>
 #include <new>
 
 #include "policies/policy_registry.h"
+#include "policies/scheduler.h"
 #include "tests/policies/placement_scene.h"
 
 namespace {
@@ -63,4 +65,49 @@ TEST_CASE("no policy allocates when it chooses") {
     }
     CHECK(counted == 0);
   }
+}
+
+TEST_CASE("dualmap allocates nothing to place a request, under full queues") {
+  constexpr std::size_t kInstances = 64;
+  FleetBuilder builder(kInstances, "meta-llama/Llama-3.1-8B-Instruct");
+  Scheduler scheduler(SchedulerSettings{});
+  Effects effects;
+  Time now{};
+  scheduler.set_view(builder.build(), now, effects);
+  std::deque<RequestId> running;
+  std::uint64_t counted = 0;
+  RequestId last = 0;
+  const auto submit = [&] {
+    std::vector<std::uint64_t> blocks(128);
+    for (std::size_t i = 1; i < blocks.size(); ++i) blocks[i] = last % 500 * 1'000 + i;
+    Arrival arrival = arrival_of(++last, blocks, std::vector<std::uint32_t>(kInstances));
+    arrival.model = "meta-llama/Llama-3.1-8B-Instruct";
+    arrival.hit_blocks[last % kInstances] = static_cast<std::uint32_t>(last * 31 % 129);
+    const std::uint64_t before = allocations.load();
+    scheduler.submit(std::move(arrival), now, effects);
+    counted += allocations.load() - before;
+  };
+  const auto finish_one = [&] {
+    for (const auto& dispatch : effects.dispatched) running.push_back(dispatch.id);
+    effects.clear();
+    if (running.empty()) return;
+    scheduler.first_token(running.front(), now, effects);
+    scheduler.finished(running.front(), {}, now, effects);
+    running.pop_front();
+  };
+  // Until the log of decisions is full and every queue has once been longer than it will be.
+  while (scheduler.live_requests() < kInstances * 64) {
+    submit();
+    for (const auto& dispatch : effects.dispatched) running.push_back(dispatch.id);
+    effects.clear();
+  }
+  while (scheduler.live_requests() > kInstances * 16) finish_one();
+  for (int i = 0; i < 8'000; ++i) {
+    if (i == 4'000) counted = 0;
+    now += std::chrono::milliseconds(1);
+    submit();
+    finish_one();
+  }
+  CHECK(scheduler.live_requests() > kInstances * 8);
+  CHECK(counted == 0);
 }
