@@ -7,7 +7,8 @@ namespace dualmesh::policies {
 Fleet::Fleet(const SchedulerSettings& settings)
     : settings_(settings), view_([&] {
         auto empty = std::make_shared<FleetView>();
-        empty->settings = {settings.policy, settings.queue, settings.slo_ttft_s};
+        empty->settings = {settings.policy, settings.queue, settings.slo_ttft_s,
+                           settings.client_weights};
         return empty;
       }()) {}
 

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "policies/client_weights.h"
 #include "policies/load.h"
 #include "policies/ring.h"
 #include "policies/time.h"
@@ -54,6 +55,7 @@ struct RoutingSettings {
   std::string policy = "dualmap";
   std::string queue;  // name of an order; empty: the policy's own
   double slo_ttft_s = 5.0;
+  ClientWeights client_weights;  // for the orders that share service out
 
   bool operator==(const RoutingSettings&) const = default;
 };

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <array>
 
+#include "policies/order/dlpm.h"
 #include "policies/order/fifo.h"
 #include "policies/order/longest_hit.h"
+#include "policies/order/vtc.h"
 #include "policies/placement/aibrix_prefix_cache.h"
 #include "policies/placement/cache_aware.h"
 #include "policies/placement/consistent_hash.h"
+#include "policies/placement/d2lpm.h"
 #include "policies/placement/dualmap.h"
 #include "policies/placement/dualmap_cache_affinity.h"
 #include "policies/placement/dualmap_least_loaded.h"
@@ -64,6 +67,7 @@ constexpr std::array kPolicies{
     registered<Policy, AibrixPrefixCache>("aibrix_prefix_cache"),
     registered<Policy, CacheAware>("cache_aware"),
     registered<Policy, ConsistentHash>("consistent_hash"),
+    registered<Policy, D2lpm>("d2lpm"),
     registered<Policy, DualMap>("dualmap"),
     registered<Policy, DualMapCacheAffinity>("dualmap_cache_affinity"),
     registered<Policy, DualMapLeastLoaded>("dualmap_least_loaded"),
@@ -90,8 +94,10 @@ constexpr std::array kPolicies{
 };
 
 constexpr std::array kOrders{
+    registered<QueueOrder, Dlpm>("dlpm"),
     registered<QueueOrder, Fifo>("fifo"),
     registered<QueueOrder, LongestHit>("longest_hit"),
+    registered<QueueOrder, Vtc>("vtc"),
 };
 
 template <class Base>

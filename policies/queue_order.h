@@ -23,6 +23,10 @@ struct OrderContext {
   const Fleet& fleet;
   Slot slot = kNoSlot;
   Time now{};
+
+  double weight(std::uint64_t client) const {
+    return fleet.view().settings.client_weights.of(client);
+  }
 };
 
 class QueueOrder {
@@ -38,11 +42,16 @@ class QueueOrder {
     return 0;
   }
 
+  // A request came to wait for the instance of the context, and does so no longer. They come in
+  // pairs, whatever becomes of it; one that goes on to another queue enters there first.
+  virtual void queued(const Arrival& /*arrival*/, const OrderContext& /*context*/) {}
+  virtual void left(const Arrival& /*arrival*/, const OrderContext& /*context*/) {}
   // What the service of a request cost, for orders that share it out: as it is dispatched, and when
   // it has ended.
-  virtual void queued(const Arrival& /*arrival*/) {}
-  virtual void dispatched(const Arrival& /*arrival*/, std::uint32_t /*uncached_tokens*/) {}
-  virtual void produced(const Arrival& /*arrival*/, std::uint32_t /*output_tokens*/) {}
+  virtual void dispatched(const Arrival& /*arrival*/, std::uint32_t /*uncached_tokens*/,
+                          const OrderContext& /*context*/) {}
+  virtual void produced(const Arrival& /*arrival*/, std::uint32_t /*output_tokens*/,
+                        const OrderContext& /*context*/) {}
 };
 
 }  // namespace dualmesh::policies

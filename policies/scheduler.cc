@@ -23,7 +23,7 @@ Scheduler::State::State(const SchedulerSettings& given)
       log(given.decision_log_size) {
   settings.prefill_limit = std::max(settings.prefill_limit, 1U);
   BOOST_ASSERT(policy != nullptr);
-  use({given.policy, given.queue, given.slo_ttft_s});
+  use({given.policy, given.queue, given.slo_ttft_s, given.client_weights});
 }
 
 void Scheduler::State::use(const RoutingSettings& wanted) {
@@ -41,6 +41,7 @@ void Scheduler::State::use(const RoutingSettings& wanted) {
   BOOST_ASSERT(order != nullptr);
   order_spec = spec;
   ledger.rank_again([this](const LiveRequest& request) {
+    order->queued(request.arrival, at(request.slot));
     return order->rank(request.arrival, request.arrival.input_tokens - request.uncached_tokens);
   });
 }
@@ -65,7 +66,7 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
   effects.placed.push_back({request.arrival.id, slot});
   if (queues) {
     ledger.enqueue(request, slot, uncached, order->rank(request.arrival, hit));
-    order->queued(request.arrival);
+    order->queued(request.arrival, at(slot));
     pump(slot, now, effects);
   } else {
     dispatch(request, uncached, slot, now, effects);
@@ -75,8 +76,9 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
 
 void Scheduler::State::dispatch(LiveRequest& request, std::uint32_t uncached_tokens, Slot slot,
                                 Time now, Effects& effects) {
+  if (request.stage == Stage::queued) order->left(request.arrival, at(request.slot));
   ledger.dispatch(request, slot, uncached_tokens, now);
-  order->dispatched(request.arrival, uncached_tokens);
+  order->dispatched(request.arrival, uncached_tokens, at(slot));
   request.record.queued_s = to_seconds(now - request.arrived);
   const std::uint64_t work =
       fleet.at(slot).own.prefilling_tokens + fleet.others(slot).prefilling_tokens;
@@ -128,6 +130,7 @@ void Scheduler::State::room_made(Slot slot, Time now, Effects& effects) {
 void Scheduler::State::leave(LiveRequest& request, Time now, Effects& effects) {
   const Slot slot = request.slot;
   const bool made_room = request.stage == Stage::prefilling;
+  if (request.stage == Stage::queued) order->left(request.arrival, at(slot));
   ledger.hold(request);
   if (made_room) room_made(slot, now, effects);
 }
@@ -141,7 +144,7 @@ void Scheduler::State::end(LiveRequest& request, Outcome outcome, std::uint32_t 
         ttft_s > 0 ? latest - request.arrived - from_seconds(ttft_s) : Duration{};
     policy->ended(request.arrival, request.record.chosen,
                   {output_tokens, outcome == Outcome::finished, decoding});
-    order->produced(request.arrival, output_tokens);
+    order->produced(request.arrival, output_tokens, at(request.record.chosen));
   }
   switch (outcome) {
     case Outcome::finished:
@@ -216,6 +219,8 @@ void Scheduler::State::carry_out(const Rebalancer::Moves& moves, Time now, Effec
     ++record.migrations;
     ++totals.migrations;
     effects.placed.push_back({move.request->arrival.id, move.to});
+    order->queued(move.request->arrival, at(move.to));
+    order->left(move.request->arrival, at(move.from));
   }
   for (const Rebalancer::Move& move : moves) pump(move.to, now, effects);
 }
@@ -237,11 +242,15 @@ void Scheduler::State::replace_stranded(bool everywhere, Time now, Effects& effe
       if (stranded(*queue[i].request)) homeless.push_back(queue[i].request);
     }
   }
-  for (LiveRequest* request : homeless) ledger.hold(*request);
+  std::vector<Slot> left;
   for (LiveRequest* request : homeless) {
-    if (!place(*request, Reason::replaced, now, effects)) {
-      reject(*request, Outcome::rejected, effects);
-    }
+    left.push_back(request->slot);
+    ledger.hold(*request);
+  }
+  for (std::size_t i = 0; i < homeless.size(); ++i) {
+    const bool placed = place(*homeless[i], Reason::replaced, now, effects);
+    order->left(homeless[i]->arrival, at(left[i]));
+    if (!placed) reject(*homeless[i], Outcome::rejected, effects);
   }
 }
 

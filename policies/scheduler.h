@@ -30,9 +30,10 @@
 namespace dualmesh::policies {
 
 struct SchedulerSettings {
-  std::string policy = "dualmap";  // until a view says otherwise, as is the next
+  std::string policy = "dualmap";  // until a view says otherwise, as are the next three
   std::string queue;               // name of an order; empty: the policy's own
   double slo_ttft_s = 5.0;
+  ClientWeights client_weights;
   double overload_wait_s = 3.0;     // a head that waited this long makes its instance overloaded
   std::uint32_t prefill_limit = 1;  // requests without a first token per instance and node
   double prefill_s_per_token = 0.00016;  // until learned

@@ -25,6 +25,8 @@ struct Scheduler::State {
                 Effects& effects);
   // Takes policy and order as the settings name them; a name from a newer node is left aside.
   void use(const RoutingSettings& wanted);
+  // For what the order hears.
+  OrderContext at(Slot slot) const { return {fleet, slot, latest}; }
   // The one that goes next from the queue of `slot`, which is not empty.
   LiveRequest& next(Slot slot, Time now) const;
   // Dispatches from the queue of `slot` while it has room.

@@ -1,7 +1,5 @@
 #include "node/router/request_flow.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <limits>
 
@@ -68,7 +66,7 @@ policies::Arrival make_arrival(const FlowSettings& settings, const policies::Cha
   residency.longest_prefix(arrival.chain.blocks, arrival.hit_blocks);
   const std::string_view client = api_key.empty() ? std::string_view(fields.user) : api_key;
   arrival.system_key = fields.system_key;
-  if (!client.empty()) arrival.client = XXH3_64bits(client.data(), client.size());
+  arrival.client = policies::client_key(client);
   return arrival;
 }
 

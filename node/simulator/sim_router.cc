@@ -18,6 +18,7 @@ MeshConfig config_of(const SimRouterSettings& settings, std::size_t number) {
   config.routing.policy = settings.scheduler.policy;
   config.routing.queue = settings.scheduler.queue;
   config.routing.slo_ttft_s = settings.scheduler.slo_ttft_s;
+  config.routing.client_weights = settings.scheduler.client_weights;
   return config;
 }
 

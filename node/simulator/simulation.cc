@@ -166,7 +166,7 @@ policies::Arrival Simulation::arrival_of(std::uint32_t number) const {
   arrival.chain.bytes = std::uint64_t{request.input_tokens} * kBytesPerToken;
   // A workload knows no roles: what a prompt begins with stands for its system prompt.
   arrival.system_key = key_of(request.blocks.front());
-  if (!request.user.empty()) arrival.client = std::hash<std::string>{}(request.user);
+  arrival.client = policies::client_key(request.user);
   return arrival;
 }
 
