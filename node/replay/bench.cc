@@ -76,8 +76,10 @@ Bench::Run Bench::run(const Contestant& contestant, double qps, std::uint64_t se
   ended();
   const CountedRun counted{.slo_ttft_s = settings.scheduler.slo_ttft_s,
                            .warmup = seeded.warmup,
-                           .wall_seconds = seconds_since(started)};
-  return {make_figures(outcome, workload, counted), sorted_ttft_s(outcome, seeded.warmup)};
+                           .wall_seconds = seconds_since(started),
+                           .client_weights = settings.scheduler.client_weights};
+  return {make_figures(outcome, workload, counted), sorted_ttft_s(outcome, seeded.warmup),
+          client_figures(outcome, workload, counted)};
 }
 
 namespace {
@@ -95,6 +97,7 @@ BenchResult Bench::simulate(const Contestant& contestant) {
   for (std::size_t i = 0; i < options_.seeds; ++i) {
     Run one = run(contestant, options_.selection.qps, options_.seed + i);
     result.by_seed.push_back(one.figures);
+    if (i == 0) result.clients = std::move(one.clients);
     result.ttft_s.insert(result.ttft_s.end(), one.ttft_s.begin(), one.ttft_s.end());
   }
   complete(result);
@@ -113,15 +116,13 @@ BenchResult Bench::find_capacity(const Contestant& contestant) {
   double sum = 0;
   for (std::size_t i = 0; i < options_.seeds; ++i) {
     const std::uint64_t seed = options_.seed + i;
-    std::map<double, std::vector<double>> ttft_s;  // by rate
-    const Capacity capacity = node::find_capacity(search, [&](double qps) {
-      Run one = run(contestant, qps, seed);
-      ttft_s[qps] = std::move(one.ttft_s);
-      return one.figures;
-    });
-    const double shown_qps = capacity.qps > 0 ? capacity.qps : ttft_s.begin()->first;
-    const std::vector<double>& times = ttft_s.at(shown_qps);
-    result.ttft_s.insert(result.ttft_s.end(), times.begin(), times.end());
+    std::map<double, Run> runs;  // by rate
+    const Capacity capacity = node::find_capacity(
+        search, [&](double qps) { return (runs[qps] = run(contestant, qps, seed)).figures; });
+    const double shown_qps = capacity.qps > 0 ? capacity.qps : runs.begin()->first;
+    Run& shown = runs.at(shown_qps);
+    result.ttft_s.insert(result.ttft_s.end(), shown.ttft_s.begin(), shown.ttft_s.end());
+    if (i == 0) result.clients = std::move(shown.clients);
     result.by_seed.push_back(capacity.figures);
     result.capacity_by_seed.push_back(capacity.qps);
     sum += capacity.qps;

@@ -31,7 +31,8 @@ struct BenchResult {
   std::vector<double> ttft_s;          // of all seeds, ascending
   std::optional<double> capacity_qps;  // mean of the seeds
   std::vector<double> capacity_by_seed;
-  std::vector<std::string> notes;  // of the searches
+  std::vector<ClientFigures> clients;  // of the first seed
+  std::vector<std::string> notes;      // of the searches
 };
 
 class Bench {
@@ -56,6 +57,7 @@ class Bench {
   struct Run {
     SimulationFigures figures;
     std::vector<double> ttft_s;
+    std::vector<ClientFigures> clients;
   };
   std::string load_seed(std::uint64_t seed);
   Run run(const Contestant& contestant, double qps, std::uint64_t seed);

@@ -64,6 +64,7 @@ int run(SimulationOptions& options) {
   std::string text = table_of(results, limit);
   text += fmt::format("{}; the engines' own limit is {:.2f} per second\n",
                       searching ? "each at its own capacity" : "all at the same rate", limit);
+  text += fairness_table_of(results);
   return put_out(options, object, results, text);
 }
 

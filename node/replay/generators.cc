@@ -39,11 +39,13 @@ class Zipf {
 };
 
 // Client 0 sends `heavy` times as much as each other.
-std::string client(Random& random, double clients, double heavy) {
+std::uint32_t client(Random& random, double clients, double heavy) {
   const double at = random.uniform() * (clients - 1 + heavy);
   const double number = at <= heavy ? 0 : std::min(clients - 1, std::ceil(at - heavy));
-  return fmt::format("client-{:.0f}", number);
+  return static_cast<std::uint32_t>(number);
 }
+
+std::string name_of(std::uint32_t client) { return fmt::format("client-{}", client); }
 
 // Poisson arrivals; `prompt` writes the leading blocks of each, a question of its own is appended.
 template <class Prompt>
@@ -125,7 +127,7 @@ Workload make_rag(const ParameterValues& knobs, const GeneratedSize& size) {
                  document_blocks);
     }
     request.output_tokens = tokens(random, knobs[6], 1);
-    request.user = client(random, std::floor(knobs[7]), knobs[8]);
+    request.user = name_of(client(random, std::floor(knobs[7]), knobs[8]));
     return tokens(random, knobs[5], 1);
   });
 }
@@ -140,6 +142,7 @@ constexpr std::array kZipfKnobs{
     Parameter{"answer_tokens", 200, 1, 100'000, "mean, exponential"},
     Parameter{"clients", 1, 1, 10'000, "who send"},
     Parameter{"heavy", 1, 1, 1000, "client 0 sends so many times as much as each other"},
+    Parameter{"own", 0, 0, 1, "1: the prefixes of each client are its own"},
 };
 
 Workload make_zipf(const ParameterValues& knobs, const GeneratedSize& size) {
@@ -151,10 +154,12 @@ Workload make_zipf(const ParameterValues& knobs, const GeneratedSize& size) {
     const double at_s = policies::to_seconds(request.arrival);
     const auto shifts = static_cast<std::size_t>(knobs[3] > 0 ? at_s / knobs[3] : 0);
     const std::size_t moved = shifts * static_cast<std::size_t>(knobs[4]);
-    const std::size_t prefix = (popularity.draw(random) + moved) % prefixes;
-    append_run(request.blocks, prefix * prefix_blocks, prefix_blocks);
+    std::size_t prefix = (popularity.draw(random) + moved) % prefixes;
     request.output_tokens = tokens(random, knobs[6], 1);
-    request.user = client(random, std::floor(knobs[7]), knobs[8]);
+    const std::uint32_t number = client(random, std::floor(knobs[7]), knobs[8]);
+    request.user = name_of(number);
+    if (knobs[9] > 0) prefix += number * prefixes;
+    append_run(request.blocks, prefix * prefix_blocks, prefix_blocks);
     return tokens(random, knobs[5], 1);
   });
 }
@@ -176,7 +181,7 @@ Workload make_uniform(const ParameterValues& knobs, const GeneratedSize& size) {
   };
   return poisson(size, random, [&](ReplayRequest& request) {
     request.output_tokens = drawn(knobs[1]);
-    request.user = client(random, std::floor(knobs[3]), knobs[4]);
+    request.user = name_of(client(random, std::floor(knobs[3]), knobs[4]));
     return drawn(knobs[0]);
   });
 }

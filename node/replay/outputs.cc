@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kLabelColumns = 26;
+constexpr std::size_t kMaxClientsShown = 32;  // of each result, those who ask for most
 
 std::string number(double value, int decimals) {
   if (std::isinf(value)) return "inf";
@@ -26,6 +27,54 @@ std::string number(double value, int decimals) {
 std::string quoted(const std::string& text) { return '"' + text + '"'; }  // specs hold no quotes
 
 json finite(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+
+std::span<const ClientFigures> shown_clients(const BenchResult& result) {
+  return std::span(result.clients).first(std::min(result.clients.size(), kMaxClientsShown));
+}
+
+void add_clients(const BenchResult& result, json& out) {
+  if (result.clients.size() < 2) return;
+  for (const ClientFigures& one : shown_clients(result)) {
+    out["by_client"].push_back({{"client", one.client},
+                                {"weight", one.weight},
+                                {"requests", one.requests},
+                                {"demand", one.demand},
+                                {"service", one.service},
+                                {"fair_share", one.fair_share},
+                                {"ttft_p50", finite(one.ttft_p50)},
+                                {"ttft_p99", finite(one.ttft_p99)},
+                                {"well_behaved", one.well_behaved}});
+  }
+}
+
+// CLIENT=SERVICE;... as one quoted field, in the rows of the first seed.
+std::string service_by_client(const BenchResult& result) {
+  if (result.clients.size() < 2) return {};
+  std::string text;
+  for (const ClientFigures& one : shown_clients(result)) {
+    if (!text.empty()) text += ';';
+    for (const char c : one.client) text += c == '"' ? "\"\"" : std::string(1, c);
+    text += fmt::format("={:.9g}", one.service);
+  }
+  return '"' + text + '"';
+}
+
+std::string clients_text(const BenchResult& result) {
+  if (result.clients.size() < 2) return {};
+  std::string text =
+      fmt::format("\n{:<26}{:>8}{:>9}{:>12}{:>12}{:>12}{:>8}{:>8}\n", "client of the first seed",
+                  "weight", "requests", "asked", "service", "fair share", "TTFT50", "99");
+  for (const ClientFigures& one : shown_clients(result)) {
+    text +=
+        fmt::format("{:<26}{:>8}{:>9}{:>12}{:>12}{:>12}{:>8}{:>8}\n",
+                    one.client + (one.well_behaved ? "" : " *"), number(one.weight, 2),
+                    number(one.requests, 0), number(one.demand, 0), number(one.service, 0),
+                    number(one.fair_share, 0), number(one.ttft_p50, 2), number(one.ttft_p99, 2));
+  }
+  const std::size_t left_out = result.clients.size() - shown_clients(result).size();
+  if (left_out > 0) text += fmt::format("and {} who ask for less\n", left_out);
+  return text + "* asks for more than an even share\n";
+}
 
 }  // namespace
 
@@ -66,6 +115,7 @@ json result_json(const BenchResult& result, const SimulationOptions& options, do
     out["notes"] = result.notes;
   }
   add_figures(result.figures, out);
+  add_clients(result, out);
   const double rate = result.capacity_qps.value_or(result.figures.qps);
   out["engine_limit_qps"] = finite(limit_qps);
   out["engine_limit_fraction"] = finite(rate / limit_qps);
@@ -75,7 +125,7 @@ json result_json(const BenchResult& result, const SimulationOptions& options, do
 std::string csv_of(std::span<const BenchResult> results, const SimulationOptions& options) {
   std::string text = "policy,queue,routers,instances,seed,capacity_qps";
   for (const FigureColumn& column : figure_columns()) text += fmt::format(",{}", column.name);
-  text += '\n';
+  text += ",service_by_client\n";
   for (const BenchResult& result : results) {
     for (std::size_t i = 0; i < result.by_seed.size(); ++i) {
       text += fmt::format(
@@ -86,7 +136,7 @@ std::string csv_of(std::span<const BenchResult> results, const SimulationOptions
         const double value = result.by_seed[i].*column.value;
         text += std::isfinite(value) ? fmt::format(",{:.9g}", value) : ",";
       }
-      text += '\n';
+      text += ',' + (i == 0 ? service_by_client(result) : "") + '\n';
     }
   }
   return text;
@@ -125,6 +175,20 @@ std::string list_of(const BenchResult& result, double limit_qps) {
   const double rate = result.capacity_qps.value_or(result.figures.qps);
   text += fmt::format("{:<24} {:.3f}\n", "engine_limit_qps", limit_qps);
   text += fmt::format("{:<24} {:.4f}\n", "engine_limit_fraction", rate / limit_qps);
+  return text + clients_text(result);
+}
+
+std::string fairness_table_of(std::span<const BenchResult> results) {
+  const auto clients = [](const BenchResult& result) { return result.clients.size() > 1; };
+  if (std::none_of(results.begin(), results.end(), clients)) return {};
+  std::string text = fmt::format("\n{:<42}{:>7}{:>12}{:>17}{:>16}\n", "policy", "Jain", "service/s",
+                                 "P99 well-behaved", "P99 of others");
+  for (const BenchResult& result : results) {
+    const SimulationFigures& f = result.figures;
+    text += fmt::format("{:<42}{:>7}{:>12}{:>17}{:>16}\n", result.contestant.label(),
+                        number(f.jain_fairness, 3), number(f.service_per_s, 0),
+                        number(f.ttft_p99_well_behaved, 2), number(f.ttft_p99_other_clients, 2));
+  }
   return text;
 }
 

@@ -22,7 +22,9 @@ nlohmann::json result_json(const BenchResult& result, const SimulationOptions& o
 std::string csv_of(std::span<const BenchResult> results, const SimulationOptions& options);
 // One row a result, at most 100 columns wide.
 std::string table_of(std::span<const BenchResult> results, double limit_qps);
-// A line for each figure.
+// One row a result; empty when no workload has two clients or more.
+std::string fairness_table_of(std::span<const BenchResult> results);
+// A line for each figure, and one for each client of the first seed.
 std::string list_of(const BenchResult& result, double limit_qps);
 
 // Writes what the options ask for and, without --json to standard output, `text`. The exit status.

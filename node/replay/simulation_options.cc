@@ -166,6 +166,9 @@ void add_simulation_options(CLI::App& app, SimulationCommand command, Simulation
                  "a head that waited so long makes its instance overloaded")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
+  app.add_option("--client-weights", o.client_weights,
+                 "NAME=WEIGHT,...; for the orders that share service out, who is not named has 1")
+      ->delimiter(',');
   app.add_option("--prefill-limit", o.fleet.scheduler.prefill_limit,
                  "requests without a first token per instance and router")
       ->check(CLI::Range(1u, 1u << 20))
@@ -204,6 +207,10 @@ std::string settle(SimulationOptions& o, SimulationCommand command) {
   }
   if (const std::string problem = settle_changes(o); !problem.empty()) {
     return "--change: " + problem;
+  }
+  if (const std::string problem = o.fleet.scheduler.client_weights.read(o.client_weights);
+      !problem.empty()) {
+    return "--client-weights: " + problem;
   }
   if (o.low_qps && o.high_qps && *o.low_qps >= *o.high_qps) {
     return fmt::format("--min-qps {} must be less than --max-qps {}", *o.low_qps, *o.high_qps);

@@ -29,6 +29,7 @@ struct SimulationOptions {
   std::string queue;
   std::string preset = "qwen2.5-7b";
   std::vector<std::string> changes;
+  std::vector<std::string> client_weights;
   std::vector<std::string> policies;  // of compare: POLICY[@ORDER]
   Selection selection{.requests = 8000, .warmup_qps = 0.3};
   std::optional<std::size_t> warmup;

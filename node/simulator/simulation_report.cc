@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -14,8 +13,6 @@ namespace {
 
 using Counted = std::span<const SimRequest>;
 using Figures = SimulationFigures;
-
-constexpr double kOutputWeight = 2.0;
 
 constexpr std::array kColumns{
     FigureColumn{"qps", &Figures::qps, false},
@@ -42,7 +39,11 @@ constexpr std::array kColumns{
     FigureColumn{"prefill_tokens_computed", &Figures::prefill_tokens_computed, true},
     FigureColumn{"preemptions", &Figures::preemptions, true},
     FigureColumn{"recomputed_tokens", &Figures::recomputed_tokens, true},
+    FigureColumn{"clients", &Figures::clients, true},
+    FigureColumn{"service_per_s", &Figures::service_per_s, false},
     FigureColumn{"jain_fairness", &Figures::jain_fairness, false},
+    FigureColumn{"ttft_p99_well_behaved", &Figures::ttft_p99_well_behaved, false},
+    FigureColumn{"ttft_p99_other_clients", &Figures::ttft_p99_other_clients, false},
     FigureColumn{"wall_seconds", &Figures::wall_seconds, false},
 };
 
@@ -108,46 +109,27 @@ void add_cache(Counted counted, std::size_t instances, Figures& out) {
   out.prefill_tokens_computed = std::accumulate(computed.begin(), computed.end(), 0.0);
 }
 
-// Output tokens that a request had got at that time, those between its first and its last evenly.
-double produced_by(const SimRequest& request, double time_s) {
-  const double first_s = request.arrival_s + request.ttft_s;
-  const double last_s = request.arrival_s + request.e2e_s;
-  if (time_s < first_s) return 0;
-  if (time_s >= last_s) return request.output_tokens;
-  return 1 + (request.output_tokens - 1) * (time_s - first_s) / (last_s - first_s);
-}
-
-double fairness(Counted counted, std::span<const ReplayRequest> wanted) {
-  struct Account {
-    double demand = 0;
-    double service = 0;
-  };
-  std::map<std::string_view, Account> accounts;
-  double total = 0;
-  const double end_s = counted.back().arrival_s;
-  for (std::size_t i = 0; i < counted.size(); ++i) {
-    const SimRequest& request = counted[i];
-    Account& account = accounts[wanted[i].user];
-    account.demand += request.input_tokens + kOutputWeight * request.output_tokens;
-    if (request.arrival_s + request.ttft_s > end_s) continue;
-    const double service = request.input_tokens + kOutputWeight * produced_by(request, end_s);
-    account.service += service;
-    total += service;
-  }
-  std::vector<double> demands;
-  for (const auto& [user, account] : accounts) demands.push_back(account.demand);
-  const std::vector<double> shares = max_min_shares(demands, total);
-  std::vector<double> ratios;
-  for (const auto& [user, account] : accounts) {
-    const double share = shares[ratios.size()];
-    ratios.push_back(share > 0 ? account.service / share : 0);
-  }
-  return jain_index(ratios);
+void add_clients(Counted counted, std::span<const ReplayRequest> wanted,
+                 std::span<const ClientFigures> clients, Figures& out) {
+  out.clients = static_cast<double>(clients.size());
+  double service = 0;
+  for (const ClientFigures& one : clients) service += one.service;
+  const double arrivals_s = counted.back().arrival_s - counted.front().arrival_s;
+  out.service_per_s = arrivals_s > 0 ? service / arrivals_s : NAN;
+  out.jain_fairness = client_fairness(clients);
+  out.ttft_p99_well_behaved = percentile(ttft_s_of(clients, true, counted, wanted), 99);
+  out.ttft_p99_other_clients = percentile(ttft_s_of(clients, false, counted, wanted), 99);
 }
 
 }  // namespace
 
 std::span<const FigureColumn> figure_columns() { return kColumns; }
+
+std::vector<ClientFigures> client_figures(const SimulationOutcome& outcome,
+                                          const Workload& workload, const CountedRun& run) {
+  return make_client_figures(Counted(outcome.requests).subspan(run.warmup),
+                             std::span(workload.requests).subspan(run.warmup), run.client_weights);
+}
 
 SimulationFigures make_figures(const SimulationOutcome& outcome, const Workload& workload,
                                const CountedRun& run) {
@@ -162,7 +144,8 @@ SimulationFigures make_figures(const SimulationOutcome& outcome, const Workload&
   add_latencies(counted, out);
   add_rates(counted, run.slo_ttft_s, out);
   add_cache(counted, outcome.instances.size(), out);
-  out.jain_fairness = fairness(counted, std::span(workload.requests).subspan(run.warmup));
+  add_clients(counted, std::span(workload.requests).subspan(run.warmup),
+              client_figures(outcome, workload, run), out);
   out.migrations = static_cast<double>(outcome.migrations);
   for (const EngineCounters& engine : outcome.instances) {
     out.preemptions += static_cast<double>(engine.preemptions);
@@ -203,30 +186,6 @@ void add_figures(const SimulationFigures& figures, nlohmann::json& out) {
       place = value;
     }
   }
-}
-
-double jain_index(std::span<const double> values) {
-  double sum = 0;
-  double squares = 0;
-  for (const double value : values) {
-    sum += value;
-    squares += value * value;
-  }
-  return squares > 0 ? sum * sum / (static_cast<double>(values.size()) * squares) : NAN;
-}
-
-std::vector<double> max_min_shares(std::span<const double> demands, double total) {
-  std::vector<std::size_t> order(demands.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](std::size_t a, std::size_t b) { return demands[a] < demands[b]; });
-  std::vector<double> shares(demands.size());
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const double even = total / static_cast<double>(order.size() - i);
-    shares[order[i]] = std::min(demands[order[i]], even);
-    total -= shares[order[i]];
-  }
-  return shares;
 }
 
 }  // namespace dualmesh::node

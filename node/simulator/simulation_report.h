@@ -5,12 +5,11 @@
 // and `ttft_max` infinite (null in JSON, empty in CSV).
 //
 // `load_cv` is the coefficient of variation over instances of the prompt tokens that they computed.
-// `jain_fairness` is Jain's index of (service received / max-min fair share of the same total) over
-// clients, service being input + 2 x output tokens delivered until the last arrival, so that the
-// drain makes nothing fair that was not. It is 1 with one client, and when all get what they ask.
+// Figures over clients: client_report.h. `ttft_p99_other_clients` is of those not well-behaved; NaN
+// when there are none. `service_per_s` is service until the last arrival over the time until then.
 //
 // Threads: pure functions.
-// Source: VTC (OSDI 2024) for the weights of service; Jain, Chiu and Hawe (1984) for the index.
+// Source: ours; the names are those of the replay tool's contract.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -19,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "node/simulator/client_report.h"
 #include "node/simulator/simulation.h"
 
 namespace dualmesh::node {
@@ -40,7 +40,10 @@ struct SimulationFigures {
   double migrations = 0;
   double prefill_tokens_computed = 0;
   double preemptions = 0, recomputed_tokens = 0;  // by the engines, of the whole run
+  double clients = 0;
+  double service_per_s = 0;
   double jain_fairness = 0;
+  double ttft_p99_well_behaved = 0, ttft_p99_other_clients = 0;
   double wall_seconds = 0;
 };
 
@@ -56,9 +59,13 @@ struct CountedRun {
   double slo_ttft_s = 5.0;
   std::size_t warmup = 0;
   double wall_seconds = 0;
+  policies::ClientWeights client_weights;
 };
 SimulationFigures make_figures(const SimulationOutcome& outcome, const Workload& workload,
                                const CountedRun& run);
+// By demand, the greatest first.
+std::vector<ClientFigures> client_figures(const SimulationOutcome& outcome,
+                                          const Workload& workload, const CountedRun& run);
 
 // Times to the first token of the counted requests, ascending.
 std::vector<double> sorted_ttft_s(const SimulationOutcome& outcome, std::size_t warmup);
@@ -66,10 +73,5 @@ std::vector<double> sorted_ttft_s(const SimulationOutcome& outcome, std::size_t 
 SimulationFigures average(std::span<const SimulationFigures> figures);  // not empty
 // Appends the figures to a JSON object; infinite and undefined ones are null.
 void add_figures(const SimulationFigures& figures, nlohmann::json& out);
-
-// 1 when all values are equal, 1/n when one has everything.
-double jain_index(std::span<const double> values);
-// Shares `total` among demands so that the smallest are met first and the rest is split evenly.
-std::vector<double> max_min_shares(std::span<const double> demands, double total);
 
 }  // namespace dualmesh::node

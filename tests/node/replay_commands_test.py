@@ -94,6 +94,32 @@ def check_files(program, folder):
     assert not (folder / "same" / "capacity.svg").exists()
 
 
+def check_clients(program, folder):
+    base = ["--generate", "zipf:prefixes=40,clients=3,heavy=4,own=1", "--requests", "400",
+            "--instances", "2", "--qps", "4"]
+    one = json.loads(program.good("simulate", *base, "--client-weights", "client-1=2", "--json"))
+    assert one["clients"] == 3 and 0 < one["jain_fairness"] <= 1
+    by_client = one["by_client"]
+    assert [client["client"] for client in by_client][0] == "client-0", by_client
+    assert sum(client["requests"] for client in by_client) == one["requests"]
+    weights = {client["client"]: client["weight"] for client in by_client}
+    assert weights == {"client-0": 1, "client-1": 2, "client-2": 1}
+    assert [client["well_behaved"] for client in by_client] == [False, True, True]
+    assert one["ttft_p99_well_behaved"] > 0 and one["ttft_p99_other_clients"] > 0
+    assert "client-2" in program.good("simulate", *base)
+    rows = folder / "clients.csv"
+    text = program.good("compare", *base, "--policies", "d2lpm,join_shortest_queue@vtc",
+                        "--csv", str(rows))
+    assert "Jain" in text and "well-behaved" in text and max(map(len, text.splitlines())) <= 100
+    with rows.open() as file:
+        line = next(csv.DictReader(file))
+    served = dict(part.split("=") for part in line["service_by_client"].split(";"))
+    assert sorted(served) == ["client-0", "client-1", "client-2"] and float(served["client-0"]) > 0
+    alone = program.good("compare", "--generate", "zipf", "--requests", "50", "--qps", "4",
+                         "--policies", "random@fifo,d2lpm")
+    assert "Jain" not in alone
+
+
 def check_refusals(program, folder):
     trace = folder / "trace.jsonl"
     trace.write_text(GOOD * 20)
@@ -129,6 +155,8 @@ def check_refusals(program, folder):
             (["--cache-blocks", "2 blocks or more"], "simulate", "--generate",
              "uniform:spread=0,input_tokens=600,output_tokens=9", "--cache-blocks", "1"),
             (["--min-qps", "--max-qps"], "capacity", *base, "--min-qps", "5", "--max-qps", "4"),
+            (["--client-weights", "0.001 to 1000"], "simulate", *base, "--client-weights", "a=0"),
+            (["--client-weights", "NAME=WEIGHT"], "simulate", *base, "--client-weights", "a"),
             (["--view-delay-ms"], "simulate", *base, "--view-delay-ms", "-1"),
             (["--qps"], "simulate", *base, "--qps", "fast"),
             (["--change", "'melt:1@2'", "drain"], "simulate", *base, "--change", "melt:1@2"),
@@ -145,6 +173,7 @@ def main():
         folder = Path(name)
         check_fields(program)
         check_files(program, folder)
+        check_clients(program, folder)
         check_refusals(program, folder)
     print("fields, files and refusals as promised")
 

@@ -82,6 +82,21 @@ TEST_CASE("zipf: the hot spot moves, and not at all when told so") {
   CHECK(hottest(still, 200, 280) == 0);
 }
 
+TEST_CASE("zipf: clients share their prefixes, or each has its own") {
+  for (const bool own : {false, true}) {
+    CAPTURE(own);
+    const std::string knobs = "zipf:prefixes=20,prefix_blocks=2,clients=3,heavy=2,shift_s=0,own=";
+    std::map<std::uint64_t, std::set<std::string>> users;  // by first block
+    for (const ReplayRequest& request :
+         generate(knobs + (own ? "1" : "0"), {.requests = 3000}).requests) {
+      users[request.blocks[0]].insert(request.user);
+      CHECK(request.blocks[1] == request.blocks[0] + 1);
+    }
+    CHECK(users.size() == (own ? 60 : 20));
+    for (const auto& [block, names] : users) CHECK(names.size() == (own ? 1 : 3));
+  }
+}
+
 TEST_CASE("uniform: nothing is shared; lengths are as asked") {
   const Workload workload = generate(
       "uniform:input_tokens=1000,output_tokens=50,spread=0,clients=4,heavy=3", {.requests = 3000});

@@ -122,5 +122,56 @@ TEST_CASE("fairness: who asks for little and gets it takes nothing from the othe
   CHECK(example.figures().jain_fairness == doctest::Approx(1));
 }
 
+TEST_CASE("fairness: max-min shares by weight") {
+  const std::vector<double> weights{2, 1, 1};
+  // 12 of them: 6 and 3 and 3, of which the last takes 1; what it leaves is split 2 to 1.
+  const std::vector<double> shares = max_min_shares(std::vector<double>{10, 9, 1}, 12, weights);
+  CHECK(shares[0] == doctest::Approx(22.0 / 3));
+  CHECK(shares[1] == doctest::Approx(11.0 / 3));
+  CHECK(shares[2] == doctest::Approx(1));
+}
+
+TEST_CASE("each client's figures by hand, and who is well-behaved") {
+  Example example;
+  const CountedRun run{.slo_ttft_s = 1.5, .warmup = 1};
+  const std::vector<ClientFigures> clients = client_figures(example.outcome, example.workload, run);
+  REQUIRE(clients.size() == 2);
+  const ClientFigures& a = clients[0];  // asks for most
+  CHECK(a.client == "a");
+  CHECK(a.requests == 2);
+  CHECK(a.demand == 240);
+  CHECK(a.service == doctest::Approx(100 + 2 * (1 + 9 * 0.5)));
+  CHECK(a.fair_share == doctest::Approx(55.5));
+  CHECK(a.ttft_p50 == 1);
+  CHECK(a.ttft_p99 == 2);
+  CHECK_FALSE(a.well_behaved);  // an even share of all that is asked is 180
+  CHECK(clients[1].client == "b");
+  CHECK(clients[1].service == 0);
+  CHECK(clients[1].well_behaved);
+  SimulationFigures f = example.figures();
+  CHECK(f.clients == 2);
+  CHECK(f.service_per_s == doctest::Approx(111.0 / 2));
+  CHECK(f.ttft_p99_well_behaved == 0.5);
+  CHECK(f.ttft_p99_other_clients == 2);
+  // With twice the weight `a` asks for no more than is due to it, and `b` still does not.
+  CountedRun weighed = run;
+  REQUIRE(weighed.client_weights.read(std::vector<std::string>{"a=2"}).empty());
+  const auto by_weight = client_figures(example.outcome, example.workload, weighed);
+  CHECK(by_weight[0].weight == 2);
+  CHECK(by_weight[0].fair_share == doctest::Approx(74));
+  CHECK(by_weight[0].well_behaved);
+  CHECK(by_weight[1].fair_share == doctest::Approx(37));
+  CHECK(by_weight[1].well_behaved);
+}
+
+TEST_CASE("one client is well-behaved, and there are no others") {
+  Example example;
+  for (ReplayRequest& request : example.workload.requests) request.user = "a";
+  const SimulationFigures f = example.figures();
+  CHECK(f.jain_fairness == doctest::Approx(1));
+  CHECK(f.ttft_p99_well_behaved == 2);
+  CHECK(std::isnan(f.ttft_p99_other_clients));
+}
+
 }  // namespace
 }  // namespace dualmesh::node
