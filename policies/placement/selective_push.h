@@ -16,7 +16,10 @@
 // Deviations: pending requests are the mesh's gauges, own ones at once, in place of a probe of the
 // engine's metrics, so at most one request a node is sent beyond the one in prefill; hits are those
 // of its arrival; with more than one model each has a line of its own; one that has failed
-// somewhere does not hold up those behind it; requests stay at their node.
+// somewhere does not hold up those behind it. The source's balancers each own the instances of a
+// region, and one whose instances are all full pushes to another. Here every node places on all
+// instances and knows their load, so that no other has room which this one has not, and requests
+// stay at their node.
 #pragma once
 
 #include "policies/policy.h"
