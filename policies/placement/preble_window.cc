@@ -35,12 +35,12 @@ void PrebleWindow::sent(const Sent& request, Time now) {
   count(prefix);
   prefix.running.push_back(request.slot);
   under_way_[request.id] = {request.prefix, request.slot, requests_seen()};
-  entries_.push_back({now, request.prefix, request.slot, request.uncached});
+  entries_.push_back({now, request.id, request.prefix, request.slot, request.uncached});
 }
 
 void PrebleWindow::first_token(RequestId id, Duration since_submit) {
   const auto found = under_way_.find(id);
-  if (found == under_way_.end() || found->second.number < first_) return;
+  if (found == under_way_.end()) return;
   entries_[found->second.number - first_].ttft_s = to_seconds(since_submit);
 }
 
@@ -52,7 +52,6 @@ void PrebleWindow::ended(RequestId id) {
   Slots& running = prefix->second.running;
   running.erase(std::find(running.begin(), running.end(), found->second.slot));
   under_way_.erase(found);
-  forget_if_unused(prefix);
 }
 
 void PrebleWindow::move(BlockKey key, const Slots& slots) {
@@ -91,6 +90,8 @@ double PrebleWindow::slowdown(BlockKey prefix, Slot slot, Time now) const {
 
 void PrebleWindow::drop_oldest() {
   const Entry& oldest = entries_.front();
+  const auto under_way = under_way_.find(oldest.id);
+  if (under_way != under_way_.end() && under_way->second.number == first_) ended(oldest.id);
   const auto found = prefixes_.find(oldest.prefix);
   Prefix& prefix = found->second;
   discount(prefix);
@@ -99,7 +100,7 @@ void PrebleWindow::drop_oldest() {
   count(prefix);
   entries_.pop_front();
   ++first_;
-  forget_if_unused(found);
+  if (prefix.requests == 0) prefixes_.erase(found);
 }
 
 void PrebleWindow::count(const Prefix& prefix) {
@@ -111,10 +112,6 @@ void PrebleWindow::count(const Prefix& prefix) {
 
 void PrebleWindow::discount(const Prefix& prefix) {
   for (const Slot slot : prefix.assigned) sums_[slot] -= prefix.share();
-}
-
-void PrebleWindow::forget_if_unused(Prefixes::iterator prefix) {
-  if (prefix->second.requests == 0 && prefix->second.running.empty()) prefixes_.erase(prefix);
 }
 
 }  // namespace dualmesh::policies

@@ -6,8 +6,9 @@
 // requests had to prefill counts, in equal parts, for the instances that it is assigned to.
 //
 // Invariants: shares of an instance sum up over the prefixes assigned to it; a prefix is kept while
-// a request of it is in the window or under way.
-// Bound: kMaxRequests in the window; the oldest leave early and are counted.
+// a request of it is in the window. A request that has left the window is no longer under way.
+// Bound: kMaxRequests in the window, with all that belongs to them; the oldest leave early and are
+// counted.
 // Cost: deepest O(blocks), sent O(1), tokens O(what has left since the last sent).
 // Threads: none; the policy's owner locks.
 // Source: the window and the allocations of Preble's tree nodes, arXiv 2407.00023 and its authors'
@@ -73,6 +74,7 @@ class PrebleWindow {
  private:
   struct Entry {
     Time at{};
+    RequestId id = 0;
     BlockKey prefix = 0;
     Slot slot = kNoSlot;
     std::uint32_t uncached = 0;
@@ -89,7 +91,6 @@ class PrebleWindow {
   // Adds the shares of `prefix` to its instances' sums, or takes them out.
   void count(const Prefix& prefix);
   void discount(const Prefix& prefix);
-  void forget_if_unused(Prefixes::iterator prefix);
 
   Duration length_;
   std::deque<Entry> entries_;  // in the order of time

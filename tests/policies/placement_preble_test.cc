@@ -264,3 +264,15 @@ TEST_CASE("preble: a request that is sent again, or ends, leaves nothing behind"
   CHECK(policy.prefill_s(scene.context(), 1) == 0);
   CHECK(policy.prefill_s(scene.context(), 0) == doctest::Approx(kBlockS));
 }
+
+TEST_CASE("preble remembers so many requests and counts those it forgets early") {
+  CacheScene scene(2);
+  auto policy = with<Preble>();
+  Sender sender(scene, policy);
+  for (std::size_t i = 0; i < PrebleWindow::kMaxRequests; ++i) sender.send(i < 2 ? 1 : 0);
+  CHECK(policy.forgotten() == 0);
+  CHECK(policy.prefill_s(scene.context(), 1) == doctest::Approx(2 * kBlockS));
+  sender.send(0);
+  CHECK(policy.forgotten() == 1);
+  CHECK(policy.prefill_s(scene.context(), 1) == doctest::Approx(kBlockS));
+}
