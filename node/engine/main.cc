@@ -10,6 +10,7 @@
 #include "net/descriptors.h"
 #include "net/destination.h"
 #include "node/engine/engine_server.h"
+#include "node/program/number_range.h"
 #include "node/program/usage.h"
 
 namespace {
@@ -56,16 +57,16 @@ void add_options(CLI::App& app, Settings& s) {
       ->allow_extra_args(false)
       ->capture_default_str();
   app.add_option("--speed", s.speed, "divides all durations")
-      ->check(CLI::Range(0.001, 1000.0))
+      ->check(node::number_in(0.001, 1000.0))
       ->capture_default_str();
   app.add_option("--prefill-us-per-token", s.prefill_us_per_token, "model time")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(node::number_in(0.0, 1e6))
       ->capture_default_str();
   app.add_option("--min-iteration-ms", s.min_iteration_ms, "model time")
-      ->check(CLI::Range(0.01, 1e5))
+      ->check(node::number_in(0.01, 1e5))
       ->capture_default_str();
   app.add_option("--decode-ms-per-sequence", s.decode_ms_per_sequence, "model time")
-      ->check(CLI::Range(0.0, 1e4))
+      ->check(node::number_in(0.0, 1e4))
       ->capture_default_str();
   app.add_option("--token-budget", parameters.token_budget, "tokens of one iteration")
       ->check(CLI::Range(1, 1 << 24))

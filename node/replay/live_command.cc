@@ -12,6 +12,7 @@
 #include "net/descriptors.h"
 #include "net/destination.h"
 #include "net/http_client.h"
+#include "node/program/number_range.h"
 #include "node/replay/generators.h"
 #include "node/replay/load_generator.h"
 #include "node/replay/progress.h"
@@ -22,6 +23,8 @@
 namespace dualmesh::node {
 
 namespace {
+
+constexpr std::uint32_t kMaxRequests = 10'000'000;
 
 constexpr const char* kExamples = R"(
 Times are model seconds: wall time x --speed. Give the instances the same --speed.
@@ -52,17 +55,19 @@ void add_options(CLI::App& app, LiveSettings& s) {
   app.add_option("--generate", s.generate, "NAME[:KNOB=NUMBER,...], a built-in workload")
       ->check([](const std::string& spec) { return check_generator(spec); })
       ->excludes(trace);
-  app.add_option("--requests", s.selection.requests, "how many; 0 is all of the trace, or 2000");
-  app.add_option("--warmup", s.selection.warmup, "the first N are sent but not counted");
+  app.add_option("--requests", s.selection.requests, "how many; 0 is all of the trace, or 2000")
+      ->check(CLI::Range(0u, kMaxRequests));
+  app.add_option("--warmup", s.selection.warmup, "the first N are sent but not counted")
+      ->check(CLI::Range(0u, kMaxRequests));
   app.add_option("--warmup-qps", s.selection.warmup_qps, "rate of the warm-up (default: --qps)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(number_in(0.0, 1e6));
   app.add_option("--qps", s.selection.qps, "rescales the gaps between arrivals to this mean rate")
-      ->check(CLI::NonNegativeNumber);
+      ->check(number_in(0.0, 1e6));
   app.add_option("--speed", s.load.speed, "divides all waiting")
-      ->check(CLI::Range(0.001, 1000.0))
+      ->check(number_in(0.001, 1000.0))
       ->capture_default_str();
   app.add_option("--slo-ttft", s.slo_ttft_s, "seconds")
-      ->check(CLI::PositiveNumber)
+      ->check(number_in(0.001, 1e6))
       ->capture_default_str();
   app.add_option("--max-input", s.selection.max_input,
                  "requests of so many input tokens and more are left out; 0 keeps all")
@@ -71,7 +76,7 @@ void add_options(CLI::App& app, LiveSettings& s) {
   app.add_option("--model", s.load.model)->capture_default_str();
   app.add_option("--seed", s.seed, "of the generator")->capture_default_str();
   app.add_option("--timeout", s.load.timeout_s, "wall seconds without a byte")
-      ->check(CLI::PositiveNumber)
+      ->check(number_in(0.001, 1e6))
       ->capture_default_str();
   app.add_option("--json", s.json_file, "results as one JSON object");
   app.footer(kExamples);
@@ -108,12 +113,20 @@ net::Result<Workload> make_workload(LiveSettings& s) {
     workload = generate(s.generate, size);
   } else {
     auto loaded = load_trace_file(s.trace);
-    if (loaded.has_error()) return loaded.error();
+    if (loaded.has_error()) return net::Error{"--trace " + loaded.error().message};
     workload = std::move(*loaded);
   }
   select(workload, s.selection);
-  if (workload.requests.empty()) return net::Error{"no request is left of the workload"};
-  s.load.warmup = std::min(s.selection.warmup, workload.requests.size());
+  if (workload.requests.empty()) {
+    return net::Error{
+        fmt::format("--max-input {} leaves no request of the workload", s.selection.max_input)};
+  }
+  if (s.selection.warmup >= workload.requests.size()) {
+    return net::Error{
+        fmt::format("--warmup is {}, allowed are 0 to {}: the workload has {} requests",
+                    s.selection.warmup, workload.requests.size() - 1, workload.requests.size())};
+  }
+  s.load.warmup = s.selection.warmup;
   return workload;
 }
 
@@ -235,6 +248,10 @@ int run_live(LiveSettings& s) {
   auto workload = make_workload(s);
   if (workload.has_error()) {
     std::cerr << "dualmesh-replay: " << workload.error().message << "\n";
+    return 2;
+  }
+  if (!s.json_file.empty() && !can_be_written(s.json_file)) {
+    std::cerr << fmt::format("dualmesh-replay: --json {}: {}\n", s.json_file, kNotWritable);
     return 2;
   }
   std::cerr << fmt::format("{} requests at {:.2f} per second, {:.0f} s at speed {}\n",

@@ -90,10 +90,8 @@ std::string check_outputs(const SimulationOptions& options) {
   const std::pair<const char*, const std::string*> files[] = {{"--json", &options.json_file},
                                                               {"--csv", &options.csv_file}};
   for (const auto& [flag, file] : files) {
-    if (file->empty()) continue;
-    const fs::path parent = fs::absolute(*file, error).parent_path();
-    if (fs::is_directory(*file, error) || access(parent.c_str(), W_OK) != 0) {
-      return fmt::format("{} {}: not a file in a directory that can be written", flag, *file);
+    if (!file->empty() && !can_be_written(*file)) {
+      return fmt::format("{} {}: {}", flag, *file, kNotWritable);
     }
   }
   return {};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -226,6 +227,13 @@ int exit_status(const json& report) {
   if (report["interrupted"].get<bool>()) return 130;
   if (report["completed"] == 0) return 1;
   return report["void"].get<bool>() ? 3 : 0;
+}
+
+bool can_be_written(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path parent = fs::absolute(path, error).parent_path();
+  return !fs::is_directory(path, error) && access(parent.c_str(), W_OK) == 0;
 }
 
 net::Result<void> write_atomically(const std::string& path, const std::string& text) {

@@ -27,6 +27,9 @@ nlohmann::json make_report(const ReplayOutcome& outcome, const ReportSettings& s
 std::string format_report(const nlohmann::json& report);
 // 0 ran, 1 no counted request was answered, 3 the results are void, 130 interrupted.
 int exit_status(const nlohmann::json& report);
+// Whether write_atomically can be expected to succeed: said before hours of work, not after them.
+bool can_be_written(const std::string& path);
+inline constexpr const char* kNotWritable = "not a file in a directory that can be written";
 // The file holds all of `text` or is left as it was: a temporary file beside it is renamed over it.
 net::Result<void> write_atomically(const std::string& path, const std::string& text);
 

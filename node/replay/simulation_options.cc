@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "node/program/number_range.h"
 #include "node/replay/generators.h"
 #include "node/replay/trace.h"
 #include "node/simulator/presets.h"
@@ -12,6 +13,7 @@
 namespace dualmesh::node {
 namespace {
 
+constexpr std::uint32_t kMaxRequests = 10'000'000;
 constexpr std::size_t kMaxInstances = 250;
 constexpr std::size_t kMaxRouters = 128;
 
@@ -25,10 +27,12 @@ void add_workload_options(CLI::App& app, SimulationOptions& o) {
   app.add_option("--trace", o.trace, "a Mooncake or multi-tenant trace (JSON lines)");
   app.add_option("--generate", o.generate, "NAME[:KNOB=NUMBER,...], see below");
   app.add_option("--requests", o.selection.requests, "how many; 0 is all of the trace")
+      ->check(CLI::Range(0u, kMaxRequests))
       ->capture_default_str();
-  app.add_option("--warmup", o.warmup, "the first N are not counted (default: one in 16)");
+  app.add_option("--warmup", o.warmup, "the first N are not counted (default: one in 16)")
+      ->check(CLI::Range(0u, kMaxRequests));
   app.add_option("--warmup-qps", o.selection.warmup_qps, "their rate; 0: that of the others")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(number_in(0.0, 1e6))
       ->capture_default_str();
   app.add_option("--max-input", o.selection.max_input,
                  "requests of so many input tokens and more are left out; 0 keeps all")
@@ -43,23 +47,23 @@ void add_fleet_options(CLI::App& app, SimulationOptions& o) {
       ->capture_default_str();
   app.add_option("--speeds", o.fleet.speeds, "of the instances in turn, 1 is the preset's")
       ->delimiter(',')
-      ->check(CLI::Range(0.01, 100.0));
+      ->check(number_in(0.01, 100.0));
   app.add_option("--change", o.changes,
                  "KIND:NUMBER@SECONDS[,...] after the first counted arrival; KIND is join, drain, "
                  "fail, return (instances) or fail-router")
       ->delimiter(',');
   app.add_option("--rtt-ms", o.rtt_ms, "round trip between router and instance")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(number_in(0.0, 1e6));
   app.add_option("--view-delay-ms", o.view_delay_ms, "until others know of load")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(number_in(0.0, 1e6));
   app.add_option("--kv-delay-ms", o.kv_delay_ms, "until others know of caches")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(number_in(0.0, 1e6));
   app.add_option("--placement-ttl-s", o.placement_ttl_s, "routers forget placements after it")
-      ->check(CLI::Range(1.0, 1e6))
+      ->check(number_in(1.0, 1e6))
       ->capture_default_str();
-  app.add_option("--prefill-us-per-token", o.prefill_us_per_token)->check(CLI::Range(0.1, 1e6));
-  app.add_option("--min-iteration-ms", o.min_iteration_ms)->check(CLI::Range(0.001, 1e5));
-  app.add_option("--decode-us-per-sequence", o.decode_us_per_sequence)->check(CLI::Range(0.0, 1e6));
+  app.add_option("--prefill-us-per-token", o.prefill_us_per_token)->check(number_in(0.1, 1e6));
+  app.add_option("--min-iteration-ms", o.min_iteration_ms)->check(number_in(0.001, 1e5));
+  app.add_option("--decode-us-per-sequence", o.decode_us_per_sequence)->check(number_in(0.0, 1e6));
   app.add_option("--token-budget", o.token_budget, "tokens of one iteration")
       ->check(CLI::Range(1u, 1u << 24));
   app.add_option("--max-running", o.max_running, "sequences of one instance")
@@ -70,15 +74,15 @@ void add_fleet_options(CLI::App& app, SimulationOptions& o) {
 
 void add_search_options(CLI::App& app, SimulationOptions& o) {
   app.add_option("--min-attainment", o.search.min_attainment, "share of requests within the SLO")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--ttft-max-s", o.search.ttft_max_s, "nobody waits longer; 0: no bound")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(number_in(0.0, 1e6))
       ->capture_default_str();
-  app.add_option("--min-qps", o.low_qps, "the search begins here")->check(CLI::Range(0.02, 1e6));
-  app.add_option("--max-qps", o.high_qps, "and here")->check(CLI::Range(0.02, 1e6));
+  app.add_option("--min-qps", o.low_qps, "the search begins here")->check(number_in(0.02, 1e6));
+  app.add_option("--max-qps", o.high_qps, "and here")->check(number_in(0.02, 1e6));
   app.add_option("--resolution-qps", o.search.resolution_qps)
-      ->check(CLI::Range(0.001, 100.0))
+      ->check(number_in(0.001, 100.0))
       ->capture_default_str();
 }
 
@@ -156,15 +160,15 @@ void add_simulation_options(CLI::App& app, SimulationCommand command, Simulation
                    command == SimulationCommand::compare
                        ? "rate of arrivals; without it, each policy at its own capacity"
                        : "rate of arrivals; without it, as recorded or generated")
-        ->check(CLI::Range(0.001, 1e6));
+        ->check(number_in(0.001, 1e6));
   }
   add_fleet_options(app, o);
   app.add_option("--slo-ttft", o.fleet.scheduler.slo_ttft_s, "seconds")
-      ->check(CLI::Range(0.001, 1e6))
+      ->check(number_in(0.001, 1e6))
       ->capture_default_str();
   app.add_option("--overload-wait-s", o.fleet.scheduler.overload_wait_s,
                  "a head that waited so long makes its instance overloaded")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(number_in(0.0, 1e6))
       ->capture_default_str();
   app.add_option("--client-weights", o.client_weights,
                  "NAME=WEIGHT,...; for the orders that share service out, who is not named has 1")
@@ -236,7 +240,11 @@ std::string settle(SimulationOptions& o, SimulationCommand command) {
 }
 
 net::Result<Workload> load_workload(const SimulationOptions& o, std::uint64_t seed) {
-  if (!o.trace.empty()) return load_trace_file(o.trace);
+  if (!o.trace.empty()) {
+    auto loaded = load_trace_file(o.trace);
+    if (loaded.has_error()) return net::Error{"--trace " + loaded.error().message};
+    return loaded;
+  }
   GeneratedSize size{.requests = o.selection.requests, .seed = seed};
   if (o.selection.qps > 0) size.qps = o.selection.qps;
   return generate(o.generate, size);

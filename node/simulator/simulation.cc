@@ -80,7 +80,6 @@ Simulation::Simulation(const SimulationSettings& settings, const Workload& workl
 
 SimulationOutcome Simulation::run(const Progress& progress) {
   if (!requests_.empty()) events_.push(workload_.requests[0].arrival, {What::arrival, 0});
-  events_.push(kTick, {What::tick});
   std::size_t told = 0;
   const auto in_vain = [this] {
     return ended_ < arrived_ && events_.now() - eventful_ > settings_.patience;
@@ -178,6 +177,7 @@ void Simulation::arrive(std::uint32_t number) {
   while (!routers_[router].alive) {
     router = static_cast<std::uint32_t>(random_() % routers_.size());
   }
+  if (!ticking_) tick();
   SimRequest& request = requests_[number];
   request.arrival_s = to_seconds(events_.now());
   eventful_ = events_.now();
@@ -322,6 +322,7 @@ void Simulation::deliver(std::uint32_t number, std::uint32_t to) {
 
 void Simulation::tick() {
   const Time now = events_.now();
+  const bool resumed = !ticking_;
   for (std::uint32_t i = 0; i < routers_.size(); ++i) {
     if (!routers_[i].alive) continue;
     effects_.clear();
@@ -329,12 +330,18 @@ void Simulation::tick() {
     routers_[i].node->housekeep(now);
     carry_out(i);
   }
-  events_.push(now + kTick, {What::tick});
+  // Nothing has to be looked after until somebody comes, which may be years.
+  ticking_ = resumed || ended_ < arrived_;
+  if (ticking_) events_.push((now / kTick + 1) * kTick, {What::tick});
 }
 
 SimulationOutcome Simulation::outcome() const {
   SimulationOutcome result;
   result.requests = requests_;
+  // An answer that has begun and never ends is none.
+  for (SimRequest& request : result.requests) {
+    if (request.e2e_s == SimRequest::kNever) request.ttft_s = SimRequest::kNever;
+  }
   for (const Instance& instance : instances_) {
     result.instances.push_back(instance.earlier);
     result.instances.back() += instance.engine.counters();

@@ -155,6 +155,7 @@ class Simulation {
   std::vector<std::uint32_t> free_answers_;
   std::vector<Delivery> deliveries_;
   std::vector<std::uint32_t> free_deliveries_;
+  bool ticking_ = false;  // a tick is due
   std::size_t arrived_ = 0;
   std::size_t ended_ = 0;
   policies::Time eventful_{};  // when somebody came or had an answer last
