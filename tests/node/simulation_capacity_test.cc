@@ -1,8 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <set>
 
 #include "node/simulator/capacity.h"
+#include "node/simulator/engine_limit.h"
 #include "tests/node/simulation_support.h"
 
 namespace dualmesh::node {
@@ -71,6 +73,79 @@ TEST_CASE("what holds: attainment, the longest wait, and an answer for everybody
   figures.completed = 9;
   figures.rejected = 1;
   CHECK_FALSE(holds(figures, {}));
+}
+
+SimulationFigures figures_of(const SimulationSettings& settings, const Workload& workload) {
+  return make_figures(simulated(settings, workload), workload, {.slo_ttft_s = 5.0});
+}
+
+TEST_CASE("the drain after the last arrival is part of the longest wait") {
+  // 120 prompts of 4,000 tokens are 76.8 s of work, and all are there within half a second.
+  const Workload workload = generate("uniform:input_tokens=4000,output_tokens=1,spread=0",
+                                     {.requests = 120, .qps = 240, .seed = 1});
+  REQUIRE(workload.requests.back().arrival < std::chrono::seconds(1));
+  const SimulationFigures figures = figures_of(small_fleet(1, "round_robin"), workload);
+  CHECK(figures.completed == 120);
+  CHECK(figures.ttft_max > 75);
+  CHECK(figures.ttft_max < 80);
+  CHECK(figures.slo_attainment < 0.1);
+  CHECK_FALSE(holds(figures, {.min_attainment = 0}));
+  CHECK(holds(figures, {.min_attainment = 0, .ttft_max_s = 80}));
+  CHECK(holds(figures, {.min_attainment = 0, .ttft_max_s = 0}));
+}
+
+TEST_CASE("no rate holds at which somebody gets no answer, whatever share is asked for") {
+  const Workload workload = generate("uniform", {.requests = 400, .qps = 5, .seed = 1});
+  SimulationSettings settings = small_fleet(4, "round_robin");
+  REQUIRE(holds(figures_of(settings, workload), {.min_attainment = 0}));
+  SUBCASE("an instance fails with what it has begun") {
+    settings.changes = {{FleetChange::What::fails, 0, std::chrono::seconds(30)}};
+  }
+  SUBCASE("a router fails with its requests") {
+    settings.routers = 2;
+    settings.changes = {{FleetChange::What::router_fails, 0, std::chrono::seconds(30)}};
+  }
+  SUBCASE("nobody is left to answer") {
+    settings.patience = std::chrono::minutes(1);
+    for (std::uint32_t i = 0; i < 4; ++i) {
+      settings.changes.push_back({FleetChange::What::fails, i, std::chrono::seconds(30 + i)});
+    }
+  }
+  const SimulationFigures figures = figures_of(settings, workload);
+  CHECK(figures.completed < 400);
+  CHECK(figures.completed + figures.rejected + figures.failed == 400);
+  CHECK(figures.requests == 400);
+  CHECK(figures.slo_attainment <= figures.completed / 400);
+  CHECK(std::isinf(figures.ttft_max));
+  CHECK_FALSE(holds(figures, {.min_attainment = 0, .ttft_max_s = 0}));
+}
+
+// Everything queued at one instance that forgets nothing, so that only the engine is in the way.
+TEST_CASE("the engine's limit is what one instance with an infinite cache sustains") {
+  for (const char* spec : {"rag", "multi-turn", "uniform"}) {
+    CAPTURE(spec);
+    const Workload workload = generate(spec, {.requests = 12'000, .qps = 5, .seed = 4});
+    SimulationSettings settings = small_fleet(1, "round_robin");
+    settings.engine.cache_tokens = std::uint64_t{1} << 32;
+    EngineModel engine(settings.engine);
+    for (std::uint32_t i = 0; i < workload.requests.size(); ++i) {
+      const ReplayRequest& request = workload.requests[i];
+      EngineRequest wanted{i, request.input_tokens, request.output_tokens, request.blocks};
+      wanted.blocks.resize(request.input_tokens / kBlockTokens);
+      REQUIRE(engine.enqueue(std::move(wanted)));
+    }
+    policies::Time now{};
+    std::vector<Emission> emissions;
+    while (const auto iteration = engine.start_iteration(now)) {
+      now = iteration->end;
+      engine.finish_iteration(emissions);
+    }
+    REQUIRE(engine.counters().finished == 12'000);
+    const double sustained_qps = 12'000 / policies::to_seconds(now);
+    const double limit_qps = engine_limit_qps(workload, 0, settings);
+    CHECK(sustained_qps <= limit_qps * 1.0001);
+    CHECK(sustained_qps > 0.97 * limit_qps);  // the last answers run on nearly empty
+  }
 }
 
 TEST_CASE("presets can be told apart, fit a long prompt, and each says where it is from") {

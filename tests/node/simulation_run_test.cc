@@ -120,6 +120,27 @@ TEST_CASE("who waits longer than the patience has no answer, and the run ends") 
   CHECK(outcome.virtual_s < 0.4);
 }
 
+TEST_CASE("an answer that has begun but never ends has no first token either") {
+  Workload workload;
+  workload.requests.push_back({.input_tokens = 100, .output_tokens = 50, .blocks = {1}});
+  SimulationSettings settings = small_fleet(1, "round_robin");
+  settings.patience = std::chrono::milliseconds(300);  // all of it takes 1.3 s
+  const SimulationOutcome outcome = simulated(settings, workload);
+  CHECK(outcome.requests[0].e2e_s == SimRequest::kNever);
+  CHECK(outcome.requests[0].ttft_s == SimRequest::kNever);
+}
+
+TEST_CASE("years without a request cost nothing") {
+  Workload workload;
+  workload.requests.push_back({.input_tokens = 100, .output_tokens = 5, .blocks = {1}});
+  workload.requests.push_back(workload.requests[0]);
+  workload.requests[1].arrival = std::chrono::hours(24 * 365 * 100);
+  const SimulationOutcome outcome = simulated(small_fleet(1, "dualmap"), workload);
+  for (const SimRequest& request : outcome.requests) {
+    CHECK(request.ttft_s == doctest::Approx(0.025));
+  }
+}
+
 TEST_CASE("the engine's limit counts uncached tokens once, decoding and the speed of the fleet") {
   Workload workload;
   for (int i = 0; i < 3; ++i) {
