@@ -63,6 +63,22 @@ def check_fields(program):
     assert found["capacity_qps"] == sum(found["capacity_qps_by_seed"]) / 2 > 0
     steps = found["capacity_qps_by_seed"][0] / 0.02
     assert abs(steps - round(steps)) < 1e-6
+    assert found["rejected"] == found["failed"] == found["preemptions"] == 0
+    assert found["engine_limit_fraction"] == found["capacity_qps"] / found["engine_limit_qps"] < 1
+    assert "engine_limit_fraction" in program.good("simulate", *SMALL, "--qps", "4")
+
+    # One request without an answer, and no rate holds, however low the share that is asked for.
+    lossy = program.run("capacity", *SMALL, "--min-attainment", "0", "--change", "fail:0@1",
+                        "--change", "fail:1@1", "--min-qps", "1", "--json")
+    assert lossy.returncode == 1, lossy.stderr
+    lossy_found = json.loads(lossy.stdout)
+    assert lossy_found["capacity_qps"] == 0 and lossy_found["ttft_max"] is None
+    assert lossy_found["rejected"] + lossy_found["failed"] > 0
+    # The longest wait alone can decide.
+    bounds = [json.loads(program.good("capacity", *SMALL, "--min-attainment", "0", "--ttft-max-s",
+                                      bound, "--json")) for bound in ("2", "20")]
+    assert bounds[0]["ttft_max"] <= 2 < bounds[1]["ttft_max"] <= 20
+    assert bounds[0]["capacity_qps"] < bounds[1]["capacity_qps"]
 
 
 def check_files(program, folder):
@@ -120,20 +136,51 @@ def check_clients(program, folder):
     assert "Jain" not in alone
 
 
-def check_refusals(program, folder):
-    trace = folder / "trace.jsonl"
-    trace.write_text(GOOD * 20)
+def check_broken_traces(program, folder):
+    other = GOOD.replace('"hash_ids": [1]', '"client": "a"')
     for content, words in (
             (GOOD + GOOD[:30], [":2:", "not a JSON object"]),
+            (GOOD + "[1, 2]\n", [":2:", "JSON object is expected"]),
+            (GOOD + "\x00\xff\n", [":2:", "not a JSON object"]),
             (GOOD.replace("0,", "9,", 1) + GOOD, [":2:", "in order of time"]),
             (GOOD.replace("[1]", "[1, 2]"), [":1:", "hash_ids", "needs 1"]),
+            (GOOD.replace("[1]", "[-1]"), [":1:", "hash_ids", "whole numbers from 0"]),
+            (GOOD.replace("[1]", "1"), [":1:", "hash_ids", "array"]),
             (GOOD.replace("0,", "-4,", 1), [":1:", "timestamp", "0 to"]),
+            (GOOD.replace('"input_length": 5', '"input_length": 0'), [":1:", "input_length", "1 to"]),
+            (GOOD.replace('"output_length": 5', '"output_length": 1.5'), [":1:", "output_length"]),
+            (GOOD.replace('"output_length": 5', '"outputs": 5'), [":1:", "output_length is missing"]),
+            (other + other.replace('"a"', '""'), [":2:", "client", "1 to 256 bytes"]),
             ("", ["no requests"])):
         broken = folder / "broken.jsonl"
         broken.write_text(content)
-        report = folder / "report.json"
-        program.refused(words, "simulate", "--trace", str(broken), "--json", str(report))
-        assert not report.exists()
+        files = ["--json", str(folder / "report.json")]
+        for command in (["simulate", "--csv", str(folder / "rows.csv")], ["capacity"],
+                        ["compare", "--policies", "dualmap"],
+                        ["live", "--target", "127.0.0.1:9"]):
+            program.refused(["--trace", "broken.jsonl", *words], *command, "--trace", str(broken),
+                            *files)
+        assert [path.name for path in folder.iterdir()] == ["broken.jsonl"]
+
+
+def check_kept_files(program, folder):
+    """What was there stays whole when a later file cannot be written, and nothing is left over."""
+    table, plots = folder / "table.json", folder / "plots"
+    table.write_text("old")
+    (plots / "ttft.svg").mkdir(parents=True)  # in the way of a figure
+    done = program.run("simulate", *SMALL, "--qps", "4", "--json", str(table), "--plot", str(plots))
+    assert done.returncode == 1 and "ttft.svg" in done.stderr, done.stderr
+    assert json.loads(table.read_text())["requests"] == 375
+    assert not [path for path in folder.rglob("*") if ".tmp" in path.name]
+    table.write_text("old")
+    program.refused(["--qps"], "simulate", *SMALL, "--qps", "nan", "--json", str(table))
+    assert table.read_text() == "old"
+
+
+def check_refusals(program, folder):
+    trace = folder / "trace.jsonl"
+    trace.write_text(GOOD * 20)
+    live = ["live", "--target", "127.0.0.1:9", "--trace", str(trace)]
     base = ["--trace", str(trace)]
     for words, *arguments in (
             (["one of --trace", "--generate", "zipf"], "simulate"),
@@ -159,6 +206,29 @@ def check_refusals(program, folder):
             (["--client-weights", "NAME=WEIGHT"], "simulate", *base, "--client-weights", "a"),
             (["--view-delay-ms"], "simulate", *base, "--view-delay-ms", "-1"),
             (["--qps"], "simulate", *base, "--qps", "fast"),
+            *((["--" + flag, "'nan'", "to"], "simulate", *base, "--" + flag, "nan") for flag in (
+                "qps", "rtt-ms", "view-delay-ms", "kv-delay-ms", "speeds", "slo-ttft", "warmup-qps",
+                "prefill-us-per-token", "min-iteration-ms", "decode-us-per-sequence",
+                "placement-ttl-s", "overload-wait-s")),
+            *((["--" + flag, "'nan'", "to"], "capacity", *base, "--" + flag, "nan") for flag in (
+                "min-attainment", "ttft-max-s", "min-qps", "max-qps", "resolution-qps")),
+            *((["--" + flag, "'nan'", "to"], *live, "--" + flag, "nan") for flag in (
+                "qps", "speed", "slo-ttft", "warmup-qps", "timeout")),
+            (["--warmup", "0 to 19"], *live, "--warmup", "20"),
+            (["--max-input"], *live, "--max-input", "5"),
+            (["--json"], *live, "--json", str(folder / "nowhere" / "x.json")),
+            (["'x' is not HOST:PORT"], "live", "--target", "x", "--trace", str(trace)),
+            (["--requests", "10000000"], "simulate", "--generate", "zipf", "--requests", "99999999999"),
+            (["--requests"], "simulate", "--generate", "zipf", "--requests", "0"),
+            (["--requests"], "simulate", "--generate", "zipf", "--requests", "-1"),
+            (["--warmup"], "simulate", *base, "--warmup", "-1"),
+            (["--token-budget", "1 to"], "simulate", *base, "--token-budget", "0"),
+            (["--cache-blocks", "1 to"], "simulate", *base, "--cache-blocks", "0"),
+            (["--change", "one router must be left"], "simulate", *base, "--change", "fail-router:0@5"),
+            (["cannot be opened"], "simulate", "--trace", str(folder / "missing")),
+            (["cannot be opened"], "simulate", "--trace", str(folder)),
+            (["no value for alpha", "0 to"], "simulate", *base, "--policy", "load_cache_score:alpha=nan"),
+            (["no command 'bogus'"], "bogus"),
             (["--change", "'melt:1@2'", "drain"], "simulate", *base, "--change", "melt:1@2"),
             (["--change", "instance 9", "0 to 7"], "simulate", *base, "--change", "join:9@1"),
             (["--json"], "simulate", *base, "--json", str(folder / "nowhere" / "x.json")),
@@ -174,7 +244,9 @@ def main():
         check_fields(program)
         check_files(program, folder)
         check_clients(program, folder)
-        check_refusals(program, folder)
+        for number, check in enumerate((check_refusals, check_broken_traces, check_kept_files)):
+            (folder / str(number)).mkdir()
+            check(program, folder / str(number))
     print("fields, files and refusals as promised")
 
 
