@@ -259,6 +259,10 @@ interface Admin {
   drain @14 () -> ();        # as SIGTERM
   bucketSums @15 (kind :Mesh.StreamKind, origin :Mesh.Origin) -> (sums :List(UInt64));
   # Of the stream's rows by the first byte of their hashes, 256 of them: unequal where two nodes differ.
+  clientWeights @16 () -> (weights :Text);
+  # #KEY=WEIGHT,... by key, a hash of the client's name; who is not listed has weight 1.
+  setClientWeights @17 (weights :Text) -> ();
+  # In place of all that were set before.
 
   struct NodePolicy {
     name @0 :Text;

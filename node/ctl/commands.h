@@ -18,6 +18,10 @@ int run_members(Session& session);
 int run_rings(Session& session);
 int run_policy(Session& session);
 int run_policy_set(Session& session, const std::string& policy);
+int run_weights(Session& session);
+// NAME=WEIGHT or #KEY=WEIGHT each; `file` has more, a line each, unless its name is empty. Names do
+// not leave this program.
+int run_weights_set(Session& session, std::vector<std::string> items, const std::string& file);
 int run_metrics(Session& session);
 int run_drain(Session& session);
 

@@ -53,6 +53,13 @@ const std::map<std::string, std::string> kExamplesOf = {
      "  dualmeshctl policy\n"
      "  dualmeshctl policy set round_robin\n"},
     {"policy set", "  dualmeshctl policy set dualmap && dualmeshctl wait-converged\n"},
+    {"weights",
+     "  dualmeshctl weights\n"
+     "  dualmeshctl weights set team-a=2 team-b=0.5\n"},
+    {"weights set",
+     "  dualmeshctl weights set team-a=2 '#1f2e3d4c5b6a7988=0.5'\n"
+     "  dualmeshctl weights set --file weights.txt    # keeps API keys out of the process list\n"
+     "  dualmeshctl weights set                       # all have weight 1 again\n"},
     {"instance",
      "  dualmeshctl instance add h200-1 10.0.1.1:8000\n"
      "  dualmeshctl instance drain h200-1 --wait\n"

@@ -19,6 +19,8 @@ struct Arguments {
   bool json = false;
   dualmesh::net::CertificateFiles tls;
   std::string policy;
+  std::vector<std::string> weights;
+  std::string weights_file;
   ctl::InstanceChange change;
   std::string a, b, stream;
   std::uint32_t timeout_ms = 10'000;
@@ -71,6 +73,23 @@ void add_mesh_commands(CLI::App& app, const Arguments& arguments, Command& comma
   set->add_option("policy", policy, "for example dualmap or round_robin")->required();
   set->callback([&] {
     command = [&](ctl::Session& session) { return ctl::run_policy_set(session, arguments.policy); };
+  });
+}
+
+void add_weight_commands(CLI::App& app, Arguments& arguments, Command& command) {
+  auto* show = app.add_subcommand("weights", "show or set the clients' weights of the whole mesh");
+  show->require_subcommand(0, 1);
+  show->callback([&command] {
+    if (!command) command = ctl::run_weights;
+  });
+  auto* set = show->add_subcommand("set", "set them on all nodes, in place of those set before");
+  set->add_option("weights", arguments.weights,
+                  "NAME=WEIGHT (API key or `user`) or #KEY=WEIGHT; none: all have weight 1");
+  set->add_option("--file", arguments.weights_file, "more of them, one a line");
+  set->callback([&] {
+    command = [&](ctl::Session& session) {
+      return ctl::run_weights_set(session, arguments.weights, arguments.weights_file);
+    };
   });
 }
 
@@ -165,6 +184,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", arguments.json, "print JSON");
   add_certificate(app, arguments.tls);
   add_mesh_commands(app, arguments, command, arguments.policy);
+  add_weight_commands(app, arguments, command);
   add_instance_commands(app, arguments, command);
   add_convergence_commands(app, arguments, command);
   add_request_commands(app, arguments, command);

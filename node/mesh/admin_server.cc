@@ -128,6 +128,16 @@ class AdminServer final : public wire::Admin::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> clientWeights(ClientWeightsContext context) override {
+    context.getResults().setWeights(node_.view()->settings.client_weights.text());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> setClientWeights(SetClientWeightsContext context) override {
+    require(node_.set_client_weights(text_of(context.getParams().getWeights())));
+    return kj::READY_NOW;
+  }
+
   kj::Promise<void> rings(RingsContext context) override {
     write_rings(node_, context.getResults().initRings());
     return kj::READY_NOW;

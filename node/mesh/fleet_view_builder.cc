@@ -118,9 +118,7 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
   for (const auto& [name, ring] : models_)
     view->models.emplace_hint(view->models.end(), name, ring.view);
   view->settings = config_.routing;
-  if (const auto* policy = state.settings().find({kPolicySetting})) {
-    if (const std::string* chosen = policy->chosen()) view->settings.policy = *chosen;
-  }
+  read_settings(state, view->settings);
   view->parameters = parameters_;
   view->chain = chain_of(parameters_);
   view->ring_digest = ring_digest_;
@@ -128,6 +126,20 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
   read_agreement(state, *view);
   if (view->live_nodes > 1) view->depth = read_depth(state, depth_bucket);
   return view;
+}
+
+void FleetViewBuilder::read_settings(const SharedState& state,
+                                     policies::RoutingSettings& settings) {
+  const auto chosen = [&](const char* name) -> const std::string* {
+    const auto* held = state.settings().find({name});
+    return held == nullptr ? nullptr : held->chosen();
+  };
+  if (const std::string* policy = chosen(kPolicySetting)) settings.policy = *policy;
+  if (const std::string* text = chosen(kWeightsSetting)) {
+    // What cannot be read, of a newer node perhaps, leaves the weights as they were.
+    if (weights_text_ != *text && weights_.read_text(*text).empty()) weights_text_ = *text;
+    settings.client_weights = weights_;
+  }
 }
 
 void FleetViewBuilder::add_others(const SharedState& state, const Nodes& unheard,

@@ -13,6 +13,7 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -25,11 +26,14 @@
 namespace dualmesh::node {
 
 inline constexpr const char* kPolicySetting = "policy";
+inline constexpr const char* kWeightsSetting = "client_weights";
 
 class FleetViewBuilder {
  public:
   explicit FleetViewBuilder(const MeshConfig& config)
-      : config_(config), parameters_(configured_parameters(config)) {}
+      : config_(config),
+        parameters_(configured_parameters(config)),
+        weights_(config.routing.client_weights) {}
 
   // The registry moved: reads it before the next view. Returns the instances seen for the first
   // time.
@@ -51,6 +55,7 @@ class FleetViewBuilder {
   };
 
   void rebuild_models();
+  void read_settings(const SharedState& state, policies::RoutingSettings& settings);
   void add_others(const SharedState& state, const Nodes& unheard, policies::FleetView& view) const;
   void read_agreement(const SharedState& state, policies::FleetView& view) const;
   std::shared_ptr<const policies::DepthMarks> read_depth(const SharedState& state,
@@ -63,6 +68,8 @@ class FleetViewBuilder {
   std::vector<policies::InstanceView> instances_;
   std::map<std::string, RingMembers> models_;
   std::uint64_t ring_digest_ = 0;
+  std::optional<std::string> weights_text_;  // what weights_ were read from, if not configured
+  policies::ClientWeights weights_;
   std::shared_ptr<const policies::DepthMarks> depth_;
   crdt::StateDigest depth_source_;  // what depth_ was read from
   std::uint64_t depth_bucket_ = 0;

@@ -139,12 +139,30 @@ net::Result<void> MeshNode::set_policy(const std::string& policy) {
   if (const std::string problem = policies::check_policy(policy); !problem.empty()) {
     return net::Error{problem};
   }
-  const net::SettingKey key{kPolicySetting};
+  set(kPolicySetting, policy);
+  return {};
+}
+
+net::Result<void> MeshNode::set_client_weights(const std::string& text) {
+  policies::ClientWeights weights;
+  if (const std::string problem = weights.read_text(text); !problem.empty()) {
+    return net::Error{problem};
+  }
+  const std::string shared = weights.text();
+  if (shared.size() > net::CodecLimits::kTextBytes) {
+    return net::Error{fmt::format("the weights take {} bytes; allowed are {}", shared.size(),
+                                  net::CodecLimits::kTextBytes)};
+  }
+  set(kWeightsSetting, shared);
+  return {};
+}
+
+void MeshNode::set(const char* setting, const std::string& text) {
+  const net::SettingKey key{setting};
   crdt::MultiValue<std::string> value;
   if (const auto* held = state_.settings().find(key)) value = *held;
-  value.assign(state_.stamp(context_.wall_ms()), policy);
+  value.assign(state_.stamp(context_.wall_ms()), text);
   state_.join_setting(key, value);
-  return {};
 }
 
 std::uint64_t MeshNode::set_beacon(std::uint64_t value) {

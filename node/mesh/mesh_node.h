@@ -88,6 +88,8 @@ class MeshNode final : private StateObserver,
   net::Result<void> change(const SeedInstance& instance);
   net::Result<void> change(const std::string& instance, policies::Lifecycle lifecycle);
   net::Result<void> set_policy(const std::string& policy);
+  // #KEY=WEIGHT,... (policies/client_weights.h), in place of those set before.
+  net::Result<void> set_client_weights(const std::string& text);
   std::uint64_t set_beacon(std::uint64_t value);  // CLOCK_MONOTONIC ns of the write
 
   // Looking in.
@@ -129,6 +131,7 @@ class MeshNode final : private StateObserver,
   void member_grew(crdt::NodeId node, const crdt::Member& member) override;
   void field_grew(const net::FieldKey& key) override;
   void setting_grew(const net::SettingKey& key) override;
+  void set(const char* setting, const std::string& text);
   void depth_grew() override;
   void load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta) override;
   void status_grew(crdt::NodeId writer) override;

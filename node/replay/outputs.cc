@@ -40,6 +40,7 @@ void add_clients(const BenchResult& result, json& out) {
                                 {"requests", one.requests},
                                 {"demand", one.demand},
                                 {"service", one.service},
+                                {"computed", one.computed},
                                 {"fair_share", one.fair_share},
                                 {"ttft_p50", finite(one.ttft_p50)},
                                 {"ttft_p99", finite(one.ttft_p99)},

@@ -41,6 +41,8 @@ std::string comment(std::string_view text) {
 policies::SchedulerSettings scheduler_settings(const Config& config) {
   policies::SchedulerSettings settings = config.scheduler;
   settings.policy = config.mesh.routing.policy;
+  settings.queue = config.mesh.routing.queue;
+  settings.client_weights = mesh_config(config).routing.client_weights;
   settings.slo_ttft_s = config.mesh.routing.slo_ttft_s;
   settings.prefill_s_per_token = config.prefill_us_per_token / 1e6;
   settings.block_tokens = std::max(1u, config.mesh.chain.block_bytes / config.bytes_per_token);
@@ -55,6 +57,8 @@ MeshConfig mesh_config(const Config& config) {
   MeshConfig mesh = config.mesh;
   if (mesh.node_name.empty()) mesh.node_name = host_name();
   if (mesh.http_advertise.empty()) mesh.http_advertise = config.http_listen;
+  const std::string problem = mesh.routing.client_weights.read(config.client_weights);
+  DUALMESH_CHECK(problem.empty(), "check_whole let pass: {}", problem);
   return mesh;
 }
 
@@ -124,6 +128,10 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
           {where,
            fmt::format("instance.name: \"{}\" is there twice; names must differ", instance.name)});
     }
+  }
+  if (const std::string problem = policies::ClientWeights().read(config.client_weights);
+      !problem.empty()) {
+    problems.push_back({where, "routing.client_weights: " + problem});
   }
   net::HostPort listen;
   if (net::split_destination(config.mesh.listen, listen, net::PortZero::allowed) &&

@@ -51,6 +51,7 @@ struct Config {
   std::uint32_t models_interval_s = 30;
 
   policies::SchedulerSettings scheduler;
+  std::vector<std::string> client_weights;  // NAME=WEIGHT
   double prefill_us_per_token = 160.0;
   std::uint32_t bytes_per_token = 4;
   std::uint32_t max_retries = 2;

@@ -58,6 +58,8 @@ bool text_fits(const Setting& setting, const std::string& text) {
       return std::ranges::find(setting.allowed, text) != setting.allowed.end();
     case TextRule::policy:
       return policies::is_policy(text);
+    case TextRule::queue_order:
+      return text.empty() || policies::is_queue_order(text);
   }
   return false;
 }
@@ -79,6 +81,9 @@ std::string describe_text(const Setting& setting, std::string_view any) {
     case TextRule::policy:
       return "the name of a policy (policies/README.md), or NAME:KEY=NUMBER,... for other "
              "parameters";
+    case TextRule::queue_order:
+      return "the name of an order of waiting (policies/README.md), with or without parameters, or "
+             "empty";
   }
   return {};
 }
@@ -194,6 +199,9 @@ std::optional<std::string> store(const Setting& setting, const RawValue& value, 
   const auto* text = std::get_if<std::string>(&value);
   if (setting.rule == TextRule::policy && text != nullptr) {
     return fmt::format("{}: {}", setting.key, policies::check_policy(*text));
+  }
+  if (setting.rule == TextRule::queue_order && text != nullptr) {
+    return fmt::format("{}: {}", setting.key, policies::check_queue_order(*text));
   }
   return fmt::format("{}: must be {}", setting.key, describe_allowed(setting));
 }

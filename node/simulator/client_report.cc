@@ -58,7 +58,9 @@ std::vector<ClientFigures> make_client_figures(Counted counted, Wanted wanted,
     account.ttft_s.push_back(request.ttft_s);
     account.figures.demand += request.input_tokens + kOutputWeight * request.output_tokens;
     if (request.arrival_s + request.ttft_s > end_s) continue;
-    account.figures.service += request.input_tokens + kOutputWeight * produced_by(request, end_s);
+    const double service = request.input_tokens + kOutputWeight * produced_by(request, end_s);
+    account.figures.service += service;
+    account.figures.computed += service - request.cached_tokens;
   }
   std::vector<ClientFigures> clients;
   for (auto& [client, account] : accounts) {

@@ -24,6 +24,7 @@ struct ClientFigures {
   double requests = 0;
   double demand = 0;  // service asked for
   double service = 0;
+  double computed = 0;  // service without what was found in a cache; dlpm and d2lpm share this out
   double fair_share = 0;
   double ttft_p50 = 0, ttft_p99 = 0;
   bool well_behaved = true;

@@ -23,16 +23,11 @@ const D2lpm::Credits* D2lpm::credits_of(std::uint64_t client) const {
 
 double D2lpm::credit(std::uint64_t client, Slot slot) const { return at(credits_of(client), slot); }
 
-double D2lpm::quantum(const PlacementContext& context) const {
-  return quantum_ / std::max(context.fleet.view().live_nodes, 1U);
-}
-
 double D2lpm::rounds(const Credits* credits, const PlacementContext& context) const {
-  const double step = quantum(context);
   double least = std::numeric_limits<double>::infinity();
   for_each_usable(context, [&](Slot slot) {
     const double held = at(credits, slot);
-    least = std::min(least, held > 0 ? 0 : std::floor(-held / step) + 1);
+    least = std::min(least, held > 0 ? 0 : std::floor(-held / quantum_) + 1);
   });
   return least;
 }
@@ -40,7 +35,7 @@ double D2lpm::rounds(const Credits* credits, const PlacementContext& context) co
 Choice D2lpm::choose(const PlacementRequest& request, const PlacementContext& context,
                      Random& random) const {
   const Credits* credits = credits_of(request.arrival.client);
-  const double refill = rounds(credits, context) * quantum(context);
+  const double refill = rounds(credits, context) * quantum_;
   const std::uint32_t longest = longest_hit(request, context);
   const auto holds = [&](Slot slot) { return hit_at(request, context, slot) == longest; };
   const auto cost = [&](Slot slot) {
@@ -61,7 +56,7 @@ void D2lpm::taken(const PlacementRequest& request, const PlacementContext& conte
     ++begun_anew_;
   }
   Credits& credits = clients_[client];
-  const double refill = rounds(&credits, context) * quantum(context);
+  const double refill = rounds(&credits, context) * quantum_;
   if (credits.size() < context.fleet.slots()) credits.resize(context.fleet.slots());
   for_each_usable(context, [&](Slot slot) { credits[slot] += refill; });
   const Slot slot = choice.primary;

@@ -12,9 +12,10 @@
 // first at an instance is the order's: `dlpm` with credits per instance, unless another is asked
 // for; there service follows the clients' weights.
 //
-// Shared by the mesh: load, residency, the number of live nodes (each has its share of the
-// quantum). Credits are this node's. Bound: kMaxClients; when a new one would exceed it all credits
-// begin anew, which is counted; it costs locality, not fairness.
+// Shared by the mesh: load, residency. Credits are this node's, with a whole quantum at each: R
+// nodes together let R times as much gather; a share of it, below the cost of one request, would
+// be round robin and lose the locality. Bound: kMaxClients; when a new one would exceed it all
+// credits begin anew, which is counted; it costs locality, not fairness.
 // Source: Locality-aware Fair Scheduling (arXiv 2501.14312): D2LPM; 1 and 2 as there, the quantum
 // is ours, as the paper's is not stated.
 // Deviations: what is charged at once is what the estimate says is not cached, and it is not
@@ -57,7 +58,6 @@ class D2lpm final : public Policy {
  private:
   using Credits = std::vector<double>;  // by slot
   const Credits* credits_of(std::uint64_t client) const;
-  double quantum(const PlacementContext& context) const;
   // Refills until some usable instance has credit.
   double rounds(const Credits* credits, const PlacementContext& context) const;
 

@@ -14,8 +14,9 @@ from cluster import Cluster, chat_body, post, wait_until
 
 PROGRAMS = ["dualmeshd", "dualmeshctl", "dualmesh-engine", "dualmesh-replay"]
 COMMANDS = ["status", "members", "instances", "rings", "lag", "metrics", "drain", "policy",
-            "policy set", "instance", "instance add", "instance drain", "instance resume",
-            "instance remove", "diff", "watch", "wait-converged", "explain", "decisions"]
+            "policy set", "weights", "weights set", "instance", "instance add", "instance drain",
+            "instance resume", "instance remove", "diff", "watch", "wait-converged", "explain",
+            "decisions"]
 SENSELESS = {
     "an unknown option": ([[name, "--sideways"] for name in PROGRAMS], "--sideways"),
     "a value out of range": ([["dualmesh-engine", "--count", "0"],

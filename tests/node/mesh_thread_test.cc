@@ -174,6 +174,22 @@ TEST_CASE("administration through one node reaches the other") {
   policy.send().wait(client.scope());
   CHECK(eventually([&] { return b_host.view()->settings.policy == "round_robin"; }));
 
+  auto weights = admin.setClientWeightsRequest();
+  weights.setWeights("#00000000000000ff=2.5");
+  weights.send().wait(client.scope());
+  CHECK(eventually([&] { return b_host.view()->settings.client_weights.of(255) == 2.5; }));
+  const auto shown = admin.clientWeightsRequest().send().wait(client.scope());
+  CHECK(std::string(shown.getWeights().cStr()) == "#00000000000000ff=2.5");
+  bool bad = false;
+  try {
+    auto wrong = admin.setClientWeightsRequest();
+    wrong.setWeights("#00000000000000ff=0");
+    wrong.send().wait(client.scope());
+  } catch (const kj::Exception& exception) {
+    bad = std::string(exception.getDescription().cStr()).find("0.001 to 1000") != std::string::npos;
+  }
+  CHECK(bad);
+
   const auto status = admin.statusRequest().send().wait(client.scope());
   CHECK(status.getStatus().getReady());
   CHECK(status.getStatus().getMembersAlive() == 2);

@@ -94,6 +94,32 @@ TEST_CASE("view: slots stay, draining instances serve without being in the ring"
   CHECK(view->depth == nullptr);  // alone
 }
 
+TEST_CASE("view: clients' weights are the configured ones until the mesh has its own") {
+  Replica node(1);
+  REQUIRE(node.config.routing.client_weights.read_text("#0000000000000001=3").empty());
+  FleetViewBuilder builder(node.config);
+  const auto weight = [&](std::uint64_t client) {
+    return builder.build(node.state, 0)->settings.client_weights.of(client);
+  };
+  const auto set = [&](const std::string& text) {
+    crdt::MultiValue<std::string> value;
+    if (const auto* held = node.state.settings().find({kWeightsSetting})) value = *held;
+    value.assign(node.state.stamp(kWall), text);
+    node.state.join_setting({kWeightsSetting}, value);
+  };
+  CHECK(weight(1) == 3);
+  set("in a format of the future");
+  CHECK(weight(1) == 3);
+  set("#0000000000000002=5");
+  CHECK(weight(1) == 1);
+  CHECK(weight(2) == 5);
+  set("in a format of the future");
+  CHECK(weight(2) == 5);
+  set("");
+  CHECK(weight(2) == 1);
+  CHECK(weight(1) == 1);
+}
+
 TEST_CASE("readiness: each rule by itself") {
   MeshConfig config;
   ReadinessFacts facts;

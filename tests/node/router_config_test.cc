@@ -153,6 +153,9 @@ TEST_CASE("every bad setting is named with its line and what is allowed") {
       {"[routing]\npolicy = \"prefix_affinity:limit=0\"",
        "d.toml:2: routing.policy: prefix_affinity: '0' is no value for limit (requests without a "
        "first token from which on others stand in); allowed: 1 to 1e+06\n"},
+      {"[routing]\nqueue = \"dlpm:quantum=0\"",
+       "d.toml:2: routing.queue: dlpm: '0' is no value for quantum (credit of one refill, in "
+       "weighted tokens); allowed: 1 to 1e+12\n"},
       {"[routing]\npolicy = 1",
        "d.toml:2: routing.policy: must be the name of a policy (policies/README.md), or "
        "NAME:KEY=NUMBER,... for other parameters\n"},
@@ -229,6 +232,12 @@ TEST_CASE("the whole is checked for what no single setting tells") {
   Config alone;
   alone.mesh.alone = true;
   CHECK(check_whole(alone, "").empty());
+  alone.client_weights = {"a=2", "secret=0"};
+  CHECK(text_of(check_whole(alone, "d.toml")) ==
+        "d.toml: routing.client_weights: '0' is no weight; allowed: 0.001 to 1000\n");
+  alone.client_weights = {"a=2"};
+  CHECK(mesh_config(alone).routing.client_weights.of(dualmesh::policies::client_key("a")) == 2);
+  CHECK(scheduler_settings(alone).client_weights.of(dualmesh::policies::client_key("a")) == 2);
   alone.mesh.listen = "0.0.0.0:7000";
   CHECK(check_whole(alone, "").size() == 2);  // no TLS, and no address for others to dial
   alone.mesh.advertise = "10.0.0.1:7000";

@@ -141,6 +141,7 @@ TEST_CASE("each client's figures by hand, and who is well-behaved") {
   CHECK(a.requests == 2);
   CHECK(a.demand == 240);
   CHECK(a.service == doctest::Approx(100 + 2 * (1 + 9 * 0.5)));
+  CHECK(a.computed == a.service);
   CHECK(a.fair_share == doctest::Approx(55.5));
   CHECK(a.ttft_p50 == 1);
   CHECK(a.ttft_p99 == 2);
@@ -153,6 +154,10 @@ TEST_CASE("each client's figures by hand, and who is well-behaved") {
   CHECK(f.service_per_s == doctest::Approx(111.0 / 2));
   CHECK(f.ttft_p99_well_behaved == 0.5);
   CHECK(f.ttft_p99_other_clients == 2);
+  example.outcome.requests[1].cached_tokens = 70;
+  const auto cached = client_figures(example.outcome, example.workload, run);
+  CHECK(cached[0].service == a.service);
+  CHECK(cached[0].computed == doctest::Approx(a.service - 70));
   // With twice the weight `a` asks for no more than is due to it, and `b` still does not.
   CountedRun weighed = run;
   REQUIRE(weighed.client_weights.read(std::vector<std::string>{"a=2"}).empty());

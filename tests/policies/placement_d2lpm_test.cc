@@ -85,7 +85,7 @@ TEST_CASE("d2lpm charges answers at the end, by the instance that gave them") {
   CHECK(policy.credit(kB, 1) == 0);
 }
 
-TEST_CASE("d2lpm: what cannot be used gets no refills; each of four nodes has its share") {
+TEST_CASE("d2lpm: what cannot be used gets no refills; each node has a whole quantum") {
   CacheScene scene(3);
   auto policy = with<D2lpm>("quantum=1000");
   scene.fleet.set_health(2, false);
@@ -94,7 +94,7 @@ TEST_CASE("d2lpm: what cannot be used gets no refills; each of four nodes has it
   scene.builder.view.live_nodes = 4;
   scene.show();
   scene.take(policy, of(kB));
-  CHECK(policy.credit(kB, 0) + policy.credit(kB, 1) == 500 - 5120);
+  CHECK(policy.credit(kB, 0) + policy.credit(kB, 1) == 2000 - 5120);
 }
 
 TEST_CASE("d2lpm begins all credits anew when clients are too many, and counts it") {
