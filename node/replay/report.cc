@@ -148,7 +148,8 @@ json reasons(const Selected& results) {
 
 // The instances' own figures; what they are does not depend on what clients saw.
 void add_engines(const ReplayOutcome& outcome, const ReportSettings& settings, json& out) {
-  double queries = 0, hits = 0, computed = 0, generated = 0, running = 0, waiting = 0;
+  double queries = 0, hits = 0, computed = 0, generated = 0, preemptions = 0;
+  double running = 0, waiting = 0;
   double worst_lateness = NAN;
   Buckets ttft_s;
   std::vector<double> load;
@@ -157,6 +158,7 @@ void add_engines(const ReplayOutcome& outcome, const ReportSettings& settings, j
     hits += engine.prefix_hits;
     computed += engine.prefill_computed;
     generated += engine.generated_tokens;
+    preemptions += engine.preemptions;
     running += engine.running;
     waiting += engine.waiting;
     add(ttft_s, engine.ttft_s);
@@ -175,6 +177,7 @@ void add_engines(const ReplayOutcome& outcome, const ReportSettings& settings, j
   const bool scraped = !outcome.engines.empty();
   out["hit_ratio"] = scraped ? finite(hits / queries) : json(nullptr);
   out["prefill_tokens_computed"] = scraped ? finite(computed) : json(nullptr);
+  out["preemptions"] = scraped ? finite(preemptions) : json(nullptr);
   out["load_cv"] = finite(coefficient_of_variation(load));
   out["engine"] = {{"prefix_queries", finite(queries)},
                    {"prefix_hits", finite(hits)},

@@ -84,6 +84,7 @@ EngineSample parse_engine_metrics(std::string_view text) {
   sample.prefix_queries = read("vllm:prefix_cache_queries_total");
   sample.prefix_hits = read("vllm:prefix_cache_hits_total");
   sample.generated_tokens = read("vllm:generation_tokens_total");
+  sample.preemptions = read("vllm:num_preemptions_total");
   sample.running = read("vllm:num_requests_running");
   sample.waiting = read("vllm:num_requests_waiting");
   sample.prefill_computed = read("dualmesh_engine_prefill_tokens_computed_total");
@@ -105,6 +106,7 @@ EngineSample difference(const EngineSample& after, const EngineSample& before) {
   delta.prefix_hits -= before.prefix_hits;
   delta.prefill_computed -= before.prefill_computed;
   delta.generated_tokens -= before.generated_tokens;
+  delta.preemptions -= before.preemptions;
   delta.ttft_s = subtract(after.ttft_s, before.ttft_s);
   delta.lateness_s = subtract(after.lateness_s, before.lateness_s);
   delta.iteration_s -= before.iteration_s;

@@ -22,6 +22,7 @@ struct EngineSample {
   double prefix_hits = 0;
   double prefill_computed = 0;
   double generated_tokens = 0;
+  double preemptions = 0;
   double running = 0;
   double waiting = 0;
   Buckets ttft_s;          // in the instance's own seconds

@@ -88,7 +88,8 @@ def simulate(cluster, trace, policy, rtt_ms):
         runs = list(csv.DictReader(file))
     assert len(runs) == LAYOUTS
     return {name: statistics.mean(float(run[name]) for run in runs)
-            for name in ("requests", "completed", "hit_ratio", "ttft_p50", "e2e_p50")}
+            for name in ("requests", "completed", "preemptions", "hit_ratio", "ttft_p50",
+                         "e2e_p50")}
 
 
 @pytest.mark.parametrize("policy", ["round_robin", "dualmap"])
@@ -109,6 +110,7 @@ def test_simulated_and_live_agree(make_cluster, tmp_path, policy):
     simulated = simulate(cluster, trace, policy, rtt_ms)
     assert live["completed"] == live["requests"] == REQUESTS - WARMUP, live["reasons"]
     assert simulated["completed"] == simulated["requests"] == REQUESTS - WARMUP
+    assert live["preemptions"] == simulated["preemptions"] == 0
     both = {name: (live[name], simulated[name]) for name in ("ttft_p50", "e2e_p50")}
     both["hit_ratio"] = (live["hit_ratio_usage"], simulated["hit_ratio"])
     print({name: f"live {ours:.4f}, simulated {theirs:.4f}" for name, (ours, theirs) in both.items()})

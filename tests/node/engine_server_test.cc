@@ -246,6 +246,27 @@ TEST_CASE("models have caches of their own and are listed") {
   CHECK(engine.send("GET", "/health").status == 200);
 }
 
+TEST_CASE("requests that have no room side by side are preempted, answered and counted") {
+  EngineServerOptions options{.max_model_len = 640};
+  options.parameters.cache_tokens = 640;  // 40 blocks, one request needs more than half of them
+  EngineFixture engine(options, 20.0);  // an answer alone takes 0.6 s, so they overlap
+  std::vector<std::future<net::HttpResponse>> answers;
+  for (const char* text : {"a", "b", "c"}) {
+    answers.push_back(std::async(std::launch::async, [&engine, text] {
+      return engine.send("POST", "/v1/chat/completions", chat(text, 500).dump());
+    }));
+  }
+  for (auto& answer : answers) {
+    const net::HttpResponse response = answer.get();
+    REQUIRE(response.status == 200);
+    CHECK(json::parse(response.body)["usage"]["completion_tokens"] == 500);
+  }
+  const EngineSample sample = parse_engine_metrics(engine.send("GET", "/metrics").body);
+  CHECK(sample.preemptions == engine.server().snapshot().counters.preemptions);
+  CHECK(sample.preemptions > 0);
+  CHECK(sample.generated_tokens == 1500);
+}
+
 TEST_CASE("metrics tell what happened") {
   EngineFixture engine({.name = "e7"});
   const json usage = engine.post("/v1/chat/completions", chat(kLongText, 3))["usage"];

@@ -53,6 +53,8 @@ vllm:prompt_tokens_total{engine="1",model_name="a"} 50
 vllm:prefix_cache_queries_total{engine="0"} 150
 vllm:prefix_cache_hits_total{engine="0"} 6.0e1
 vllm:num_requests_waiting{engine="0"} 3
+vllm:num_preemptions_total{engine="0"} 2
+vllm:num_preemptions_total{engine="1"} 5
 vllm:time_to_first_token_seconds_bucket{engine="0",le="0.5"} 2
 vllm:time_to_first_token_seconds_bucket{engine="1",le="0.5"} 3
 vllm:time_to_first_token_seconds_bucket{le="+Inf",engine="0"} 9
@@ -67,6 +69,10 @@ TEST_CASE("metrics are summed over ranks, and absent is not zero") {
   CHECK(sample.prompt_tokens == 150);
   CHECK(sample.prefix_hits == 60);
   CHECK(sample.waiting == 3);
+  CHECK(sample.preemptions == 7);
+  EngineSample earlier = sample;
+  earlier.preemptions = 4;
+  CHECK(difference(sample, earlier).preemptions == 3);
   CHECK(sample.ttft_s == Buckets{{0.5, 5.0}, {INFINITY, 9.0}});
   // Without a series of its own, what was not hit was computed.
   CHECK(sample.prefill_computed == 90);
