@@ -136,7 +136,6 @@ std::optional<Iteration> EngineModel::start_iteration(Time now) {
   if (running_.empty() && waiting_.empty()) return std::nullopt;
   Iteration iteration;
   iteration.start = now;
-  const std::uint64_t preempted = counters_.preemptions;
   iteration.decoding = plan_decoding();
   // Nothing is admitted without a token for it, so as many run at most.
   DUALMESH_CHECK(iteration.decoding <= parameters_.token_budget, "{} decode", iteration.decoding);
@@ -144,10 +143,8 @@ std::optional<Iteration> EngineModel::start_iteration(Time now) {
   for (Sequence& sequence : running_) {
     if (!sequence.prefilled()) budget -= plan_prefill(sequence, budget);
   }
-  // Who was preempted must not take back at once what was short.
-  const bool short_of_memory = counters_.preemptions != preempted;
-  while (!short_of_memory && budget > 0 && !waiting_.empty() &&
-         running_.size() < parameters_.max_running) {
+  // Who was preempted just now needs more than it gave, so nobody is admitted after a preemption.
+  while (budget > 0 && !waiting_.empty() && running_.size() < parameters_.max_running) {
     if (!admit(waiting_.front())) break;
     waiting_.pop_front();
     budget -= plan_prefill(running_.back(), budget);
