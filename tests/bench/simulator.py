@@ -36,7 +36,7 @@ def simulator():
     for routers, target_s in ROUTERS.items():
         took_s = [replay_tool(trace, "simulate", routers, "--qps", QPS)[1]
                   for _ in range(trials(RUNS, 1))]
-        figures.append(Figure(f"simulator, 8,000 requests, {routers} router{"s" if routers > 1 else ""}",
+        figures.append(Figure(f"simulator, 8,000 requests, routers: {routers}",
                               statistics.median(took_s), "s", target_s))
     found, took_s = replay_tool(trace, "capacity", 1)
     figures += [
