@@ -84,7 +84,7 @@ void add_weight_commands(CLI::App& app, Arguments& arguments, Command& command) 
   });
   auto* set = show->add_subcommand("set", "set them on all nodes, in place of those set before");
   set->add_option("weights", arguments.weights,
-                  "NAME=WEIGHT (API key or `user`) or #KEY=WEIGHT; none: all have weight 1");
+                  "NAME=WEIGHT (API key or `user`) or #KEY=WEIGHT; none: all have 1");
   set->add_option("--file", arguments.weights_file, "more of them, one a line");
   set->callback([&] {
     command = [&](ctl::Session& session) {
