@@ -26,11 +26,17 @@ def processes_of(group_marker):
     return found
 
 
+def as_in_a_terminal():
+    """What a shell without job control starts in the background would not hear Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(arguments, marker, log):
     environment = dict(os.environ, QUICKSTART_TEST=marker)
     with open(log, "wb") as output:
         return subprocess.Popen([ROOT / "deploy" / "quickstart", *arguments], stdout=output,
-                                stderr=output, env=environment, start_new_session=True)
+                                stderr=output, env=environment, start_new_session=True,
+                                preexec_fn=as_in_a_terminal)
 
 
 def test_it_runs_to_the_end_and_leaves_nothing(tmp_path):
