@@ -23,13 +23,13 @@ double memory_taken(const Fleet& fleet, const Load& load) {
 Choice PrecisePrefix::choose(const PlacementRequest& request, const PlacementContext& context,
                              Random& random) const {
   const auto queue = [&](Slot slot) { return engine_queue(load_of(context.fleet, slot)); };
-  const auto [least_queue, most_queue] = range_of(context, queue);
+  const auto range = range_of(context, queue);
   const auto cost = [&](Slot slot) {
     const Load load = load_of(context.fleet, slot);
-    const double shortness = most_queue == least_queue
+    const double shortness = range.most == range.least
                                  ? 1.0
-                                 : static_cast<double>(most_queue - engine_queue(load)) /
-                                       static_cast<double>(most_queue - least_queue);
+                                 : static_cast<double>(range.most - engine_queue(load)) /
+                                       static_cast<double>(range.most - range.least);
     return -(prefix_ * cached_share(request.arrival, slot) + queue_ * shortness +
              kv_ * (1 - memory_taken(context.fleet, load)));
   };
