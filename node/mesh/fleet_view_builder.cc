@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "node/mesh/load_gauges.h"
 #include "node/mesh/planted.h"
 
 namespace dualmesh::node {
@@ -11,12 +12,6 @@ using policies::Lifecycle;
 using policies::Slot;
 
 namespace {
-
-policies::Load to_load(const net::LoadGauges& gauges) {
-  return {gauges.queued_requests, gauges.prefilling_requests, gauges.decoding_requests,
-          gauges.queued_tokens,   gauges.prefilling_tokens,   gauges.decoding_tokens,
-          gauges.head_wait_ms};
-}
 
 bool same_members(const std::vector<policies::RingMember>& a,
                   const std::vector<policies::RingMember>& b) {

@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 #include <xxhash.h>
 
+#include "node/mesh/load_gauges.h"
 #include "node/mesh/mesh_node.h"
 
 namespace dualmesh::node {
@@ -11,12 +12,6 @@ constexpr std::size_t kPlacementBatch = 1'024;
 constexpr std::size_t kRowsPerTurn = 8'192;  // of a column, so that pings come in between
 constexpr std::size_t kRingChangesKept = 1'024;
 constexpr std::size_t kBeaconsKept = 4'096;
-
-net::LoadGauges to_gauges(const policies::Load& load) {
-  return {load.queued_requests, load.prefilling_requests, load.decoding_requests,
-          load.queued_tokens,   load.prefilling_tokens,   load.decoding_tokens,
-          load.head_wait_ms};
-}
 
 // `blocks` in the order of use, oldest first: so go the batches, each with its most recent block
 // first, as whoever placed them saw it.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "node/mesh/load_gauges.h"
+
 namespace dualmesh::node {
 namespace {
 
@@ -25,12 +27,6 @@ MeshConfig config_of(const SimRouterSettings& settings, std::size_t number) {
 policies::SchedulerSettings seeded(policies::SchedulerSettings settings, std::uint64_t seed) {
   settings.seed = seed;
   return settings;
-}
-
-net::LoadGauges to_gauges(const policies::Load& load) {
-  return {load.queued_requests, load.prefilling_requests, load.decoding_requests,
-          load.queued_tokens,   load.prefilling_tokens,   load.decoding_tokens,
-          load.head_wait_ms};
 }
 
 }  // namespace

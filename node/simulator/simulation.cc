@@ -25,6 +25,14 @@ policies::BlockKey key_of(std::uint64_t block) {
   return z ^ (z >> 31);
 }
 
+// Of each whole block of the prompt.
+std::vector<policies::BlockKey> keys_of(const ReplayRequest& request) {
+  std::vector<policies::BlockKey> keys(request.input_tokens / kBlockTokens);
+  std::transform(request.blocks.begin(), request.blocks.begin() + std::ssize(keys), keys.begin(),
+                 key_of);
+  return keys;
+}
+
 EngineParameters at_speed(EngineParameters parameters, double speed) {
   const auto scale = [speed](Duration d) {
     return Duration(static_cast<Duration::rep>(static_cast<double>(d.count()) / speed));
@@ -105,8 +113,7 @@ void Simulation::handle(const Event& event) {
       wanted.id = event.a;
       wanted.prompt_tokens = request.input_tokens;
       wanted.output_tokens = request.output_tokens;
-      const std::size_t whole = request.input_tokens / kBlockTokens;
-      for (std::size_t i = 0; i < whole; ++i) wanted.blocks.push_back(key_of(request.blocks[i]));
+      wanted.blocks = keys_of(request);
       const bool taken = instances_[event.b].engine.enqueue(std::move(wanted));
       DUALMESH_CHECK(taken, "request {} fits no instance", event.a);
       return wake(event.b);
@@ -157,10 +164,7 @@ policies::Arrival Simulation::arrival_of(std::uint32_t number) const {
   arrival.id = number;
   arrival.model = kModel;
   arrival.input_tokens = request.input_tokens;
-  const std::size_t whole = request.input_tokens / kBlockTokens;
-  for (std::size_t i = 0; i < whole; ++i) {
-    arrival.chain.blocks.push_back(key_of(request.blocks[i]));
-  }
+  for (const policies::BlockKey key : keys_of(request)) arrival.chain.blocks.push_back(key);
   arrival.chain.whole = key_of(request.blocks.back());
   arrival.chain.bytes = std::uint64_t{request.input_tokens} * kBytesPerToken;
   // A workload knows no roles: what a prompt begins with stands for its system prompt.
@@ -197,11 +201,7 @@ void Simulation::carry_out(std::uint32_t number) {
   const Time now = events_.now();
   bool news = effects_.load_changed;
   for (const auto& placed : effects_.placed) {
-    const ReplayRequest& request = workload_.requests[placed.id];
-    std::vector<policies::BlockKey> blocks;
-    const std::size_t whole = request.input_tokens / kBlockTokens;
-    for (std::size_t i = 0; i < whole; ++i) blocks.push_back(key_of(request.blocks[i]));
-    router.node->placed(placed.slot, blocks, now);
+    router.node->placed(placed.slot, keys_of(workload_.requests[placed.id]), now);
     news = true;
   }
   for (const auto& dispatch : effects_.dispatched) {

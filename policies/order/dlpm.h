@@ -22,10 +22,10 @@
 #pragma once
 
 #include <array>
-#include <limits>
 #include <vector>
 
 #include "policies/order/client_accounts.h"
+#include "policies/order/longest_hit.h"
 #include "policies/policy_spec.h"
 #include "policies/queue_order.h"
 
@@ -49,7 +49,7 @@ class Dlpm final : public QueueOrder {
 
   std::string_view name() const override { return "dlpm"; }
   std::uint64_t rank(const Arrival&, std::uint32_t hit_tokens) const override {
-    return std::numeric_limits<std::uint32_t>::max() - hit_tokens;
+    return LongestHit::rank_of(hit_tokens);
   }
   std::size_t next(const RequestQueue& queue, const OrderContext& context) const override;
   void queued(const Arrival& arrival, const OrderContext& context) override;

@@ -13,8 +13,11 @@ namespace dualmesh::policies {
 class LongestHit final : public QueueOrder {
  public:
   std::string_view name() const override { return "longest_hit"; }
-  std::uint64_t rank(const Arrival&, std::uint32_t hit_tokens) const override {
+  static std::uint64_t rank_of(std::uint32_t hit_tokens) {
     return std::numeric_limits<std::uint32_t>::max() - hit_tokens;
+  }
+  std::uint64_t rank(const Arrival&, std::uint32_t hit_tokens) const override {
+    return rank_of(hit_tokens);
   }
 };
 

@@ -1,8 +1,8 @@
 // CacheAware: the instance with the longest match, if it is long enough and the load is even.
 //
-//   max - min > abs AND max > rel x min, over the requests under way:  the least loaded
-//   else, longest hit > threshold x input:                             one of its holders, at
-//   random else:                                                              the least loaded
+//   max - min > abs AND max > rel x min, over requests under way:  the least loaded
+//   else, longest hit > threshold x input:                         one of its holders, at random
+//   else:                                                          the least loaded
 //
 // All comparisons are strict. The least loaded is first by requests under way, then by requests
 // this node ever sent there, then by name.
