@@ -33,6 +33,9 @@ void hash_field(crdt::EntryHasher& hasher, const LoadGauges& gauges) {
   hasher.add(gauges.queued_requests).add(gauges.prefilling_requests).add(gauges.decoding_requests);
   hasher.add(gauges.queued_tokens).add(gauges.prefilling_tokens).add(gauges.decoding_tokens);
   hasher.add(gauges.head_wait_ms);
+  // Absent from the digest of those who do not know it, as from ours when there is none.
+  if (gauges.prefill_left_ms != 0) hasher.add(gauges.prefill_left_ms);
+  for (const auto& one : gauges.waiting) hasher.add(one.slack_ms).add(one.tokens);
 }
 
 void hash_field(crdt::EntryHasher& hasher, const ProbedHealth& health) {

@@ -18,6 +18,7 @@
 #include "policies/load.h"
 #include "policies/ring.h"
 #include "policies/time.h"
+#include "policies/turns.h"
 
 namespace dualmesh::policies {
 
@@ -33,6 +34,8 @@ struct InstanceView {
   std::vector<std::string> models;
   Load others;                        // sum over the other live nodes
   std::uint32_t others_queueing = 0;  // how many other nodes queue for it
+  Time others_busy_until{};  // their prefills should be done then
+  std::vector<Waiting> others_waiting;  // by due time; the first of each other node
   double prefill_s_per_token = 0.0;   // fixed by configuration; 0 = learn
 };
 

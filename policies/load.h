@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "policies/turns.h"
+
 namespace dualmesh::policies {
 
 struct Load {
@@ -16,7 +18,18 @@ struct Load {
   std::uint64_t prefilling_tokens = 0;    // uncached prefill tokens of the prefilling ones
   std::uint64_t decoding_tokens = 0;      // context tokens (prompt) of the decoding ones
   std::uint32_t head_wait_ms = 0;         // longest wait in the queue when this was reported
+  std::uint32_t prefill_left_ms = 0;      // until the prefilling ones should be done, when reported
+  WaitingReports waiting;  // the first of them, in an order that the mesh shares (turns.h)
 
+  // Reports of the same load: time runs out by itself, so that alone is no news.
+  bool says_as_much_as(Load other) const {
+    if (waiting.size() != other.waiting.size()) return false;
+    other.prefill_left_ms = prefill_left_ms;
+    for (std::size_t i = 0; i < waiting.size(); ++i) {
+      other.waiting[i].slack_ms = waiting[i].slack_ms;
+    }
+    return *this == other;
+  }
   std::uint32_t requests() const {
     return queued_requests + prefilling_requests + decoding_requests;
   }

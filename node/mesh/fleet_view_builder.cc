@@ -15,7 +15,7 @@ namespace {
 policies::Load to_load(const net::LoadGauges& gauges) {
   return {gauges.queued_requests, gauges.prefilling_requests, gauges.decoding_requests,
           gauges.queued_tokens,   gauges.prefilling_tokens,   gauges.decoding_tokens,
-          gauges.head_wait_ms};
+          gauges.head_wait_ms,    gauges.prefill_left_ms, {}};
 }
 
 bool same_members(const std::vector<policies::RingMember>& a,
@@ -106,6 +106,7 @@ void FleetViewBuilder::rebuild_models() {
 
 std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedState& state,
                                                                    std::uint64_t depth_bucket,
+                                                                   policies::Time now,
                                                                    const Nodes& unheard) {
   if (const auto known = parameters_in_use(state.settings(), config_); known != parameters_) {
     parameters_ = known;
@@ -122,7 +123,7 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
   view->parameters = parameters_;
   view->chain = chain_of(parameters_);
   view->ring_digest = ring_digest_;
-  add_others(state, unheard, *view);
+  add_others(state, now, unheard, *view);
   read_agreement(state, *view);
   if (view->live_nodes > 1) view->depth = read_depth(state, depth_bucket);
   return view;
@@ -142,23 +143,41 @@ void FleetViewBuilder::read_settings(const SharedState& state,
   }
 }
 
-void FleetViewBuilder::add_others(const SharedState& state, const Nodes& unheard,
-                                  policies::FleetView& view) const {
+void FleetViewBuilder::add_others(const SharedState& state, policies::Time now,
+                                  const Nodes& unheard, policies::FleetView& view) {
   if (planted(Plant::own_load_counted)) {
     state.own_load().for_each([&](std::uint64_t id, const net::LoadGauges& gauges) {
       if (slot_of(id) != policies::kNoSlot) view.instances[slot_of(id)].others += to_load(gauges);
     });
   }
   // Columns exist for reachable nodes only, and our own load is not among them.
+  std::erase_if(told_, [&](const auto& of) { return state.loads().find(of.first) == nullptr; });
   for (const auto& [node, column] : state.loads().all()) {
     if (unheard.contains(node)) continue;
+    std::vector<Told>& heard = told_[node];
+    heard.resize(instances_.size());
     column.feed.for_each([&](std::uint64_t id, const net::LoadGauges& gauges) {
       const Slot slot = slot_of(id);
       if (slot == policies::kNoSlot) return;
       InstanceView& instance = view.instances[slot];
       instance.others += to_load(gauges);
       if (gauges.queued_requests > 0) ++instance.others_queueing;
+      Told& told = heard[slot];
+      if (told.gauges != gauges) told = {gauges, now};
+      if (gauges.prefilling_requests > 0) {
+        instance.others_busy_until =
+            std::max(instance.others_busy_until,
+                     told.at + std::chrono::milliseconds(gauges.prefill_left_ms));
+      }
+      for (const net::WaitingRow& one : gauges.waiting) {
+        instance.others_waiting.push_back(
+            {told.at + std::chrono::milliseconds(one.slack_ms), one.tokens});
+      }
     });
+  }
+  for (InstanceView& instance : view.instances) {
+    std::sort(instance.others_waiting.begin(), instance.others_waiting.end(),
+              [](const auto& a, const auto& b) { return a.due < b.due; });
   }
 }
 

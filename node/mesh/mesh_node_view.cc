@@ -13,9 +13,11 @@ constexpr std::size_t kRingChangesKept = 1'024;
 constexpr std::size_t kBeaconsKept = 4'096;
 
 net::LoadGauges to_gauges(const policies::Load& load) {
+  net::WaitingRows waiting;
+  for (const auto& one : load.waiting) waiting.push_back({one.slack_ms, one.tokens});
   return {load.queued_requests, load.prefilling_requests, load.decoding_requests,
           load.queued_tokens,   load.prefilling_tokens,   load.decoding_tokens,
-          load.head_wait_ms};
+          load.head_wait_ms,    load.prefill_left_ms, waiting};
 }
 
 // `blocks` in the order of use, oldest first: so go the batches, each with its most recent block
@@ -76,7 +78,8 @@ void MeshNode::publish_view() {
     first_seen = builder_.read_registry(registry_);
   }
   const auto before = view_;
-  view_ = builder_.build(state_, state_.depth_bucket(context_.wall_ms()), peers_.unheard());
+  view_ = builder_.build(state_, state_.depth_bucket(context_.wall_ms()), context_.now(),
+                         peers_.unheard());
   ++views_published_;
   std::map<crdt::NodeId, std::uint64_t> beacons;
   beacons.swap(beacons_pending_);

@@ -28,9 +28,11 @@ policies::SchedulerSettings seeded(policies::SchedulerSettings settings, std::ui
 }
 
 net::LoadGauges to_gauges(const policies::Load& load) {
+  net::WaitingRows waiting;
+  for (const auto& one : load.waiting) waiting.push_back({one.slack_ms, one.tokens});
   return {load.queued_requests, load.prefilling_requests, load.decoding_requests,
           load.queued_tokens,   load.prefilling_tokens,   load.decoding_tokens,
-          load.head_wait_ms};
+          load.head_wait_ms,    load.prefill_left_ms, waiting};
 }
 
 }  // namespace
@@ -120,7 +122,7 @@ void SimRouter::placements_grew(const net::ResidencyFeed::Delta& delta) {
 void SimRouter::refresh_view(policies::Time now, policies::Effects& effects) {
   if (registry_stale_) builder_.read_registry(registry_);
   registry_stale_ = view_stale_ = false;
-  view_ = builder_.build(state_, state_.depth_bucket(wall_ms(now)));
+  view_ = builder_.build(state_, state_.depth_bucket(wall_ms(now)), now);
   scheduler_.set_view(view_, now, effects);
 }
 

@@ -140,6 +140,13 @@ void Simulation::handle(const Event& event) {
       router.node->refresh_view(now, effects_);
       return carry_out(event.a);
     }
+    case What::call: {
+      if (routers_[event.a].call_at != now) return;  // an earlier one has come in between
+      routers_[event.a].call_at = policies::Effects::kNoCall;
+      effects_.clear();
+      routers_[event.a].node->scheduler().tick(now, effects_);
+      return carry_out(event.a);
+    }
     case What::tick:
       return tick();
     case What::change:
@@ -208,6 +215,10 @@ void Simulation::carry_out(std::uint32_t number) {
     requests_[dispatch.id].instance = dispatch.slot;
     events_.push(now + settings_.instance_delay,
                  {What::reaches, static_cast<std::uint32_t>(dispatch.id), dispatch.slot});
+  }
+  if (effects_.call_at < router.call_at) {
+    router.call_at = effects_.call_at;
+    events_.push(effects_.call_at, {What::call, number});
   }
   for (const auto& rejection : effects_.rejected) {
     requests_[rejection.id].rejected = true;

@@ -85,6 +85,7 @@ class Simulation {
     flush,           // router a tells what is new
     delivery,        // delivery a reaches router b
     refresh,         // router a looks at what was delivered
+    call,            // router a wanted to be called
     tick,
     change,  // number a of the settings
     probed,  // instance a, found healthy if b is 1
@@ -108,6 +109,7 @@ class Simulation {
     bool flush_due = false;
     bool refresh_due = false;
     bool alive = true;
+    policies::Time call_at = policies::Effects::kNoCall;  // when it wants to be called
   };
   struct Answer {  // under way from an instance
     std::uint32_t instance = 0;
