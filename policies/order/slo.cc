@@ -85,7 +85,6 @@ Slo::Plan Slo::plan(const RequestQueue& queue, const std::vector<Waiting>& other
 
 QueueOrder::Next Slo::next(const RequestQueue& queue, const OrderContext& context) const {
   const Plan all = plan(queue, context.fleet.others_waiting(context.slot), context);
-  const Next punctual = first_of(all.in_time);
 
   // The latest moment at which the first of the late ones may begin, so that all of them are served
   // within their bound.
@@ -95,14 +94,12 @@ QueueOrder::Next Slo::next(const RequestQueue& queue, const OrderContext& contex
   for (auto job = all.late.rbegin(); job != all.late.rend(); ++job) {
     begin_s = std::min(begin_s, job->slack_s + bound_s) - job->prefill_s;
   }
-  const Next late = first_of(all.late);
-  if (late.place != kElsewhere) {
-    if (punctual.place == kElsewhere) return {late.place, late.first && all.in_time.empty()};
-    const double before_s = queue[punctual.place].tokens *
-                            context.fleet.prefill_s_per_token(context.slot);
-    if (begin_s < before_s) return late;
-  }
-  return punctual;
+  // Asked of all that wait, wherever, as every node must come to the same answer: or a late one
+  // would wait for ever for nodes that always have somebody in time.
+  const bool late_first = all.in_time.empty() || begin_s < all.in_time.front().prefill_s;
+  const Next ours = first_of(late_first ? all.late : all.in_time);
+  if (ours.place != kElsewhere) return ours;
+  return {first_of(late_first ? all.in_time : all.late).place, false};
 }
 
 void Slo::tell(const RequestQueue& queue, const OrderContext& context,
