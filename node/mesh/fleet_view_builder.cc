@@ -12,10 +12,28 @@ using policies::Slot;
 
 namespace {
 
+// What is told beyond it is an error of the teller, and must not hold up the others.
+constexpr std::chrono::minutes kLongestPrefill{1};
+
 policies::Load to_load(const net::LoadGauges& gauges) {
   return {gauges.queued_requests, gauges.prefilling_requests, gauges.decoding_requests,
           gauges.queued_tokens,   gauges.prefilling_tokens,   gauges.decoding_tokens,
-          gauges.head_wait_ms,    gauges.prefill_left_ms, {}};
+          gauges.head_wait_ms,    gauges.prefill_left_ms,     {}};
+}
+
+// What one other node says of an instance, heard at `told_at`.
+void add_other(const net::LoadGauges& gauges, policies::Time told_at, InstanceView& instance) {
+  instance.others += to_load(gauges);
+  if (gauges.queued_requests > 0) ++instance.others_queueing;
+  if (gauges.prefilling_requests > 0) {
+    const std::chrono::milliseconds left(gauges.prefill_left_ms);
+    instance.others_busy_until = std::max(
+        instance.others_busy_until, told_at + std::min<policies::Duration>(left, kLongestPrefill));
+  }
+  for (const net::WaitingRow& one : gauges.waiting) {
+    const policies::Time due = told_at + std::chrono::milliseconds(one.slack_ms);
+    instance.others_waiting.push_back({due, one.tokens});
+  }
 }
 
 bool same_members(const std::vector<policies::RingMember>& a,
@@ -154,26 +172,17 @@ void FleetViewBuilder::add_others(const SharedState& state, policies::Time now,
   std::erase_if(told_, [&](const auto& of) { return state.loads().find(of.first) == nullptr; });
   for (const auto& [node, column] : state.loads().all()) {
     if (unheard.contains(node)) continue;
-    std::vector<Told>& heard = told_[node];
-    heard.resize(instances_.size());
-    column.feed.for_each([&](std::uint64_t id, const net::LoadGauges& gauges) {
-      const Slot slot = slot_of(id);
-      if (slot == policies::kNoSlot) return;
-      InstanceView& instance = view.instances[slot];
-      instance.others += to_load(gauges);
-      if (gauges.queued_requests > 0) ++instance.others_queueing;
-      Told& told = heard[slot];
-      if (told.gauges != gauges) told = {gauges, now};
-      if (gauges.prefilling_requests > 0) {
-        instance.others_busy_until =
-            std::max(instance.others_busy_until,
-                     told.at + std::chrono::milliseconds(gauges.prefill_left_ms));
-      }
-      for (const net::WaitingRow& one : gauges.waiting) {
-        instance.others_waiting.push_back(
-            {told.at + std::chrono::milliseconds(one.slack_ms), one.tokens});
-      }
-    });
+    Heard& heard = told_[node];
+    if (heard.epoch != column.epoch) heard = {column.epoch, {}};
+    heard.rows.resize(instances_.size());
+    column.feed.for_each_version(
+        [&](std::uint64_t id, crdt::Version version, const net::LoadGauges& gauges) {
+          const Slot slot = slot_of(id);
+          if (slot == policies::kNoSlot) return;
+          Told& told = heard.rows[slot];
+          if (told.version != version) told = {version, now};
+          add_other(gauges, told.at, view.instances[slot]);
+        });
   }
   for (InstanceView& instance : view.instances) {
     std::sort(instance.others_waiting.begin(), instance.others_waiting.end(),

@@ -57,10 +57,15 @@ class FleetViewBuilder {
 
   void rebuild_models();
   void read_settings(const SharedState& state, policies::RoutingSettings& settings);
-  // When we were told what a node has waiting: its slack runs out from then on.
+  // When we were first told a row of a node: what it says of the time left runs out from then on,
+  // however often the same row is said again.
   struct Told {
-    net::LoadGauges gauges;
+    crdt::Version version;
     policies::Time at{};
+  };
+  struct Heard {
+    crdt::Epoch epoch;
+    std::vector<Told> rows;  // by slot
   };
   void add_others(const SharedState& state, policies::Time now, const Nodes& unheard,
                   policies::FleetView& view);
@@ -80,7 +85,7 @@ class FleetViewBuilder {
   std::shared_ptr<const policies::DepthMarks> depth_;
   crdt::StateDigest depth_source_;  // what depth_ was read from
   std::uint64_t depth_bucket_ = 0;
-  std::map<crdt::NodeId, std::vector<Told>> told_;  // by slot
+  std::map<crdt::NodeId, Heard> told_;  // of the nodes that have a column of loads
 };
 
 }  // namespace dualmesh::node
