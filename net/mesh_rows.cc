@@ -33,9 +33,8 @@ void hash_field(crdt::EntryHasher& hasher, const LoadGauges& gauges) {
   hasher.add(gauges.queued_requests).add(gauges.prefilling_requests).add(gauges.decoding_requests);
   hasher.add(gauges.queued_tokens).add(gauges.prefilling_tokens).add(gauges.decoding_tokens);
   hasher.add(gauges.head_wait_ms);
-  // Absent from the digest of those who do not know it, as from ours when there is none.
-  if (gauges.prefill_left_ms != 0) hasher.add(gauges.prefill_left_ms);
-  for (const auto& one : gauges.waiting) hasher.add(one.slack_ms).add(one.tokens);
+  // Not of what was added since: nodes that do not know it, or keep less of it, agree with those
+  // that do. A row that is said anew has another version, which is hashed beside this.
 }
 
 void hash_field(crdt::EntryHasher& hasher, const ProbedHealth& health) {
