@@ -125,8 +125,12 @@ TEST_CASE("view: the same words said anew are of the moment at which they are he
   listener.tell({});
   listener.tell(waiting_load());
   CHECK(listener.seen_at(milliseconds(20'000)).others_busy_until == milliseconds(20'400));
+}
 
-  // The node has another life, in which the row has the version that it had.
+TEST_CASE("view: a row of another life is heard anew, though its version is the one it had") {
+  Listener listener;
+  listener.tell(waiting_load());
+  CHECK(listener.seen_at(milliseconds(10'000)).others_busy_until == milliseconds(10'400));
   listener.two.state.raise_epoch(crdt::Epoch{kWall + 1});
   listener.node.state.join_member(NodeId{2}, alive(kWall + 1));
   listener.two.acknowledged = {};

@@ -285,7 +285,9 @@ TEST_CASE("a request whose turn does not come is sent after a moment, though not
   CHECK(one.requests() == 0);
   // That prefill ends, and then there is no news any more: nobody calls the scheduler but itself.
   router.scheduler.set_view(others(0));
-  CHECK(call->done.get_future().get().response.status == 200);
+  auto done = call->done.get_future();
+  REQUIRE(done.wait_for(kPatience) == std::future_status::ready);
+  CHECK(done.get().response.status == 200);
   CHECK(eventually([&] { return router.is_empty(); }));
 }
 
