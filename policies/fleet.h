@@ -33,7 +33,8 @@ struct InstanceState {
   Time busy_until{};     // our prefills should be done then
   Time prefill_ended{};  // when a prefill was last seen to end, here or elsewhere
   std::uint64_t moved_here_tokens = 0;  // by this node's rebalancing, lately
-  Time moved_here_since{};
+  Time moved_here_at{};                 // the last of them
+  Time hot_since = Time::max();         // rebalancing has seen too much here ever since
   std::uint64_t dispatches = 0;
   std::uint64_t completed = 0;
   std::uint64_t failed = 0;

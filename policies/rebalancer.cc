@@ -12,16 +12,18 @@ constexpr std::uint32_t kMovesOfOne = 2;
 
 void Rebalancer::relieve(Slot source, const QueueOrder& order, const RebalanceRule& rule, Time now,
                          std::uint32_t& budget, Moves& moves) {
+  if (budget == 0) return;
   const RequestQueue& queue = fleet_.at(source).queue;
-  if (queue.empty() || budget == 0) return;
   const double limit_s = rule.source_slos * fleet_.view().settings.slo_ttft_s;
-  const bool hot = fleet_.pending_s(source) > limit_s ||
-                   (rule.by_wait && fleet_.waited_too_long(source, now));
+  const bool hot = !queue.empty() && (fleet_.pending_s(source) > limit_s ||
+                                      (rule.by_wait && fleet_.waited_too_long(source, now)));
+  Time& hot_since = fleet_.at(source).hot_since;
+  hot_since = hot ? std::min(hot_since, now) : Time::max();
   if (!hot) return;
 
   // Every node that queues here sees the same excess and moves its share, or together they would
   // move it as many times over.
-  const double nodes = 1.0 + fleet_.view().instances[source].others_queueing;
+  const double nodes = sharers(source, now);
   const double excess_tokens = (static_cast<double>(fleet_.pending_tokens(source)) -
                                 limit_s / fleet_.prefill_s_per_token(source)) /
                                nodes;
@@ -120,8 +122,8 @@ bool Rebalancer::can_take(Slot slot, const LiveRequest& request, const Placement
   if (!context.usable(slot)) return false;
   if (fleet_.over_threshold(slot, 0)) return false;  // most need not look up what is cached
   const InstanceState& target = fleet_.at(slot);
-  const auto lately = static_cast<double>(
-      pass.now < target.moved_here_since + kLease ? target.moved_here_tokens : 0);
+  const auto lately =
+      static_cast<double>(pass.now < target.moved_here_at + kLease ? target.moved_here_tokens : 0);
   const double room = fleet_.threshold_s() / fleet_.prefill_s_per_token(slot) -
                       static_cast<double>(fleet_.pending_tokens(slot)) + lately;
   if (lately + uncached_at(request, slot) > room / pass.nodes) return false;
@@ -131,12 +133,17 @@ bool Rebalancer::can_take(Slot slot, const LiveRequest& request, const Placement
   return ours || !fleet_.waited_too_long(slot, pass.now);
 }
 
+double Rebalancer::sharers(Slot source, Time now) const {
+  const FleetView& view = fleet_.view();
+  const double known = 1.0 + view.instances[source].others_queueing;
+  if (now - fleet_.at(source).hot_since >= kLease) return known;
+  return std::max(known, static_cast<double>(view.live_nodes));
+}
+
 void Rebalancer::note_moved(Slot target, std::uint32_t tokens, Time now) {
   InstanceState& instance = fleet_.at(target);
-  if (now >= instance.moved_here_since + kLease) {
-    instance.moved_here_since = now;
-    instance.moved_here_tokens = 0;
-  }
+  if (now >= instance.moved_here_at + kLease) instance.moved_here_tokens = 0;
+  instance.moved_here_at = now;
   instance.moved_here_tokens += tokens;
 }
 

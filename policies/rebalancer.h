@@ -7,8 +7,10 @@
 // as it is positive, until this node's share of the uncached tokens that the source had over the
 // threshold has left: an equal part for each node that queues there. A source that is overloaded
 // only because somebody has waited too long has no such bound. The room of a target is shared out
-// alike: of what it had below the threshold, a node fills one part in as many as queue at the source
-// within `kLease`, by when the others have heard of it. A request is moved twice at most.
+// alike: of what it had below the threshold, a node fills one part in as many as queue at the
+// source, and no more until it has moved nothing there for `kLease`, by when the others have heard
+// of it. For as long after the source became hot all live nodes are taken to queue there: they may,
+// and we have not heard. A request is moved twice at most.
 //
 // Invariant: no move makes its target overloaded, as far as this node can see.
 // Cost: at most `budget` requests are examined, from the end of the queue, where the wait is
@@ -68,6 +70,8 @@ class Rebalancer {
   bool can_take(Slot slot, const LiveRequest& request, const PlacementContext& context,
                 const Pass& pass) const;
   std::uint32_t uncached_at(const LiveRequest& request, Slot slot) const;
+  // How many nodes move from `source`, which is hot, this one counted.
+  double sharers(Slot source, Time now) const;
   void note_moved(Slot target, std::uint32_t tokens, Time now);
 
   Fleet& fleet_;

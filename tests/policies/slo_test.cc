@@ -168,6 +168,13 @@ TEST_CASE("slo: slack counts from when a prefill could begin, and the margin is 
   CHECK(careful.next_id() == d);
   careful.begin -= 2ms;
   CHECK(careful.next_id() == c);
+  // Of all that is done by then together, too.
+  Scene both("margin_s=0.5");
+  both.ours(102s, 1'000);
+  const RequestId shorter = both.ours(102s + 100ms, 601);  // 1.6 s are kept
+  CHECK(both.next_id() == shorter);
+  both.begin -= 2ms;
+  CHECK(both.next_id() != shorter);
 }
 
 TEST_CASE("slo: a late one goes first exactly when else its bound would be missed") {
@@ -292,6 +299,14 @@ TEST_CASE("slo: told are slacks from now, the late before those in time, each by
   CHECK(scene.told()[0].slack_ms == -2'400);
   scene.theirs(103s, 1);  // told by its own node
   CHECK(scene.told().size() == 3);
+}
+
+TEST_CASE("slo: one given up for its length stands among the late by due time") {
+  Scene scene;
+  scene.ours(104s, 3'900);          // given up for the third
+  scene.ours(104s + 500ms, 4'600);  // given up at once
+  scene.ours(105s, 2'000);
+  CHECK(scene.told() == std::vector<WaitingReport>{{4'000, 3'900}, {4'500, 4'600}, {5'000, 2'000}});
 }
 
 TEST_CASE("slo: no more than kWaitingTold are told, the oldest two late ones at least") {
