@@ -161,7 +161,8 @@ void Scheduler::take_load_changes(Time now, std::vector<std::pair<Slot, Load>>& 
       load.prefill_left_ms = to_ms(s.fleet.at(slot).busy_until - now);
     }
     if (s.queues && s.order->shared() && load.queued_requests > 0) {
-      s.order->tell(s.fleet.at(slot).queue, s.at(slot), load.waiting);
+      const OrderContext context{s.fleet, slot, now, s.fleet.free_at(slot, now)};
+      s.order->tell(s.fleet.at(slot).queue, context, load.waiting);
     }
   });
 }
