@@ -62,7 +62,9 @@ void Scheduler::prefill_presumed(RequestId id, Time now, Effects& effects) {
   const Slot slot = request->slot;
   request->work_at_dispatch = 0;  // a presumption teaches nothing
   request->behind_one = false;
+  const Time ended = s.fleet.at(slot).prefill_ended;
   s.ledger.first_token(*request, now);
+  s.fleet.at(slot).prefill_ended = ended;  // nor by the one behind it
   s.expect_end(slot, now);
   s.room_made(slot, now, effects);
   s.admit(now, effects);

@@ -166,3 +166,24 @@ TEST_CASE("told: slack and the time left of a prefill are those of the moment th
   REQUIRE(t.sent(2));
   CHECK(t.changes()[0].second.waiting.empty());
 }
+
+TEST_CASE("learned: nothing from one behind a first token that was only presumed") {
+  Turns t;
+  const double before = t.cost();
+  for (RequestId id = 1; id <= 20; id += 2) {
+    t.submit(id, 1'000);
+    REQUIRE(t.sent(id));
+    t.submit(id + 1, 1'000);
+    t.now += 970ms;
+    t.tick();
+    REQUIRE(t.sent(id + 1));
+    t.now += 30ms;
+    t.effects.clear();
+    t.scheduler.prefill_presumed(id, t.now, t.effects);
+    t.now += 3s;  // who knows when it began
+    t.first_token(id + 1);
+    t.finish(id);
+    t.finish(id + 1);
+  }
+  CHECK(t.cost() == before);
+}
