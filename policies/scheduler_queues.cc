@@ -76,8 +76,8 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
 void Scheduler::State::dispatch(LiveRequest& request, std::uint32_t uncached_tokens, Slot slot,
                                 Time now, Effects& effects) {
   if (request.stage == Stage::queued) order->left(request.arrival, at(request.slot));
-  fleet.at(slot).busy_until = fleet.free_at(slot, now) + from_seconds(uncached_tokens *
-                                                                     fleet.prefill_s_per_token(slot));
+  fleet.at(slot).busy_until =
+      fleet.free_at(slot, now) + from_seconds(uncached_tokens * fleet.prefill_s_per_token(slot));
   ledger.dispatch(request, slot, uncached_tokens, now);
   order->dispatched(request.arrival, uncached_tokens, at(slot));
   request.record.queued_s = to_seconds(now - request.arrived);

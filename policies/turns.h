@@ -6,14 +6,14 @@
 // to be first, and the one that holds it sends it. Nobody asks and nobody grants. A turn is the
 // time for which an instance known to be idle is left to a request of another node; when it has
 // passed, whoever has work takes the instance, so a message lost or late costs `kGrace` and no
-// more. A prefill that another node has running is believed for `kDoubt` beyond the time at which it
-// should have ended, so that a node that hangs does not hold up the others.
+// more. A prefill that another node has running is believed for `kDoubt` beyond the time at which
+// it should have ended, so that a node that hangs does not hold up the others.
 //
 // The next request may be sent `lead` before the one ahead should have its first token, so that the
 // engine finds it when it forms its next batch.
 //
-// Invariants: nobody waits for a message; work conservation outranks order; a node sends at most one
-// request ahead. Two nodes that each believe to be first overshoot by one request each.
+// Invariants: nobody waits for a message; work conservation outranks order; a node sends at most
+// one request ahead. Two nodes that each believe to be first overshoot by one request each.
 // Threads: values. Source: ours; as reservations in SWIM-like meshes time out, so do turns.
 #pragma once
 

@@ -4,8 +4,8 @@
 // served in time are found by going through them by due time and, whenever one would come too late,
 // giving up the one with the longest prefill so far. What is left goes by due time. Those given up
 // follow by arrival when nobody in time waits; and they go first from the moment at which one of
-// them could else not have its first token `wait_bound` after its arrival, so that a wait is bounded
-// by that and by what else has reached it.
+// them could else not have its first token `wait_bound` after its arrival, so that a wait is
+// bounded by that and by what else has reached it.
 //
 // The nodes act on one order (turns.h): what others have waiting is ranked with the own queue.
 // Shared by the mesh: of each queue the first kWaitingTold, by due time; those that may still be in

@@ -4,12 +4,12 @@
 // of the model by name, to which requests are also moved. All are functions of the key, so the next
 // turn of a conversation finds the same four, wherever of them its prefix lies. Chosen is the least
 //   cost(i) = miss(i) x (pending(i) + price + decode x decoding(i)) x seconds per token(i)
-// where pending are the uncached tokens that wait there or are being prefilled, decoding the context
-// tokens of the sequences past their prefill, miss the uncached tokens of the request. What is
-// computed at i delays all that waits there, hence the product; and it takes capacity and cache from
-// the fleet although nobody waits, hence the price, which decoding raises as the fleet fills.
-// Requests wait at the router in the order `slo`, and are moved only away from an instance with more
-// work than two SLOs: a move costs the hits of all requests that follow.
+// where pending are the uncached tokens that wait there or are being prefilled, decoding the
+// context tokens of the sequences past their prefill, miss the uncached tokens of the request. What
+// is computed at i delays all that waits there, hence the product; and it takes capacity and cache
+// from the fleet although nobody waits, hence the price, which decoding raises as the fleet fills.
+// Requests wait at the router in the order `slo`, and are moved only away from an instance with
+// more work than two SLOs: a move costs the hits of all requests that follow.
 //
 // Shared by the mesh: loads, waiting requests, predicted residency, depth marks.
 // Source: candidates after DualMap (arXiv 2602.06502); the product after LMetric; the rest is ours.
