@@ -167,7 +167,7 @@ LoadFeed::Entry read_row(wire::LoadRow::Reader in) {
   row.value =
       LoadGauges{in.getQueuedRequests(), in.getPrefillingRequests(), in.getDecodingRequests(),
                  in.getQueuedTokens(),   in.getPrefillingTokens(),   in.getDecodingTokens(),
-                 in.getHeadWaitMs(),     in.getPrefillLeftMs(), {}};
+                 in.getHeadWaitMs(),     in.getPrefillLeftMs(),      {}};
   // A newer node may tell more of them than we listen to.
   for (const auto one : in.getWaiting()) {
     if (row.value->waiting.size() == kMaxWaitingRows) break;

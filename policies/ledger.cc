@@ -71,8 +71,7 @@ void Ledger::dispatch(LiveRequest& request, Slot slot, std::uint32_t uncached_to
   const bool alone = instance.own.prefilling_requests == 0;
   request.behind_one =
       instance.own.prefilling_requests + fleet_.others(slot).prefilling_requests == 1;
-  request.work_at_dispatch =
-      alone ? uncached_tokens + fleet_.others(slot).prefilling_tokens : 0;
+  request.work_at_dispatch = alone ? uncached_tokens + fleet_.others(slot).prefilling_tokens : 0;
   ++instance.own.prefilling_requests;
   instance.own.prefilling_tokens += uncached_tokens;
   mark_changed(slot);

@@ -17,7 +17,7 @@ net::LoadGauges to_gauges(const policies::Load& load) {
   for (const auto& one : load.waiting) waiting.push_back({one.slack_ms, one.tokens});
   return {load.queued_requests, load.prefilling_requests, load.decoding_requests,
           load.queued_tokens,   load.prefilling_tokens,   load.decoding_tokens,
-          load.head_wait_ms,    load.prefill_left_ms, waiting};
+          load.head_wait_ms,    load.prefill_left_ms,     waiting};
 }
 
 // `blocks` in the order of use, oldest first: so go the batches, each with its most recent block
