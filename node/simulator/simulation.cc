@@ -38,7 +38,10 @@ EngineParameters at_speed(EngineParameters parameters, double speed) {
 }  // namespace
 
 Simulation::Simulation(const SimulationSettings& settings, const Workload& workload)
-    : settings_(settings), workload_(workload), random_(settings.seed) {
+    : settings_(settings),
+      workload_(workload),
+      random_(settings.seed),
+      audit_(settings.instances, workload.requests.size()) {
   SimRouterSettings router;
   router.scheduler = settings_.scheduler;
   router.scheduler.block_tokens = kBlockTokens;
@@ -209,10 +212,12 @@ void Simulation::carry_out(std::uint32_t number) {
     const std::size_t whole = request.input_tokens / kBlockTokens;
     for (std::size_t i = 0; i < whole; ++i) blocks.push_back(key_of(request.blocks[i]));
     router.node->placed(placed.slot, blocks, now);
+    audit_.placed(placed.id, now);
     news = true;
   }
   for (const auto& dispatch : effects_.dispatched) {
     requests_[dispatch.id].instance = dispatch.slot;
+    audit_.sent(dispatch.id, dispatch.slot, now);
     events_.push(now + settings_.instance_delay,
                  {What::reaches, static_cast<std::uint32_t>(dispatch.id), dispatch.slot});
   }
@@ -278,6 +283,7 @@ void Simulation::answer(const std::vector<Emission>& emissions) {
     if (emission.token == 0) {
       request.ttft_s = to_seconds(now) - request.arrival_s;
       request.cached_tokens = emission.cached_tokens;
+      audit_.served(request.instance, now);
       effects_.clear();
       scheduler.first_token(emission.id, now, effects_);
       carry_out(router);
@@ -358,6 +364,9 @@ SimulationOutcome Simulation::outcome() const {
     result.instances.back() += instance.engine.counters();
   }
   for (const Router& router : routers_) {
+    result.idle_waiting_s = audit_.idle_s();
+    result.most_running = audit_.most_running();
+    result.overshoots = audit_.overshoots();
     result.migrations += router.node->scheduler().totals().migrations;
     if (router.alive) result.held_at_end += router.node->scheduler().live_requests();
   }
