@@ -1,6 +1,7 @@
 // How requests get to their instances: placed, queued, dispatched in turn.
 #include <algorithm>
 #include <boost/assert.hpp>
+#include <optional>
 
 #include "policies/policy_registry.h"
 #include "policies/scheduler_state.h"
@@ -117,10 +118,22 @@ void Scheduler::State::admit(Time now, Effects& effects) {
 Turn Scheduler::State::turn(Slot slot) const {
   const InstanceState& instance = fleet.at(slot);
   if (!order->shared()) return {instance.own.prefilling_requests < settings.prefill_limit};
-  const TurnFacts facts{fleet.running(slot, latest), settings.prefill_limit,
-                        fleet.free_at(slot, latest), fleet.lapse(slot),
-                        instance.idle_since,         order->lead()};
-  return take_turn(facts, latest, [&] { return order->next(instance.queue, at(slot)).first; });
+  std::optional<QueueOrder::Next> known;
+  const auto next = [&]() -> const QueueOrder::Next& {
+    if (!known) known = order->next(instance.queue, at(slot));
+    return *known;
+  };
+  TurnFacts facts{fleet.running(slot, latest), settings.prefill_limit, fleet.free_at(slot, latest),
+                  fleet.lapse(slot),           instance.idle_since,    order->lead()};
+  const std::uint64_t before =
+      instance.own.prefilling_tokens + fleet.others(slot).prefilling_tokens;
+  const bool joins = facts.running >= facts.limit && before < order->batch_tokens() &&
+                     before + instance.queue[next().place].tokens <= order->batch_tokens();
+  if (joins) {
+    facts.limit = facts.running + 1;
+    facts.idle_since = latest;  // it is not: only the first may join
+  }
+  return take_turn(facts, latest, [&] { return next().first; });
 }
 
 void Scheduler::State::expect_end(Slot slot, Time now) {

@@ -46,7 +46,8 @@ struct Slo::Plan {
 Slo::Slo(const ParameterValues& values)
     : wait_bound_(from_seconds(values[0])),
       margin_s_(values[1]),
-      lead_(from_seconds(values[2] / 1000)) {}
+      lead_(from_seconds(values[2] / 1000)),
+      batch_tokens_(static_cast<std::uint64_t>(values[3])) {}
 
 Slo::Plan Slo::plan(const RequestQueue& queue, const std::vector<Waiting>& others,
                     const OrderContext& context) const {
