@@ -94,8 +94,10 @@ class Ledger {
       Load load = instance.own;
       load.head_wait_ms = oldest_wait_ms(instance.queue, now);
       complete(slot, load);
-      if (report.last.says_as_much_as(load)) continue;
+      const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(now - report.at);
+      if (report.last.says_as_much_as(load, since.count())) continue;
       report.last = load;
+      report.at = now;
       out.emplace_back(slot, load);
     }
     changed_.clear();
@@ -104,6 +106,7 @@ class Ledger {
  private:
   struct Report {
     Load last;
+    Time at{};
     bool waiting = false;  // in changed_
   };
 

@@ -4,13 +4,17 @@
 // Shared through the mesh: all of it, one row per (instance, node).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 
 #include "policies/turns.h"
 
 namespace dualmesh::policies {
 
 struct Load {
+  static constexpr std::int64_t kSameMomentMs = 5;
+
   std::uint32_t queued_requests = 0;      // waiting in this node's queue for the instance
   std::uint32_t prefilling_requests = 0;  // dispatched, no first token yet
   std::uint32_t decoding_requests = 0;    // after the first token
@@ -21,14 +25,19 @@ struct Load {
   std::uint32_t prefill_left_ms = 0;      // until the prefilling ones should be done, when reported
   WaitingReports waiting;  // the first of them, in an order that the mesh shares (turns.h)
 
-  // Reports of the same load: time runs out by itself, so that alone is no news.
-  bool says_as_much_as(Load other) const {
-    if (waiting.size() != other.waiting.size()) return false;
-    other.prefill_left_ms = prefill_left_ms;
+  // Does `later`, made `elapsed_ms` after this report, tell a listener anything new? Times that
+  // have merely run out do not; a request that took the place of another like it does.
+  bool says_as_much_as(Load later, std::int64_t elapsed_ms) const {
+    if (waiting.size() != later.waiting.size()) return false;
+    const std::int64_t left_ms = std::max<std::int64_t>(prefill_left_ms - elapsed_ms, 0);
+    if (std::abs(left_ms - later.prefill_left_ms) > kSameMomentMs) return false;
+    later.prefill_left_ms = prefill_left_ms;
     for (std::size_t i = 0; i < waiting.size(); ++i) {
-      other.waiting[i].slack_ms = waiting[i].slack_ms;
+      const std::int64_t slack_ms = waiting[i].slack_ms - elapsed_ms;
+      if (std::abs(slack_ms - later.waiting[i].slack_ms) > kSameMomentMs) return false;
+      later.waiting[i].slack_ms = waiting[i].slack_ms;
     }
-    return *this == other;
+    return *this == later;
   }
   std::uint32_t requests() const {
     return queued_requests + prefilling_requests + decoding_requests;

@@ -187,3 +187,26 @@ TEST_CASE("learned: nothing from one behind a first token that was only presumed
   }
   CHECK(t.cost() == before);
 }
+
+TEST_CASE("told: a prefill that took the place of one of the same length") {
+  Turns scene;
+  scene.submit(1, 1000);
+  REQUIRE(scene.changes().size() == 1);
+  scene.now += 300ms;
+  CHECK(scene.changes().empty());
+  scene.first_token(1);
+  scene.finish(1);
+  scene.submit(2, 1000);  // as before, but for when it should end
+  const auto changes = scene.changes();
+  REQUIRE(changes.size() == 1);
+  CHECK(changes[0].second.prefill_left_ms == 1000);
+}
+
+TEST_CASE("told: not that time has run out for what waits and what runs") {
+  const Load before{1, 1, 0, 100, 100, 0, 0, 800, {{4000, 100}}};
+  CHECK(before.says_as_much_as({1, 1, 0, 100, 100, 0, 0, 500, {{3700, 100}}}, 300));
+  CHECK(before.says_as_much_as({1, 1, 0, 100, 100, 0, 0, 0, {{3000, 100}}}, 1000));
+  CHECK_FALSE(before.says_as_much_as({1, 1, 0, 100, 100, 0, 0, 800, {{3700, 100}}}, 300));
+  CHECK_FALSE(before.says_as_much_as({1, 1, 0, 100, 100, 0, 0, 500, {{4000, 100}}}, 300));
+  CHECK_FALSE(before.says_as_much_as({1, 1, 0, 100, 100, 0, 0, 500, {}}, 300));
+}
