@@ -87,6 +87,8 @@ class Feed {
   const Value* find(const Key& key) const;
   template <class Visit>  // visit(key, value), live entries in unspecified order
   void for_each(Visit&& visit) const;
+  template <class Visit>  // visit(key, version, value), likewise; the version that last set it
+  void for_each_version(Visit&& visit) const;
   std::size_t size() const { return held_.size() - tombstones_; }
   Version version() const { return version_; }
   Version collected() const { return collected_; }
@@ -162,6 +164,14 @@ template <class Visit>
 void Feed<Key, Value>::for_each(Visit&& visit) const {
   for (const auto& [key, held] : held_) {
     if (held.value) visit(key, *held.value);
+  }
+}
+
+template <class Key, class Value>
+template <class Visit>
+void Feed<Key, Value>::for_each_version(Visit&& visit) const {
+  for (const auto& [key, held] : held_) {
+    if (held.value) visit(key, held.version, *held.value);
   }
 }
 

@@ -67,6 +67,11 @@ struct DepthMark {
   deeper @2 :UInt32;
 }
 
+struct Waiting {
+  slackMs @0 :Int32;         # until it is due, when this was written
+  tokens @1 :UInt32;         # uncached
+}
+
 struct LoadRow {             # policies::Load; absent = all zero
   instance @0 :UInt64;
   version @1 :UInt64;
@@ -78,6 +83,8 @@ struct LoadRow {             # policies::Load; absent = all zero
   prefillingTokens @7 :UInt64;
   decodingTokens @8 :UInt64;
   headWaitMs @9 :UInt32;
+  prefillLeftMs @11 :UInt32;
+  waiting @10 :List(Waiting);  # the first of the queue, at most 8
 }
 
 struct HealthRow {

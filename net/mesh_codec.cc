@@ -153,6 +153,12 @@ void write_row(const LoadFeed::Entry& row, wire::LoadRow::Builder out) {
   out.setPrefillingTokens(row.value->prefilling_tokens);
   out.setDecodingTokens(row.value->decoding_tokens);
   out.setHeadWaitMs(row.value->head_wait_ms);
+  out.setPrefillLeftMs(row.value->prefill_left_ms);
+  auto waiting = out.initWaiting(static_cast<unsigned>(row.value->waiting.size()));
+  for (unsigned i = 0; i < waiting.size(); ++i) {
+    waiting[i].setSlackMs(row.value->waiting[i].slack_ms);
+    waiting[i].setTokens(row.value->waiting[i].tokens);
+  }
 }
 
 LoadFeed::Entry read_row(wire::LoadRow::Reader in) {
@@ -161,7 +167,12 @@ LoadFeed::Entry read_row(wire::LoadRow::Reader in) {
   row.value =
       LoadGauges{in.getQueuedRequests(), in.getPrefillingRequests(), in.getDecodingRequests(),
                  in.getQueuedTokens(),   in.getPrefillingTokens(),   in.getDecodingTokens(),
-                 in.getHeadWaitMs()};
+                 in.getHeadWaitMs(),     in.getPrefillLeftMs(),      {}};
+  // A newer node may tell more of them than we listen to.
+  for (const auto one : in.getWaiting()) {
+    if (row.value->waiting.size() == kMaxWaitingRows) break;
+    row.value->waiting.push_back({one.getSlackMs(), one.getTokens()});
+  }
   return row;
 }
 

@@ -33,6 +33,8 @@ void hash_field(crdt::EntryHasher& hasher, const LoadGauges& gauges) {
   hasher.add(gauges.queued_requests).add(gauges.prefilling_requests).add(gauges.decoding_requests);
   hasher.add(gauges.queued_tokens).add(gauges.prefilling_tokens).add(gauges.decoding_tokens);
   hasher.add(gauges.head_wait_ms);
+  // Not of what was added since: nodes that do not know it, or keep less of it, agree with those
+  // that do. A row that is said anew has another version, which is hashed beside this.
 }
 
 void hash_field(crdt::EntryHasher& hasher, const ProbedHealth& health) {

@@ -7,6 +7,7 @@
 // Threads: values.
 #pragma once
 
+#include <boost/container/static_vector.hpp>
 #include <compare>
 #include <cstdint>
 #include <string>
@@ -43,6 +44,14 @@ struct PlacementKey {
   auto operator<=>(const PlacementKey&) const = default;
 };
 
+struct WaitingRow {  // policies::WaitingReport
+  std::int32_t slack_ms = 0;
+  std::uint32_t tokens = 0;
+  bool operator==(const WaitingRow&) const = default;
+};
+inline constexpr std::size_t kMaxWaitingRows = 8;
+using WaitingRows = boost::container::static_vector<WaitingRow, kMaxWaitingRows>;
+
 struct LoadGauges {  // policies::Load; `queued_tokens` of the beacon row is the beacon
   std::uint32_t queued_requests = 0;
   std::uint32_t prefilling_requests = 0;
@@ -51,6 +60,8 @@ struct LoadGauges {  // policies::Load; `queued_tokens` of the beacon row is the
   std::uint64_t prefilling_tokens = 0;
   std::uint64_t decoding_tokens = 0;
   std::uint32_t head_wait_ms = 0;
+  std::uint32_t prefill_left_ms = 0;
+  WaitingRows waiting;
   bool operator==(const LoadGauges&) const = default;
 };
 

@@ -12,7 +12,14 @@ Fleet::Fleet(const SchedulerSettings& settings)
         return empty;
       }()) {}
 
-void Fleet::set_view(std::shared_ptr<const FleetView> view) {
+void Fleet::set_view(std::shared_ptr<const FleetView> view, Time now) {
+  const auto known = std::min(view_->instances.size(), view->instances.size());
+  for (std::size_t i = 0; i < known; ++i) {
+    const Load& before = view_->instances[i].others;
+    if (view->instances[i].others.prefilling_requests < before.prefilling_requests) {
+      instances_[i].prefill_ended = now;
+    }
+  }
   view_ = std::move(view);
   while (instances_.size() < view_->instances.size()) {
     instances_.emplace_back(settings_.prefill_s_per_token);
@@ -45,6 +52,28 @@ const ModelState* Fleet::model(const std::string& name) const {
 const Load& Fleet::others(Slot slot) const {
   static const Load kNone;
   return slot < view_->instances.size() ? view_->instances[slot].others : kNone;
+}
+
+const std::vector<Waiting>& Fleet::others_waiting(Slot slot) const {
+  static const std::vector<Waiting> kNone;
+  return slot < view_->instances.size() ? view_->instances[slot].others_waiting : kNone;
+}
+
+Time Fleet::lapse(Slot slot) const {
+  if (others(slot).prefilling_requests == 0) return {};
+  return view_->instances[slot].others_busy_until + kDoubt;
+}
+
+std::uint32_t Fleet::running(Slot slot, Time now) const {
+  const std::uint32_t own = instances_[slot].own.prefilling_requests;
+  return now < lapse(slot) ? own + others(slot).prefilling_requests : own;
+}
+
+Time Fleet::free_at(Slot slot, Time now) const {
+  Time at = now;
+  if (instances_[slot].own.prefilling_requests > 0) at = std::max(at, instances_[slot].busy_until);
+  if (now < lapse(slot)) at = std::max(at, view_->instances[slot].others_busy_until);
+  return at;
 }
 
 double Fleet::prefill_s_per_token(Slot slot) const {

@@ -28,6 +28,13 @@ struct InstanceState {
   RequestQueue queue;
   PrefillEstimator prefill;
   bool healthy = true;
+  bool idle = true;      // nobody, here or elsewhere, waits for a first token from it
+  Time idle_since{};     // only while it is
+  Time busy_until{};     // our prefills should be done then
+  Time prefill_ended{};  // when a prefill was last seen to end, here or elsewhere
+  std::uint64_t moved_here_tokens = 0;  // by this node's rebalancing, lately
+  Time moved_here_at{};                 // the last of them
+  Time hot_since = Time::max();         // rebalancing has seen too much here ever since
   std::uint64_t dispatches = 0;
   std::uint64_t completed = 0;
   std::uint64_t failed = 0;
@@ -44,7 +51,7 @@ class Fleet {
  public:
   explicit Fleet(const SchedulerSettings& settings);
 
-  void set_view(std::shared_ptr<const FleetView> view);
+  void set_view(std::shared_ptr<const FleetView> view, Time now = {});
   // True when it changed.
   bool set_health(Slot slot, bool healthy);
 
@@ -71,10 +78,20 @@ class Fleet {
     return instances_[slot].own.decoding_tokens + others(slot).decoding_tokens;
   }
   double prefill_s_per_token(Slot slot) const;
+  const std::vector<Waiting>& others_waiting(Slot slot) const;
+  // Requests of all nodes that are being prefilled there. What others told is believed until a
+  // while after they should be done (turns.h).
+  std::uint32_t running(Slot slot, Time now) const;
+  Time lapse(Slot slot) const;  // until then; in the past when others have none
+  // When a prefill could begin there: when those that run should be done.
+  Time free_at(Slot slot, Time now) const;
   // Half the SLO: beyond it a wait leaves too little of the target for the prefill itself.
   double threshold_s() const { return view_->settings.slo_ttft_s / 2; }
   // Its pending time, with `extra_tokens` more, exceeds the threshold.
   bool over_threshold(Slot slot, std::uint64_t extra_tokens) const;
+  double pending_s(Slot slot) const {
+    return static_cast<double>(pending_tokens(slot)) * prefill_s_per_token(slot);
+  }
   // Somebody, here or at another node, has waited too long for it.
   bool waited_too_long(Slot slot, Time now) const;
   bool overloaded(Slot slot, Time now) const {

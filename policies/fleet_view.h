@@ -18,6 +18,7 @@
 #include "policies/load.h"
 #include "policies/ring.h"
 #include "policies/time.h"
+#include "policies/turns.h"
 
 namespace dualmesh::policies {
 
@@ -31,9 +32,11 @@ struct InstanceView {
   double weight = 1.0;
   Lifecycle lifecycle = Lifecycle::removed;
   std::vector<std::string> models;
-  Load others;                        // sum over the other live nodes
-  std::uint32_t others_queueing = 0;  // how many other nodes queue for it
-  double prefill_s_per_token = 0.0;   // fixed by configuration; 0 = learn
+  Load others;                          // sum over the other live nodes
+  std::uint32_t others_queueing = 0;    // how many other nodes queue for it
+  Time others_busy_until{};             // their prefills should be done then
+  std::vector<Waiting> others_waiting;  // by due time; the first of each other node
+  double prefill_s_per_token = 0.0;     // fixed by configuration; 0 = learn
 };
 
 struct ModelView {

@@ -69,8 +69,9 @@ void Ledger::dispatch(LiveRequest& request, Slot slot, std::uint32_t uncached_to
   // Beside another prefill of ours the time to the first token says nothing about the cost of one;
   // what other nodes have dispatched stands before ours and counts.
   const bool alone = instance.own.prefilling_requests == 0;
-  request.work_at_dispatch =
-      alone ? uncached_tokens + fleet_.others(slot).prefilling_tokens : 0;
+  request.behind_one =
+      instance.own.prefilling_requests + fleet_.others(slot).prefilling_requests == 1;
+  request.work_at_dispatch = alone ? uncached_tokens + fleet_.others(slot).prefilling_tokens : 0;
   ++instance.own.prefilling_requests;
   instance.own.prefilling_tokens += uncached_tokens;
   mark_changed(slot);
@@ -79,10 +80,14 @@ void Ledger::dispatch(LiveRequest& request, Slot slot, std::uint32_t uncached_to
 void Ledger::first_token(LiveRequest& request, Time now) {
   BOOST_ASSERT(request.stage == Stage::prefilling);
   InstanceState& instance = fleet_.at(request.slot);
-  const bool still_alone = instance.dispatches == request.dispatch_number;
-  if (request.work_at_dispatch > 0 && still_alone) {
+  // One sent behind ours does not take from it: engines serve first come, first served.
+  const bool still_alone = instance.dispatches <= request.dispatch_number + 1;
+  if (request.behind_one && instance.prefill_ended > request.dispatched) {
+    instance.prefill.add(now - instance.prefill_ended, request.uncached_tokens);
+  } else if (request.work_at_dispatch > 0 && still_alone) {
     instance.prefill.add(now - request.dispatched, request.work_at_dispatch);
   }
+  instance.prefill_ended = now;
   const Slot slot = request.slot;
   hold(request);
   request.stage = Stage::decoding;
@@ -132,20 +137,6 @@ std::uint32_t Ledger::oldest_wait_ms(const RequestQueue& queue, Time now) {
   if (queue.empty()) return 0;
   const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(now - queue.oldest());
   return static_cast<std::uint32_t>(std::max<std::int64_t>(waited.count(), 0));
-}
-
-void Ledger::take_changes(Time now, std::vector<std::pair<Slot, Load>>& out) {
-  for (const Slot slot : changed_) {
-    Report& report = reports_[slot];
-    report.waiting = false;
-    const InstanceState& instance = fleet_.at(slot);
-    Load load = instance.own;
-    load.head_wait_ms = oldest_wait_ms(instance.queue, now);
-    if (load == report.last) continue;
-    report.last = load;
-    out.emplace_back(slot, load);
-  }
-  changed_.clear();
 }
 
 }  // namespace dualmesh::policies

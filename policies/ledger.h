@@ -44,6 +44,7 @@ struct LiveRequest {
   Time dispatched{};
   std::uint64_t work_at_dispatch = 0;  // tokens to prefill until its first token; 0: no measure
   std::uint64_t dispatch_number = 0;   // of its instance
+  bool behind_one = false;             // somebody's prefill was still going on there, just one
 };
 
 class Ledger {
@@ -83,11 +84,29 @@ class Ledger {
   // The oldest of its queue has waited `limit_ms`; the others must hear it, once.
   void mark_waiting_long(Slot slot, std::uint32_t limit_ms);
   static std::uint32_t oldest_wait_ms(const RequestQueue& queue, Time now);
-  void take_changes(Time now, std::vector<std::pair<Slot, Load>>& out);
+  // `complete(slot, load)` adds to a report what is not counted here.
+  template <class Complete>
+  void take_changes(Time now, std::vector<std::pair<Slot, Load>>& out, Complete&& complete) {
+    for (const Slot slot : changed_) {
+      Report& report = reports_[slot];
+      report.waiting = false;
+      const InstanceState& instance = fleet_.at(slot);
+      Load load = instance.own;
+      load.head_wait_ms = oldest_wait_ms(instance.queue, now);
+      complete(slot, load);
+      const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(now - report.at);
+      if (report.last.says_as_much_as(load, since.count())) continue;
+      report.last = load;
+      report.at = now;
+      out.emplace_back(slot, load);
+    }
+    changed_.clear();
+  }
 
  private:
   struct Report {
     Load last;
+    Time at{};
     bool waiting = false;  // in changed_
   };
 

@@ -4,11 +4,17 @@
 // Shared through the mesh: all of it, one row per (instance, node).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+
+#include "policies/turns.h"
 
 namespace dualmesh::policies {
 
 struct Load {
+  static constexpr std::int64_t kSameMomentMs = 5;
+
   std::uint32_t queued_requests = 0;      // waiting in this node's queue for the instance
   std::uint32_t prefilling_requests = 0;  // dispatched, no first token yet
   std::uint32_t decoding_requests = 0;    // after the first token
@@ -16,7 +22,23 @@ struct Load {
   std::uint64_t prefilling_tokens = 0;    // uncached prefill tokens of the prefilling ones
   std::uint64_t decoding_tokens = 0;      // context tokens (prompt) of the decoding ones
   std::uint32_t head_wait_ms = 0;         // longest wait in the queue when this was reported
+  std::uint32_t prefill_left_ms = 0;      // until the prefilling ones should be done, when reported
+  WaitingReports waiting;  // the first of them, in an order that the mesh shares (turns.h)
 
+  // Does `later`, made `elapsed_ms` after this report, tell a listener anything new? Times that
+  // have merely run out do not; a request that took the place of another like it does.
+  bool says_as_much_as(Load later, std::int64_t elapsed_ms) const {
+    if (waiting.size() != later.waiting.size()) return false;
+    const std::int64_t left_ms = std::max<std::int64_t>(prefill_left_ms - elapsed_ms, 0);
+    if (std::abs(left_ms - later.prefill_left_ms) > kSameMomentMs) return false;
+    later.prefill_left_ms = prefill_left_ms;
+    for (std::size_t i = 0; i < waiting.size(); ++i) {
+      const std::int64_t slack_ms = waiting[i].slack_ms - elapsed_ms;
+      if (std::abs(slack_ms - later.waiting[i].slack_ms) > kSameMomentMs) return false;
+      later.waiting[i].slack_ms = waiting[i].slack_ms;
+    }
+    return *this == later;
+  }
   std::uint32_t requests() const {
     return queued_requests + prefilling_requests + decoding_requests;
   }

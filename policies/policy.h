@@ -62,6 +62,13 @@ struct Choice {
   bool wait = false;  // it stays at the router, to be asked for again when load or fleet change
 };
 
+// When requests are moved away from an instance: with more pending time than so many SLOs, or when
+// somebody has waited too long there. No move makes its target overloaded.
+struct RebalanceRule {
+  double source_slos = 0.5;
+  bool by_wait = true;
+};
+
 class Policy {
  public:
   virtual ~Policy() = default;
@@ -72,6 +79,7 @@ class Policy {
   virtual std::string_view default_order() const { return kAtOnce; }
   // Are waiting requests moved away from hot spots?
   virtual bool rebalances() const { return false; }
+  virtual RebalanceRule rebalance_rule() const { return {}; }
 
   virtual Choice choose(const PlacementRequest& request, const PlacementContext& context,
                         Random& random) const = 0;

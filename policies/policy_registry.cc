@@ -6,6 +6,7 @@
 #include "policies/order/dlpm.h"
 #include "policies/order/fifo.h"
 #include "policies/order/longest_hit.h"
+#include "policies/order/slo.h"
 #include "policies/order/vtc.h"
 #include "policies/placement/aibrix_prefix_cache.h"
 #include "policies/placement/cache_aware.h"
@@ -16,6 +17,7 @@
 #include "policies/placement/dualmap_least_loaded.h"
 #include "policies/placement/dualmap_min_ttft.h"
 #include "policies/placement/dualmap_no_rebalance.h"
+#include "policies/placement/dualmesh.h"
 #include "policies/placement/dynamo_cost.h"
 #include "policies/placement/freeness.h"
 #include "policies/placement/join_shortest_queue.h"
@@ -73,6 +75,7 @@ constexpr std::array kPolicies{
     registered<Policy, DualMapLeastLoaded>("dualmap_least_loaded"),
     registered<Policy, DualMapMinTtft>("dualmap_min_ttft"),
     registered<Policy, DualMapNoRebalance>("dualmap_no_rebalance"),
+    registered<Policy, DualMesh>("dualmesh"),
     registered<Policy, DynamoCost>("dynamo_cost"),
     registered<Policy, Freeness>("freeness"),
     registered<Policy, JoinShortestQueue>("join_shortest_queue"),
@@ -97,6 +100,7 @@ constexpr std::array kOrders{
     registered<QueueOrder, Dlpm>("dlpm"),
     registered<QueueOrder, Fifo>("fifo"),
     registered<QueueOrder, LongestHit>("longest_hit"),
+    registered<QueueOrder, Slo>("slo"),
     registered<QueueOrder, Vtc>("vtc"),
 };
 

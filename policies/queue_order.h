@@ -23,6 +23,7 @@ struct OrderContext {
   const Fleet& fleet;
   Slot slot = kNoSlot;
   Time now{};
+  Time begin{};  // when a prefill could begin there
 
   double weight(std::uint64_t client) const {
     return fleet.view().settings.client_weights.of(client);
@@ -37,10 +38,23 @@ class QueueOrder {
   virtual std::uint64_t rank(const Arrival& /*arrival*/, std::uint32_t /*hit_tokens*/) const {
     return 0;
   }
-  // Position in the queue, which is not empty, of the one that goes next.
-  virtual std::size_t next(const RequestQueue& /*queue*/, const OrderContext& /*context*/) const {
-    return 0;
+  // Which of the queue, which is not empty, goes next.
+  struct Next {
+    std::size_t place = 0;
+    bool first = true;  // false: a request that waits at another node goes before it
+  };
+  virtual Next next(const RequestQueue& /*queue*/, const OrderContext& /*context*/) const {
+    return {};
   }
+  // Do the nodes act on one order of all that waits for an instance (turns.h)? If so, what the
+  // others must hear of this queue.
+  virtual bool shared() const { return false; }
+  virtual void tell(const RequestQueue& /*queue*/, const OrderContext& /*context*/,
+                    WaitingReports& /*reports*/) const {}
+  // How long before the one ahead should have its first token the next one is sent.
+  virtual Duration lead() const { return {}; }
+  // Requests of so many uncached tokens together may be prefilled at once, whatever the limit.
+  virtual std::uint64_t batch_tokens() const { return 0; }
 
   // A request came to wait for the instance of the context, and does so no longer. They come in
   // pairs, whatever becomes of it; one that goes on to another queue enters there first.

@@ -4,18 +4,30 @@
 
 namespace dualmesh::policies {
 
-void Rebalancer::relieve(Slot source, const QueueOrder& order, Time now, std::uint32_t& budget,
-                         Moves& moves) {
+namespace {
+
+constexpr std::uint32_t kMovesOfOne = 2;
+
+}  // namespace
+
+void Rebalancer::relieve(Slot source, const QueueOrder& order, const RebalanceRule& rule, Time now,
+                         std::uint32_t& budget, Moves& moves) {
+  if (budget == 0) return;
   const RequestQueue& queue = fleet_.at(source).queue;
-  if (queue.empty() || budget == 0 || !fleet_.overloaded(source, now)) return;
+  const double limit_s = rule.source_slos * fleet_.view().settings.slo_ttft_s;
+  const bool hot = !queue.empty() && (fleet_.pending_s(source) > limit_s ||
+                                      (rule.by_wait && fleet_.waited_too_long(source, now)));
+  Time& hot_since = fleet_.at(source).hot_since;
+  hot_since = hot ? std::min(hot_since, now) : Time::max();
+  if (!hot) return;
 
   // Every node that queues here sees the same excess and moves its share, or together they would
   // move it as many times over.
-  const double nodes = 1.0 + fleet_.view().instances[source].others_queueing;
+  const double nodes = sharers(source, now);
   const double excess_tokens = (static_cast<double>(fleet_.pending_tokens(source)) -
-                                fleet_.threshold_s() / fleet_.prefill_s_per_token(source)) /
+                                limit_s / fleet_.prefill_s_per_token(source)) /
                                nodes;
-  Pass pass{source, order, now, moves};
+  Pass pass{source, order, now, moves, nodes};
   boost::container::small_vector<Plan, 64> plans;
   for (std::size_t place = queue.size(); place > 0 && budget > 0; --place, --budget) {
     const auto plan = examine(*queue[place - 1].request, pass);
@@ -46,8 +58,10 @@ void Rebalancer::relieve(Slot source, const QueueOrder& order, Time now, std::ui
     const Plan move = *best;
     plans.erase(best);
     moved_tokens += move.request->uncached_tokens;
+    note_moved(move.target, move.uncached_tokens, now);
     ledger_.hold(*move.request);
     ledger_.enqueue(*move.request, move.target, move.uncached_tokens, move.rank);
+    ++move.request->record.migrations;
     moves.push_back({move.request, source, move.target});
     current = false;
     if (excess_tokens > 0 && moved_tokens >= excess_tokens) return;
@@ -66,6 +80,7 @@ bool Rebalancer::find_model(const LiveRequest& request, Pass& pass) const {
 }
 
 std::optional<Rebalancer::Plan> Rebalancer::examine(LiveRequest& request, Pass& pass) const {
+  if (request.record.migrations >= kMovesOfOne) return std::nullopt;
   if (!find_model(request, pass)) return std::nullopt;
   Plan plan;
   plan.request = &request;
@@ -105,13 +120,31 @@ Slot Rebalancer::target_for(const LiveRequest& request, const Pass& pass) const 
 bool Rebalancer::can_take(Slot slot, const LiveRequest& request, const PlacementContext& context,
                           const Pass& pass) const {
   if (!context.usable(slot)) return false;
-  if (fleet_.over_threshold(slot, 0) || fleet_.over_threshold(slot, uncached_at(request, slot))) {
-    return false;  // in two steps: most need not look up what is cached
-  }
+  if (fleet_.over_threshold(slot, 0)) return false;  // most need not look up what is cached
+  const InstanceState& target = fleet_.at(slot);
+  const auto lately =
+      static_cast<double>(pass.now < target.moved_here_at + kLease ? target.moved_here_tokens : 0);
+  const double room = fleet_.threshold_s() / fleet_.prefill_s_per_token(slot) -
+                      static_cast<double>(fleet_.pending_tokens(slot)) + lately;
+  if (lately + uncached_at(request, slot) > room / pass.nodes) return false;
   // Those we have just moved there bring their long wait along; it says nothing against the place.
   const bool ours = std::any_of(pass.moves.begin(), pass.moves.end(),
                                 [&](const Move& move) { return move.to == slot; });
   return ours || !fleet_.waited_too_long(slot, pass.now);
+}
+
+double Rebalancer::sharers(Slot source, Time now) const {
+  const FleetView& view = fleet_.view();
+  const double known = 1.0 + view.instances[source].others_queueing;
+  if (now - fleet_.at(source).hot_since >= kLease) return known;
+  return std::max(known, static_cast<double>(view.live_nodes));
+}
+
+void Rebalancer::note_moved(Slot target, std::uint32_t tokens, Time now) {
+  InstanceState& instance = fleet_.at(target);
+  if (now >= instance.moved_here_at + kLease) instance.moved_here_tokens = 0;
+  instance.moved_here_at = now;
+  instance.moved_here_tokens += tokens;
 }
 
 std::uint32_t Rebalancer::uncached_at(const LiveRequest& request, Slot slot) const {

@@ -6,7 +6,11 @@
 // the time to first token at its place in the other queue. The largest benefit moves first, as long
 // as it is positive, until this node's share of the uncached tokens that the source had over the
 // threshold has left: an equal part for each node that queues there. A source that is overloaded
-// only because somebody has waited too long has no such bound.
+// only because somebody has waited too long has no such bound. The room of a target is shared out
+// alike: of what it had below the threshold, a node fills one part in as many as queue at the
+// source, and no more until it has moved nothing there for `kLease`, by when the others have heard
+// of it. For as long after the source became hot all live nodes are taken to queue there: they may,
+// and we have not heard. A request is moved twice at most.
 //
 // Invariant: no move makes its target overloaded, as far as this node can see.
 // Cost: at most `budget` requests are examined, from the end of the queue, where the wait is
@@ -33,11 +37,12 @@ class Rebalancer {
   };
   using Moves = boost::container::small_vector<Move, 16>;
 
-  Rebalancer(const Fleet& fleet, Ledger& ledger) : fleet_(fleet), ledger_(ledger) {}
+  Rebalancer(Fleet& fleet, Ledger& ledger) : fleet_(fleet), ledger_(ledger) {}
 
   // Does nothing unless `source` is overloaded. Moved requests are in the target's queue already.
   // `budget` counts down.
-  void relieve(Slot source, const QueueOrder& order, Time now, std::uint32_t& budget, Moves& moves);
+  void relieve(Slot source, const QueueOrder& order, const RebalanceRule& rule, Time now,
+               std::uint32_t& budget, Moves& moves);
 
  private:
   struct Plan {
@@ -53,6 +58,7 @@ class Rebalancer {
     const QueueOrder& order;
     Time now;
     const Moves& moves;
+    double nodes;  // that queue at the source, this one counted
     std::uint64_t model_hash = 0;
     const ModelState* model = nullptr;
     std::size_t source_place = 0;  // in the model's active list
@@ -64,8 +70,11 @@ class Rebalancer {
   bool can_take(Slot slot, const LiveRequest& request, const PlacementContext& context,
                 const Pass& pass) const;
   std::uint32_t uncached_at(const LiveRequest& request, Slot slot) const;
+  // How many nodes move from `source`, which is hot, this one counted.
+  double sharers(Slot source, Time now) const;
+  void note_moved(Slot target, std::uint32_t tokens, Time now);
 
-  const Fleet& fleet_;
+  Fleet& fleet_;
   Ledger& ledger_;
 };
 

@@ -89,12 +89,15 @@ struct Effects {
   boost::container::small_vector<Dispatch, 4> dispatched;
   boost::container::small_vector<Rejection, 1> rejected;
   bool load_changed = false;  // some own gauge moved: tell the mesh
+  Time call_at = kNoCall;     // call `tick` then, though nothing happens before
+  static constexpr Time kNoCall = Time::max();
 
   void clear() {
     placed.clear();
     dispatched.clear();
     rejected.clear();
     load_changed = false;
+    call_at = kNoCall;
   }
 };
 

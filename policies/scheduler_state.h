@@ -1,4 +1,4 @@
-// What a Scheduler consists of. Private to scheduler.cc and scheduler_report.cc.
+// What a Scheduler consists of. Private to scheduler*.cc.
 #pragma once
 
 #include <memory>
@@ -26,9 +26,15 @@ struct Scheduler::State {
   // Takes policy and order as the settings name them; a name from a newer node is left aside.
   void use(const RoutingSettings& wanted);
   // For what the order hears.
-  OrderContext at(Slot slot) const { return {fleet, slot, latest}; }
+  OrderContext at(Slot slot) const { return {fleet, slot, latest, fleet.free_at(slot, latest)}; }
   // The one that goes next from the queue of `slot`, which is not empty.
-  LiveRequest& next(Slot slot, Time now) const;
+  LiveRequest& next(Slot slot) const;
+  // Is it for this node to send the next one to `slot` now?
+  Turn turn(Slot slot) const;
+  // A prefill of ours has ended: when the next of them should.
+  void expect_end(Slot slot, Time now);
+  void note_idle(Slot slot);
+  void pump_everywhere(Time now, Effects& effects);
   // Dispatches from the queue of `slot` while it has room.
   void pump(Slot slot, Time now, Effects& effects);
   // Asks again for those that wait at the router; for after any change of load or fleet.

@@ -2,6 +2,8 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+
 #include "node/mesh/mesh_metrics.h"
 #include "node/mesh/mesh_node.h"
 
@@ -226,15 +228,18 @@ class AdminServer final : public wire::Admin::Server {
   void write_policies_per_node(const std::vector<std::string>& names,
                                wire::Admin::PolicyResults::Builder out) const {
     std::vector<std::pair<std::string, std::string>> per_node;
+    const std::string& own = node_.view()->settings.policy;  // it may have parameters
     const auto policy_of = [&](std::uint64_t hash) -> std::string {
-      for (const std::string& name : names) {
-        if (XXH3_64bits(name.data(), name.size()) == hash) return name;
-      }
-      return "unknown";
+      const auto fits = [hash](const std::string& policy) {
+        return XXH3_64bits(policy.data(), policy.size()) == hash;
+      };
+      if (fits(own)) return own;
+      const auto name = std::find_if(names.begin(), names.end(), fits);
+      return name == names.end() ? "unknown" : *name;
     };
     node_.state().members().for_each([&](crdt::NodeId id, const crdt::Member& member) {
       if (id == node_.state().self().node) {
-        per_node.emplace_back(member.name, node_.view()->settings.policy);
+        per_node.emplace_back(member.name, own);
       } else if (const auto* column = node_.state().statuses().find(id)) {
         const auto* said = column->feed.find(static_cast<std::uint8_t>(StatusKey::policy));
         if (said != nullptr) per_node.emplace_back(member.name, policy_of(said->value));

@@ -13,6 +13,25 @@ using policies::Slot;
 
 namespace {
 
+// What is told beyond it is an error of the teller, and must not hold up the others.
+constexpr std::chrono::minutes kLongestPrefill{1};
+
+
+// What one other node says of an instance, heard at `told_at`.
+void add_other(const net::LoadGauges& gauges, policies::Time told_at, InstanceView& instance) {
+  instance.others += to_load(gauges);
+  if (gauges.queued_requests > 0) ++instance.others_queueing;
+  if (gauges.prefilling_requests > 0) {
+    const std::chrono::milliseconds left(gauges.prefill_left_ms);
+    instance.others_busy_until = std::max(
+        instance.others_busy_until, told_at + std::min<policies::Duration>(left, kLongestPrefill));
+  }
+  for (const net::WaitingRow& one : gauges.waiting) {
+    const policies::Time due = told_at + std::chrono::milliseconds(one.slack_ms);
+    instance.others_waiting.push_back({due, one.tokens});
+  }
+}
+
 bool same_members(const std::vector<policies::RingMember>& a,
                   const std::vector<policies::RingMember>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
@@ -101,6 +120,7 @@ void FleetViewBuilder::rebuild_models() {
 
 std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedState& state,
                                                                    std::uint64_t depth_bucket,
+                                                                   policies::Time now,
                                                                    const Nodes& unheard) {
   if (const auto known = parameters_in_use(state.settings(), config_); known != parameters_) {
     parameters_ = known;
@@ -117,7 +137,7 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
   view->parameters = parameters_;
   view->chain = chain_of(parameters_);
   view->ring_digest = ring_digest_;
-  add_others(state, unheard, *view);
+  add_others(state, now, unheard, *view);
   read_agreement(state, *view);
   if (view->live_nodes > 1) view->depth = read_depth(state, depth_bucket);
   return view;
@@ -137,23 +157,32 @@ void FleetViewBuilder::read_settings(const SharedState& state,
   }
 }
 
-void FleetViewBuilder::add_others(const SharedState& state, const Nodes& unheard,
-                                  policies::FleetView& view) const {
+void FleetViewBuilder::add_others(const SharedState& state, policies::Time now,
+                                  const Nodes& unheard, policies::FleetView& view) {
   if (planted(Plant::own_load_counted)) {
     state.own_load().for_each([&](std::uint64_t id, const net::LoadGauges& gauges) {
       if (slot_of(id) != policies::kNoSlot) view.instances[slot_of(id)].others += to_load(gauges);
     });
   }
   // Columns exist for reachable nodes only, and our own load is not among them.
+  std::erase_if(told_, [&](const auto& of) { return state.loads().find(of.first) == nullptr; });
   for (const auto& [node, column] : state.loads().all()) {
     if (unheard.contains(node)) continue;
-    column.feed.for_each([&](std::uint64_t id, const net::LoadGauges& gauges) {
-      const Slot slot = slot_of(id);
-      if (slot == policies::kNoSlot) return;
-      InstanceView& instance = view.instances[slot];
-      instance.others += to_load(gauges);
-      if (gauges.queued_requests > 0) ++instance.others_queueing;
-    });
+    Heard& heard = told_[node];
+    if (heard.epoch != column.epoch) heard = {column.epoch, {}};
+    heard.rows.resize(instances_.size());
+    column.feed.for_each_version(
+        [&](std::uint64_t id, crdt::Version version, const net::LoadGauges& gauges) {
+          const Slot slot = slot_of(id);
+          if (slot == policies::kNoSlot) return;
+          Told& told = heard.rows[slot];
+          if (told.version != version) told = {version, now};
+          add_other(gauges, told.at, view.instances[slot]);
+        });
+  }
+  for (InstanceView& instance : view.instances) {
+    std::sort(instance.others_waiting.begin(), instance.others_waiting.end(),
+              [](const auto& a, const auto& b) { return a.due < b.due; });
   }
 }
 

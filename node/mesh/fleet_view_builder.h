@@ -42,6 +42,7 @@ class FleetViewBuilder {
   using Nodes = std::set<crdt::NodeId>;
   std::shared_ptr<const policies::FleetView> build(const SharedState& state,
                                                    std::uint64_t depth_bucket,
+                                                   policies::Time now = {},
                                                    const Nodes& unheard = {});
 
   policies::Slot slot_of(policies::InstanceId id) const;
@@ -56,7 +57,18 @@ class FleetViewBuilder {
 
   void rebuild_models();
   void read_settings(const SharedState& state, policies::RoutingSettings& settings);
-  void add_others(const SharedState& state, const Nodes& unheard, policies::FleetView& view) const;
+  // When we were first told a row of a node: what it says of the time left runs out from then on,
+  // however often the same row is said again.
+  struct Told {
+    crdt::Version version;
+    policies::Time at{};
+  };
+  struct Heard {
+    crdt::Epoch epoch;
+    std::vector<Told> rows;  // by slot
+  };
+  void add_others(const SharedState& state, policies::Time now, const Nodes& unheard,
+                  policies::FleetView& view);
   void read_agreement(const SharedState& state, policies::FleetView& view) const;
   std::shared_ptr<const policies::DepthMarks> read_depth(const SharedState& state,
                                                          std::uint64_t bucket);
@@ -73,6 +85,7 @@ class FleetViewBuilder {
   std::shared_ptr<const policies::DepthMarks> depth_;
   crdt::StateDigest depth_source_;  // what depth_ was read from
   std::uint64_t depth_bucket_ = 0;
+  std::map<crdt::NodeId, Heard> told_;  // of the nodes that have a column of loads
 };
 
 }  // namespace dualmesh::node

@@ -139,8 +139,7 @@ net::Result<void> MeshNode::set_policy(const std::string& policy) {
   if (const std::string problem = policies::check_policy(policy); !problem.empty()) {
     return net::Error{problem};
   }
-  set(kPolicySetting, policy);
-  return {};
+  return set(kPolicySetting, policy);
 }
 
 net::Result<void> MeshNode::set_client_weights(const std::string& text) {
@@ -148,21 +147,20 @@ net::Result<void> MeshNode::set_client_weights(const std::string& text) {
   if (const std::string problem = weights.read_text(text); !problem.empty()) {
     return net::Error{problem};
   }
-  const std::string shared = weights.text();
-  if (shared.size() > net::CodecLimits::kTextBytes) {
-    return net::Error{fmt::format("the weights take {} bytes; allowed are {}", shared.size(),
-                                  net::CodecLimits::kTextBytes)};
-  }
-  set(kWeightsSetting, shared);
-  return {};
+  return set(kWeightsSetting, weights.text());
 }
 
-void MeshNode::set(const char* setting, const std::string& text) {
+net::Result<void> MeshNode::set(const char* setting, const std::string& text) {
+  if (text.size() > net::CodecLimits::kTextBytes) {
+    return net::Error{fmt::format("{} takes {} bytes; allowed are {}", setting, text.size(),
+                                  net::CodecLimits::kTextBytes)};
+  }
   const net::SettingKey key{setting};
   crdt::MultiValue<std::string> value;
   if (const auto* held = state_.settings().find(key)) value = *held;
   value.assign(state_.stamp(context_.wall_ms()), text);
   state_.join_setting(key, value);
+  return {};
 }
 
 std::uint64_t MeshNode::set_beacon(std::uint64_t value) {

@@ -131,7 +131,7 @@ class MeshNode final : private StateObserver,
   void member_grew(crdt::NodeId node, const crdt::Member& member) override;
   void field_grew(const net::FieldKey& key) override;
   void setting_grew(const net::SettingKey& key) override;
-  void set(const char* setting, const std::string& text);
+  net::Result<void> set(const char* setting, const std::string& text);
   void depth_grew() override;
   void load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta) override;
   void status_grew(crdt::NodeId writer) override;

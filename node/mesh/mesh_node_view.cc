@@ -71,7 +71,8 @@ void MeshNode::publish_view() {
     first_seen = builder_.read_registry(registry_);
   }
   const auto before = view_;
-  view_ = builder_.build(state_, state_.depth_bucket(context_.wall_ms()), peers_.unheard());
+  view_ = builder_.build(state_, state_.depth_bucket(context_.wall_ms()), context_.now(),
+                         peers_.unheard());
   ++views_published_;
   std::map<crdt::NodeId, std::uint64_t> beacons;
   beacons.swap(beacons_pending_);

@@ -86,4 +86,30 @@ void SharedScheduler::deliver(const policies::Effects& effects, Batches& batches
   if (effects.load_changed && load_changed_) load_changed_();
 }
 
+void SharedScheduler::arm() {
+  net::IoThread& thread = threads_.at(0);
+  if (thread.is_current()) return arm_here();
+  thread.post([this] { arm_here(); });
+}
+
+// What has been armed meanwhile by another entry is not armed again.
+void SharedScheduler::arm_here() {
+  policies::Time at;
+  {
+    const std::lock_guard lock(mutex_);
+    at = call_at_;
+  }
+  if (at >= armed_for_) return;
+  armed_for_ = at;
+  call_timer_ = threads_.at(0).after(at - clock_(), [this] { called(); });
+}
+
+void SharedScheduler::called() {
+  armed_for_ = policies::Effects::kNoCall;
+  enter([this](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
+    call_at_ = policies::Effects::kNoCall;
+    scheduler.tick(now, effects);
+  });
+}
+
 }  // namespace dualmesh::node

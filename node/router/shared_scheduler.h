@@ -3,7 +3,9 @@
 //
 // Any thread enters inline: lock, call the scheduler, unlock, then deliver. What concerns requests
 // of the entering thread is delivered by a plain call, the rest as one post per I/O thread and
-// entry. A request's id tells its thread, so no shared table of requests exists.
+// entry. A request's id tells its thread, so no shared table of requests exists. When the scheduler
+// wants to be called later, one timer on the first I/O thread sees to it: the earliest call wins,
+// and the tick that it makes says anew what comes after. It goes when the I/O threads stop.
 //
 // Invariant: the mutex is never held while a receiver runs, so a receiver may enter again.
 // Deliveries may overtake each other between threads; receivers ignore what concerns a request that
@@ -59,13 +61,17 @@ class SharedScheduler {
     policies::Effects effects;
     Batches batches;
     ViewPointer view;
+    bool sooner = false;
     {
       const std::lock_guard lock(mutex_);
       entry(scheduler_, clock_(), effects);
       sort_by_thread(effects, batches);
       view = view_;
+      sooner = effects.call_at < call_at_;
+      if (sooner) call_at_ = effects.call_at;
     }
     deliver(effects, batches, view);
+    if (sooner) arm();
   }
   // `look(const Scheduler&)`, and its answer.
   template <class Look>
@@ -85,6 +91,9 @@ class SharedScheduler {
 
   void sort_by_thread(const policies::Effects& effects, Batches& batches) const;
   void deliver(const policies::Effects& effects, Batches& batches, const ViewPointer& view);
+  void arm();       // any thread
+  void arm_here();  // on the first I/O thread, as the next
+  void called();
 
   net::IoThreads& threads_;
   Clock clock_;
@@ -94,6 +103,11 @@ class SharedScheduler {
   mutable std::mutex mutex_;
   policies::Scheduler scheduler_;  // guarded by mutex_, as is view_
   ViewPointer view_;
+  policies::Time call_at_ = policies::Effects::kNoCall;  // guarded; the earliest not yet made
+
+  // On the first I/O thread only.
+  net::IoThread::Timer call_timer_;
+  policies::Time armed_for_ = policies::Effects::kNoCall;
 };
 
 }  // namespace dualmesh::node

@@ -116,7 +116,7 @@ void SimRouter::placements_grew(const net::ResidencyFeed::Delta& delta) {
 void SimRouter::refresh_view(policies::Time now, policies::Effects& effects) {
   if (registry_stale_) builder_.read_registry(registry_);
   registry_stale_ = view_stale_ = false;
-  view_ = builder_.build(state_, state_.depth_bucket(wall_ms(now)));
+  view_ = builder_.build(state_, state_.depth_bucket(wall_ms(now)), now);
   scheduler_.set_view(view_, now, effects);
 }
 

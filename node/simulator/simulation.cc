@@ -46,7 +46,10 @@ EngineParameters at_speed(EngineParameters parameters, double speed) {
 }  // namespace
 
 Simulation::Simulation(const SimulationSettings& settings, const Workload& workload)
-    : settings_(settings), workload_(workload), random_(settings.seed) {
+    : settings_(settings),
+      workload_(workload),
+      random_(settings.seed),
+      audit_(settings.instances, workload.requests.size()) {
   SimRouterSettings router;
   router.scheduler = settings_.scheduler;
   router.scheduler.block_tokens = kBlockTokens;
@@ -147,6 +150,13 @@ void Simulation::handle(const Event& event) {
       router.node->refresh_view(now, effects_);
       return carry_out(event.a);
     }
+    case What::call: {
+      if (routers_[event.a].call_at != now) return;  // an earlier one has come in between
+      routers_[event.a].call_at = policies::Effects::kNoCall;
+      effects_.clear();
+      routers_[event.a].node->scheduler().tick(now, effects_);
+      return carry_out(event.a);
+    }
     case What::tick:
       return tick();
     case What::change:
@@ -202,12 +212,18 @@ void Simulation::carry_out(std::uint32_t number) {
   bool news = effects_.load_changed;
   for (const auto& placed : effects_.placed) {
     router.node->placed(placed.slot, keys_of(workload_.requests[placed.id]), now);
+    audit_.placed(placed.id, now);
     news = true;
   }
   for (const auto& dispatch : effects_.dispatched) {
     requests_[dispatch.id].instance = dispatch.slot;
+    audit_.sent(dispatch.id, dispatch.slot, now);
     events_.push(now + settings_.instance_delay,
                  {What::reaches, static_cast<std::uint32_t>(dispatch.id), dispatch.slot});
+  }
+  if (effects_.call_at < router.call_at) {
+    router.call_at = effects_.call_at;
+    events_.push(effects_.call_at, {What::call, number});
   }
   for (const auto& rejection : effects_.rejected) {
     requests_[rejection.id].rejected = true;
@@ -267,6 +283,7 @@ void Simulation::answer(const std::vector<Emission>& emissions) {
     if (emission.token == 0) {
       request.ttft_s = to_seconds(now) - request.arrival_s;
       request.cached_tokens = emission.cached_tokens;
+      audit_.served(request.instance, now);
       effects_.clear();
       scheduler.first_token(emission.id, now, effects_);
       carry_out(router);
@@ -347,6 +364,9 @@ SimulationOutcome Simulation::outcome() const {
     result.instances.back() += instance.engine.counters();
   }
   for (const Router& router : routers_) {
+    result.idle_waiting_s = audit_.idle_s();
+    result.most_running = audit_.most_running();
+    result.overshoots = audit_.overshoots();
     result.migrations += router.node->scheduler().totals().migrations;
     if (router.alive) result.held_at_end += router.node->scheduler().live_requests();
   }

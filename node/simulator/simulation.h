@@ -23,6 +23,7 @@
 #include "node/simulator/event_queue.h"
 #include "node/simulator/fleet_change.h"
 #include "node/simulator/sim_router.h"
+#include "node/simulator/turn_audit.h"
 
 namespace dualmesh::node {
 
@@ -61,7 +62,10 @@ struct SimulationOutcome {
   std::vector<SimRequest> requests;       // in the order of the workload
   std::vector<EngineCounters> instances;  // of the whole run
   std::uint64_t migrations = 0;
-  std::uint64_t held_at_end = 0;  // by the schedulers: 0, or something leaks
+  double idle_waiting_s = 0;       // the longest that an instance idled while work waited for it
+  std::uint32_t most_running = 0;  // without a first token at one instance
+  std::uint64_t overshoots = 0;    // requests sent while two or more were
+  std::uint64_t held_at_end = 0;   // by the schedulers: 0, or something leaks
   double virtual_s = 0;
 };
 
@@ -85,6 +89,7 @@ class Simulation {
     flush,           // router a tells what is new
     delivery,        // delivery a reaches router b
     refresh,         // router a looks at what was delivered
+    call,            // router a wanted to be called
     tick,
     change,  // number a of the settings
     probed,  // instance a, found healthy if b is 1
@@ -108,6 +113,7 @@ class Simulation {
     bool flush_due = false;
     bool refresh_due = false;
     bool alive = true;
+    policies::Time call_at = policies::Effects::kNoCall;  // when it wants to be called
   };
   struct Answer {  // under way from an instance
     std::uint32_t instance = 0;
@@ -150,6 +156,7 @@ class Simulation {
   std::vector<Instance> instances_;
   std::vector<Router> routers_;
   std::vector<SimRequest> requests_;
+  TurnAudit audit_;
   std::vector<policies::Slot> at_;  // where the engine has it, by request
   std::vector<Answer> answers_;     // by number
   std::vector<std::uint32_t> free_answers_;

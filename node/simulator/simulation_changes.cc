@@ -56,6 +56,7 @@ void Simulation::broken(std::uint32_t number) {
   SimRequest& request = requests_[number];
   SimRouter& router = *routers_[request.router].node;
   const bool retry = request.ttft_s == SimRequest::kNever;
+  if (retry) audit_.served(request.instance, events_.now());
   effects_.clear();
   router.probed(at_[number], false, events_.now(), effects_);
   at_[number] = policies::kNoSlot;
@@ -77,6 +78,9 @@ void Simulation::fail_router(std::uint32_t number) {
     const SimRequest& request = requests_[i];
     const bool over = request.e2e_s != SimRequest::kNever || request.rejected || request.failed;
     if (request.router != number || over) continue;
+    if (request.instance != policies::kNoSlot && request.ttft_s == SimRequest::kNever) {
+      audit_.served(request.instance, events_.now());
+    }
     if (at_[i] != policies::kNoSlot) instances_[at_[i]].engine.cancel(i);
     at_[i] = policies::kNoSlot;
     give_up(i);

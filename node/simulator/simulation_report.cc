@@ -36,6 +36,9 @@ constexpr std::array kColumns{
     FigureColumn{"goodput_qps", &Figures::goodput_qps, false},
     FigureColumn{"output_tokens_per_s", &Figures::output_tokens_per_s, false},
     FigureColumn{"migrations", &Figures::migrations, true},
+    FigureColumn{"idle_waiting_s", &Figures::idle_waiting_s, false},
+    FigureColumn{"most_running", &Figures::most_running, true},
+    FigureColumn{"overshoots", &Figures::overshoots, true},
     FigureColumn{"prefill_tokens_computed", &Figures::prefill_tokens_computed, true},
     FigureColumn{"preemptions", &Figures::preemptions, true},
     FigureColumn{"recomputed_tokens", &Figures::recomputed_tokens, true},
@@ -147,6 +150,9 @@ SimulationFigures make_figures(const SimulationOutcome& outcome, const Workload&
   add_clients(counted, std::span(workload.requests).subspan(run.warmup),
               client_figures(outcome, workload, run), out);
   out.migrations = static_cast<double>(outcome.migrations);
+  out.idle_waiting_s = outcome.idle_waiting_s;
+  out.most_running = outcome.most_running;
+  out.overshoots = static_cast<double>(outcome.overshoots);
   for (const EngineCounters& engine : outcome.instances) {
     out.preemptions += static_cast<double>(engine.preemptions);
     out.recomputed_tokens += static_cast<double>(engine.recomputed_tokens);

@@ -38,6 +38,7 @@ struct SimulationFigures {
   double goodput_qps = 0;  // answered within the SLO, over first arrival to last answer
   double output_tokens_per_s = 0;
   double migrations = 0;
+  double idle_waiting_s = 0, most_running = 0, overshoots = 0;  // turn_audit.h, of the whole run
   double prefill_tokens_computed = 0;
   double preemptions = 0, recomputed_tokens = 0;  // by the engines, of the whole run
   double clients = 0;

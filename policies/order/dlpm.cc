@@ -37,7 +37,7 @@ double Dlpm::credit(std::uint64_t client, const OrderContext& context) const {
   return account == nullptr ? 0 : account->credit;
 }
 
-std::size_t Dlpm::next(const RequestQueue& queue, const OrderContext& context) const {
+QueueOrder::Next Dlpm::next(const RequestQueue& queue, const OrderContext& context) const {
   // The one that would have credit first, were refills to begin now.
   std::size_t best = 0;
   double least = std::numeric_limits<double>::infinity();
@@ -49,7 +49,7 @@ std::size_t Dlpm::next(const RequestQueue& queue, const OrderContext& context) c
     best = i;
     least = quanta;
   }
-  return best;
+  return {best};
 }
 
 void Dlpm::queued(const Arrival& arrival, const OrderContext& context) {

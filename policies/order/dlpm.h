@@ -51,7 +51,7 @@ class Dlpm final : public QueueOrder {
   std::uint64_t rank(const Arrival&, std::uint32_t hit_tokens) const override {
     return LongestHit::rank_of(hit_tokens);
   }
-  std::size_t next(const RequestQueue& queue, const OrderContext& context) const override;
+  Next next(const RequestQueue& queue, const OrderContext& context) const override;
   void queued(const Arrival& arrival, const OrderContext& context) override;
   void left(const Arrival& arrival, const OrderContext& context) override;
   void dispatched(const Arrival& arrival, std::uint32_t uncached_tokens,

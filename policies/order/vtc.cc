@@ -13,7 +13,7 @@ double Vtc::counter(std::uint64_t client) const {
   return account == nullptr ? 0 : account->counter;
 }
 
-std::size_t Vtc::next(const RequestQueue& queue, const OrderContext&) const {
+QueueOrder::Next Vtc::next(const RequestQueue& queue, const OrderContext&) const {
   std::size_t best = 0;
   double least = counter(queue[0].request->arrival.client);
   for (std::size_t i = 1; i < queue.size(); ++i) {
@@ -22,7 +22,7 @@ std::size_t Vtc::next(const RequestQueue& queue, const OrderContext&) const {
     best = i;
     least = other;
   }
-  return best;
+  return {best};
 }
 
 double Vtc::lift() const {

@@ -36,7 +36,7 @@ class Vtc final : public QueueOrder {
   explicit Vtc(const ParameterValues& values) : input_(values[0]), output_(values[1]) {}
 
   std::string_view name() const override { return "vtc"; }
-  std::size_t next(const RequestQueue& queue, const OrderContext& context) const override;
+  Next next(const RequestQueue& queue, const OrderContext& context) const override;
   void queued(const Arrival& arrival, const OrderContext& context) override;
   void left(const Arrival& arrival, const OrderContext& context) override;
   void dispatched(const Arrival& arrival, std::uint32_t uncached_tokens,

@@ -25,3 +25,30 @@ def test_policy_set_reaches_every_node(make_cluster):
     results = replay.finish()
     assert results["failed"] == 0 and results["rejected"] == 0, results["reasons"]
     cluster.wait_idle()
+
+
+def test_a_policy_with_parameters_reaches_every_node_and_routes(make_cluster):
+    cluster = make_cluster().start(nodes=3, engines=2)
+    spec = "dualmesh:price_tokens=30000"
+    r1, r2, r3 = cluster.nodes
+    replay = cluster.start_replay(cluster.nodes, requests=120, qps=20)
+    assert cluster.ctl(r2, "policy", "set", spec).returncode == 0
+    for node in cluster.nodes:
+        wait_until(lambda n=node: {p["policy"] for p in cluster.ask(n, "policy")["per_node"]} ==
+                   {spec}, 5.0, f"{node.name} sees it on every node")
+    total = cluster.ask(r3, "status")["requests_total"]
+    wait_until(lambda: cluster.ask(r3, "status")["requests_total"] >= total + 3, 20.0,
+               "r3 has routed some more")
+    assert {d["policy"] for d in cluster.ask(r3, "decisions", "--last", "3")} == {"dualmesh"}
+    results = replay.finish()
+    assert results["failed"] == 0 and results["rejected"] == 0, results["reasons"]
+    cluster.wait_converged()
+    cluster.wait_idle()
+
+    for bad, allowed in [("dualmash", "allowed: aibrix_prefix_cache"),
+                         ("dualmesh:price=3", "price_tokens"),
+                         ("dualmesh:price_tokens=-1", "price_tokens"),
+                         ("dualmesh:price_tokens=" + "0" * 100_000 + "1", "allowed are")]:
+        refused = cluster.ctl(r1, "policy", "set", bad)
+        assert refused.returncode != 0 and allowed in refused.stderr, refused.stderr
+        assert cluster.ask(r1, "policy")["policy"] == spec

@@ -41,6 +41,25 @@ TEST_CASE("only a change issues a version") {
   CHECK(feed.version() == Version{3});
 }
 
+TEST_CASE("a visitor is told the version that last set each live entry, on every replica") {
+  TestFeed writer, replica;
+  writer.put(1, 10);
+  writer.put(2, 20);
+  writer.put(1, 10);  // issues none
+  pull(replica, writer);
+  writer.erase(2);
+  writer.put(3, 30);
+  writer.put(2, 20);
+  pull(replica, writer);
+  for (const TestFeed* feed : {&writer, &replica}) {
+    std::set<std::array<std::uint64_t, 3>> seen;
+    feed->for_each_version([&](auto key, Version version, auto value) {
+      seen.insert({std::uint64_t(key), version.value, std::uint64_t(value)});
+    });
+    CHECK(seen == std::set<std::array<std::uint64_t, 3>>{{1, 1, 10}, {2, 5, 20}, {3, 4, 30}});
+  }
+}
+
 TEST_CASE("the writer's map and digest equal its history replayed") {
   CHECK(rc::check([](const Steps& steps) {
     TestFeed writer;

@@ -116,7 +116,12 @@ TEST_CASE("feeds: what is decoded is what was encoded, deletions, horizons and f
       if (b % 4 == 0) {
         load.erase(key), health.erase(key);
       } else {
-        load.put(key, {c, d, a, std::uint64_t{b} << 50, c, d, std::uint32_t{a} << 20});
+        WaitingRows waiting;
+        while (waiting.size() < d % (kMaxWaitingRows + 1)) {
+          waiting.push_back({(c - 128) << 24, std::uint32_t{a} << waiting.size()});
+        }
+        load.put(key, {c, d, a, std::uint64_t{b} << 50, c, d, std::uint32_t{a} << 20,
+                       std::uint32_t{c} << 24, waiting});
         health.put(key, {c % 2 == 0});
         status.put(static_cast<std::uint8_t>(key), {std::uint64_t{c} << 56});
       }

@@ -130,6 +130,53 @@ TEST_CASE("feeds survive the wire with their deletions, horizons and versions") 
   CHECK(residency_copy.floor() == Version{3});
 }
 
+TEST_CASE("what a load row says of the time left and of who waits survives the wire") {
+  LoadFeed load;
+  LoadGauges gauges{1, 2, 3, 4, 5, 6, 7, ~0U, {}};
+  for (std::uint32_t i = 0; i < kMaxWaitingRows; ++i) {
+    gauges.waiting.push_back({i % 2 == 0 ? INT32_MIN : INT32_MAX, ~0U - i});
+  }
+  load.put(1, gauges);
+  load.put(2, LoadGauges{0, 1, 0, 0, 9, 0, 0, 1'500, {}});
+  LoadFeed copy;
+  copy.apply(
+      std::get<LoadFeed::Delta>(round_trip({kOrigin, load.delta_since(Version{}, 100)}).body));
+  REQUIRE(copy.find(1) != nullptr);
+  CHECK(*copy.find(1) == gauges);
+  REQUIRE(copy.find(2) != nullptr);
+  CHECK(copy.find(2)->prefill_left_ms == 1'500);
+  CHECK(copy.find(2)->waiting.empty());
+}
+
+TEST_CASE("a node that tells more of who waits than we keep, or nothing, has our digest") {
+  LoadGauges kept{3, 1, 0, 300, 100, 0, 0, 250, {}};
+  for (std::uint32_t i = 0; i < kMaxWaitingRows; ++i) kept.waiting.push_back({5, i});
+  LoadFeed told;
+  told.put(1, kept);
+  capnp::MallocMessageBuilder message;
+  auto delta = message.initRoot<wire::Delta>();
+  write_delta({kOrigin, told.delta_since(Version{}, 9)}, delta);
+  const auto hear = [&] {
+    const auto read = read_delta(delta.asReader());
+    REQUIRE(read.has_value());
+    LoadFeed heard;
+    heard.apply(std::get<LoadFeed::Delta>(read->body));
+    CHECK(heard.digest() == told.digest());
+    return *heard.find(1);
+  };
+  // Of a newer node, which tells 1,000.
+  auto many = delta.getLoad()[0].initWaiting(1'000);
+  for (unsigned i = 0; i < many.size(); ++i) {
+    many[i].setSlackMs(5);
+    many[i].setTokens(i);
+  }
+  CHECK(hear() == kept);
+  // Of an older one, or through one that passes on what it knows.
+  delta.getLoad()[0].disownWaiting();
+  delta.getLoad()[0].setPrefillLeftMs(0);
+  CHECK(hear() == LoadGauges{3, 1, 0, 300, 100, 0, 0});
+}
+
 TEST_CASE("positions and the saved state survive the wire") {
   capnp::MallocMessageBuilder message;
   auto list = message.initRoot<wire::Peer::PushResults>().initPositions(1);

@@ -16,8 +16,8 @@ constexpr std::uint64_t kA = 11, kB = 22, kC = 33;
 
 // Requests that wait for two instances, with an order that hears of them as from the scheduler.
 template <class Order>
-struct Waiting {
-  explicit Waiting(std::string_view parameters = {})
+struct WaitingFor {
+  explicit WaitingFor(std::string_view parameters = {})
       : order(with<Order>(parameters)), builder(2), fleet(SchedulerSettings{}) {
     fleet.set_view(builder.build());
   }
@@ -36,7 +36,7 @@ struct Waiting {
   }
   // Dispatches the next one and tells its number, from 1 in the order of submission.
   RequestId go(Slot slot = 0) {
-    const std::size_t place = order.next(queues[slot], at(slot));
+    const std::size_t place = order.next(queues[slot], at(slot)).place;
     LiveRequest& request = *queues[slot][place].request;
     queues[slot].remove(request.queue_key);
     order.left(request.arrival, at(slot));
@@ -61,7 +61,7 @@ struct Waiting {
 }  // namespace
 
 TEST_CASE("vtc: the client with the least service, its oldest request first") {
-  Waiting<Vtc> w;
+  WaitingFor<Vtc> w;
   w.submit(kA, 100);
   w.submit(kA, 100);
   w.submit(kB, 10);
@@ -74,7 +74,7 @@ TEST_CASE("vtc: the client with the least service, its oldest request first") {
   w.end(1, 50);
   CHECK(w.order.counter(kA) == 200 + 2 * 50);
   // Prices are parameters.
-  Waiting<Vtc> dear("input=3,output=5");
+  WaitingFor<Vtc> dear("input=3,output=5");
   dear.submit(kA, 100);
   dear.go();
   dear.end(1, 10);
@@ -82,7 +82,7 @@ TEST_CASE("vtc: the client with the least service, its oldest request first") {
 }
 
 TEST_CASE("vtc: whoever comes to wait has at least the least service of those that wait") {
-  Waiting<Vtc> w;
+  WaitingFor<Vtc> w;
   for (int i = 0; i < 3; ++i) w.submit(kA, 100);
   for (int i = 0; i < 3; ++i) w.submit(kB, 70);
   for (int i = 0; i < 4; ++i) w.go();  // A, B, B, A
@@ -112,7 +112,7 @@ TEST_CASE("vtc: whoever comes to wait has at least the least service of those th
 }
 
 TEST_CASE("vtc: a counter is the client's at all instances, and a move to another is no return") {
-  Waiting<Vtc> w;
+  WaitingFor<Vtc> w;
   w.submit(kA, 100, 0, 0);
   w.submit(kB, 500, 0, 1);
   w.submit(kB, 1, 0, 0);
@@ -127,7 +127,7 @@ TEST_CASE("vtc: a counter is the client's at all instances, and a move to anothe
 }
 
 TEST_CASE("vtc: service is counted by weight, from the moment the weight changes") {
-  Waiting<Vtc> w;
+  WaitingFor<Vtc> w;
   w.weigh("#000000000000000b=2");
   for (int i = 0; i < 30; ++i) w.submit(kA, 100);
   for (int i = 0; i < 30; ++i) w.submit(kB, 100);
@@ -140,7 +140,7 @@ TEST_CASE("vtc: service is counted by weight, from the moment the weight changes
 }
 
 TEST_CASE("dlpm: longest hit first among those with credit; the debt is carried") {
-  Waiting<Dlpm> w("quantum=1000");
+  WaitingFor<Dlpm> w("quantum=1000");
   w.submit(kA, 2000, 500);   // 1
   w.submit(kB, 2000, 1000);  // 2
   w.submit(kA, 2000, 1500);  // 3
@@ -163,7 +163,7 @@ TEST_CASE("dlpm: longest hit first among those with credit; the debt is carried"
 }
 
 TEST_CASE("dlpm: equal hits go by arrival, and equal credit makes no turns") {
-  Waiting<Dlpm> w;
+  WaitingFor<Dlpm> w;
   w.submit(kA, 100);
   w.submit(kA, 100);
   w.submit(kB, 100);
@@ -173,7 +173,7 @@ TEST_CASE("dlpm: equal hits go by arrival, and equal credit makes no turns") {
 }
 
 TEST_CASE("dlpm: refills go on until somebody who waits has credit, one quantum for each client") {
-  Waiting<Dlpm> w("quantum=1000");
+  WaitingFor<Dlpm> w("quantum=1000");
   w.submit(kA, 3500);
   w.submit(kB, 100);
   w.submit(kC, 1);
@@ -193,7 +193,7 @@ TEST_CASE("dlpm: refills go on until somebody who waits has credit, one quantum 
   CHECK(w.order.credit(kB, w.at(0)) == 900);
   CHECK(w.order.credit(kC, w.at(0)) == 999);
   // A debt of exactly one quantum is not over with one.
-  Waiting<Dlpm> exact("quantum=1000");
+  WaitingFor<Dlpm> exact("quantum=1000");
   exact.submit(kA, 2000);
   exact.go();
   exact.submit(kA, 1);
@@ -201,7 +201,7 @@ TEST_CASE("dlpm: refills go on until somebody who waits has credit, one quantum 
   CHECK(exact.order.refills(0) == 3);
   CHECK(exact.order.credit(kA, exact.at(0)) == 999);
   // The one nearest to credit goes, though the other has the longer hit.
-  Waiting<Dlpm> near("quantum=1000");
+  WaitingFor<Dlpm> near("quantum=1000");
   near.submit(kA, 6000);
   near.submit(kB, 4000);
   near.go();
@@ -212,7 +212,7 @@ TEST_CASE("dlpm: refills go on until somebody who waits has credit, one quantum 
 }
 
 TEST_CASE("dlpm: a client's quantum follows its weight, and each of four nodes has its share") {
-  Waiting<Dlpm> w("quantum=1000");
+  WaitingFor<Dlpm> w("quantum=1000");
   w.weigh("#000000000000000b=3");
   w.submit(kA, 10);
   w.submit(kB, 10);
@@ -234,7 +234,7 @@ TEST_CASE("dlpm: a client's quantum follows its weight, and each of four nodes h
 TEST_CASE("dlpm: credits of each instance apart, or of all together") {
   for (const bool apart : {false, true}) {
     CAPTURE(apart);
-    Waiting<Dlpm> w(apart ? "quantum=1000,per_instance=1" : "quantum=1000");
+    WaitingFor<Dlpm> w(apart ? "quantum=1000,per_instance=1" : "quantum=1000");
     w.submit(kA, 5000, 0, 0);
     w.go(0);
     w.submit(kA, 100, 90, 1);
@@ -249,7 +249,7 @@ TEST_CASE("dlpm: credits of each instance apart, or of all together") {
 }
 
 TEST_CASE("orders forget clients who do not wait when there are too many, and say so") {
-  Waiting<Vtc> w;
+  WaitingFor<Vtc> w;
   w.submit(kA, 100);
   w.submit(kA, 100);
   w.go();

@@ -37,7 +37,7 @@ struct Scene {
   }
   Rebalancer::Moves relieve(Slot source, Time now = 1s, std::uint32_t budget = 64) {
     Rebalancer::Moves moves;
-    rebalancer.relieve(source, order, now, budget, moves);
+    rebalancer.relieve(source, order, {}, now, budget, moves);
     return moves;
   }
 
@@ -206,13 +206,13 @@ TEST_CASE("the pending prefill of other nodes counts at source and target") {
 }
 
 TEST_CASE("nodes that queue at one instance share its excess, instead of each moving all of it") {
-  // Here 4,000 tokens wait, at two other nodes 5,500 together: 9,500 tokens, 4,500 too many. A
-  // third of that is ours: two requests of 1,000.
+  // Here 3,200 tokens wait, at two other nodes 6,300 together: 9,500 tokens, 4,500 too many. A
+  // third of that is ours: two requests of 800.
   Scene scene(2);
-  scene.builder[0].others.queued_tokens = 5500;
+  scene.builder[0].others.queued_tokens = 6300;
   scene.builder[0].others_queueing = 2;
   scene.fleet.set_view(scene.builder.build());
-  for (int i = 0; i < 4; ++i) scene.queue(1000, 0, 1, i * 1ms);
+  for (int i = 0; i < 4; ++i) scene.queue(800, 0, 1, i * 1ms);
   CHECK(scene.relieve(0).size() == 2);
   // The same tokens of others, but prefilling: nobody else has anything to move.
   Scene alone(2);
@@ -227,12 +227,12 @@ TEST_CASE("no more requests are examined than the budget allows, those that wait
   for (int i = 0; i < 100; ++i) scene.queue(100, 0, 1, i * 1ms);  // 10,000: 5,000 too many
   Rebalancer::Moves moves;
   std::uint32_t budget = 10;
-  scene.rebalancer.relieve(0, scene.order, 1s, budget, moves);
+  scene.rebalancer.relieve(0, scene.order, {}, 1s, budget, moves);
   CHECK(budget == 0);
   CHECK(moves.size() <= 10);
   REQUIRE(!moves.empty());
   for (const Rebalancer::Move& move : moves) CHECK(move.request->arrival.id > 90);
-  scene.rebalancer.relieve(0, scene.order, 1s, budget, moves);
+  scene.rebalancer.relieve(0, scene.order, {}, 1s, budget, moves);
   CHECK(moves.size() <= 10);
 }
 

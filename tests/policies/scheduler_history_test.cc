@@ -284,6 +284,10 @@ class History {
     if (effects_.load_changed) scheduler_.take_load_changes(now_, changes);
     for (auto& [slot, load] : changes) {
       load.head_wait_ms = 0;
+      CHECK(load.waiting.size() <= std::min<std::size_t>(load.queued_requests, kWaitingTold));
+      CHECK((load.prefill_left_ms == 0 || load.prefilling_requests > 0));
+      load.waiting.clear();
+      load.prefill_left_ms = 0;
       reported_[slot] = load;
     }
     for (std::size_t slot = 0; slot < expected.size(); ++slot) {

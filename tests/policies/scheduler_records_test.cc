@@ -28,22 +28,32 @@ TEST_CASE("explain says what the next submit will do, and changes nothing") {
   }
 }
 
-TEST_CASE("prefill cost is learned from first tokens when nothing else of ours was prefilling") {
+TEST_CASE("prefill cost is learned from those alone, from one ahead of one, and from that one") {
   SchedulerSettings settings;
-  settings.prefill_limit = 2;
+  settings.prefill_limit = 3;
   Scene scene(1, settings);
   const auto cost = [&] { return scene.scheduler.queues()[0].prefill_s_per_token; };
   RequestId id = 0;
-  for (int i = 0; i < 10; ++i) {  // in pairs: each had company
+  for (int i = 0; i < 10; ++i) {
+    for (int k = 0; k < 3; ++k) scene.submit(arrival_of(++id, {id}));
+    scene.now += 7s;
+    scene.first_token(id - 2);  // two behind it: who knows what they took
+    scene.now += 512ms;
+    scene.first_token(id - 1);  // served since the one before it ended
+    scene.now += 7s;
+    scene.first_token(id);  // sent while two were before it
+  }
+  CHECK(cost() == doctest::Approx(0.001));
+  for (int i = 0; i < 40; ++i) {  // in pairs
     scene.submit(arrival_of(++id, {id}));
     scene.submit(arrival_of(++id, {id}));
-    scene.now += 5s;
+    scene.now += 1024ms;
     scene.first_token(id - 1);
-    scene.now += 5s;
+    scene.now += 1024ms;
     scene.first_token(id);
   }
-  CHECK(cost() == settings.prefill_s_per_token);
-  for (int i = 0; i < 10; ++i) {  // alone
+  CHECK(cost() == doctest::Approx(0.002));
+  for (int i = 0; i < 40; ++i) {  // alone
     scene.submit(arrival_of(++id, {id, id}));
     scene.now += 1024ms;
     scene.first_token(id);

@@ -82,12 +82,12 @@ TEST_CASE("own load is what was placed, and only what changed is reported, absol
   auto changes = scene.changes();
   REQUIRE(changes.size() == 1);
   CHECK(changes[0].first == 0);
-  CHECK(changes[0].second == Load{1, 1, 0, 1024, 512, 0, 40});
+  CHECK(changes[0].second == Load{1, 1, 0, 1024, 512, 0, 40, 41, {}});  // 512 x 160 us, 40 ms ago
   CHECK(scene.changes().empty());
   scene.first_token(1);
   changes = scene.changes();
   REQUIRE(changes.size() == 1);
-  CHECK(changes[0].second == Load{0, 1, 1, 0, 1024, 1024, 0});
+  CHECK(changes[0].second == Load{0, 1, 1, 0, 1024, 1024, 0, 163, {}});
   scene.first_token(2);
   scene.finish(2);
   scene.finish(1);

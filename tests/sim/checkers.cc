@@ -320,10 +320,14 @@ std::string Checkers::rings_differ(std::size_t node) const {
 std::string Checkers::loads_differ(std::size_t node) const {
   for (const auto& instance : cluster_.node(node).mesh->view()->instances) {
     const policies::Load truth = workload_.truth(node, instance.name);
-    if (instance.others == truth) continue;
-    return fmt::format("counts {} queued and {} decoding of others for {}, in truth {} and {}",
-                       instance.others.queued_requests, instance.others.decoding_requests,
-                       instance.name, truth.queued_requests, truth.decoding_requests);
+    const bool told = instance.others_waiting.size() == truth.queued_requests;  // all of them are
+    if (instance.others == truth && told) continue;
+    return fmt::format(
+        "counts {} queued, {} told and {} decoding of others for {}, in truth {} "
+        "and {}",
+        instance.others.queued_requests, instance.others_waiting.size(),
+        instance.others.decoding_requests, instance.name, truth.queued_requests,
+        truth.decoding_requests);
   }
   return "";
 }

@@ -44,6 +44,7 @@ void Workload::say_load(std::size_t node) {
   policies::Load load;
   load.queued_requests = static_cast<std::uint32_t>(dice_.below(4));
   load.queued_tokens = load.queued_requests * 100;
+  load.waiting.resize(load.queued_requests, {5'000, 100});
   load.decoding_requests = static_cast<std::uint32_t>(dice_.below(3));
   load.decoding_tokens = load.decoding_requests * (1 + dice_.below(500));
   chosen.host.say_load(instance.slot, load);

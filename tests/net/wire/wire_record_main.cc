@@ -77,6 +77,15 @@ policies::Load load_of(std::uint32_t queued, std::uint64_t tokens) {
   return load;
 }
 
+// As a node of the order `slo` says it.
+policies::Load waiting(policies::Load load, std::uint32_t prefill_left_ms,
+                       std::initializer_list<policies::WaitingReport> requests) {
+  load.prefilling_requests = 1;
+  load.prefill_left_ms = prefill_left_ms;
+  load.waiting.assign(requests.begin(), requests.end());
+  return load;
+}
+
 void say(sim::SimNode& node) { node.mesh->local_changes(); }
 
 Records record() {
@@ -111,7 +120,8 @@ Records record() {
   std::vector<policies::BlockKey> blocks;
   for (policies::BlockKey block = 1'000'000; block < 1'001'500; ++block) blocks.push_back(block);
   n0.host.say_placement(0, blocks);
-  n0.host.say_load(0, load_of(3, 4'096));
+  n0.host.say_load(0,
+                   waiting(load_of(3, 4'096), 650, {{-300, 96}, {1'200, 3'000}, {4'700, 1'000}}));
   n0.host.say_load(1, load_of(1, 100));
   n0.host.say_depth(0xfeed, 4);
   n0.host.say_health(0, true);
@@ -129,7 +139,7 @@ Records record() {
   n0.host.say_load(1, {});  // a row that goes
   n0.host.say_depth(0xfeed, 6);
   say(n0);
-  cluster.node(3).host.say_load(1, load_of(2, 2'000));
+  cluster.node(3).host.say_load(1, waiting(load_of(2, 2'000), 20, {{5'000, 2'000}}));
   say(cluster.node(3));
   cluster.network().set_cut("n0:7000", "n3:7000", true);  // concurrent words, forwarded by n0
   DUALMESH_CHECK(n0.mesh->set_policy("round_robin").has_value(), "n0");
