@@ -32,7 +32,7 @@ class Slo final : public QueueOrder {
       Parameter{"wait_bound_s", 54, 1, 3600, "wait within which late requests are served, s"},
       Parameter{"margin_s", 0.1, 0, 60, "kept free before each due time, s"},
       Parameter{"lead_ms", 40, 0, 1000, "sent so long before the one ahead should be done, ms"},
-      Parameter{"batch_tokens", 4096, 0, 1e6, "so many uncached tokens are prefilled together"},
+      Parameter{"batch_tokens", 0, 0, 1e6, "so many uncached tokens are prefilled together"},
   };
   explicit Slo(const ParameterValues& values);
 
