@@ -148,7 +148,7 @@ std::vector<std::string> names_of(All<Base> all) {
 }  // namespace
 
 std::unique_ptr<Policy> make_policy(std::string_view spec) {
-  return make_from<Policy>(kPolicies, spec);
+  return make_from<Policy>(kPolicies, split_routing(spec).policy);
 }
 
 std::unique_ptr<QueueOrder> make_queue_order(std::string_view spec) {
@@ -156,7 +156,12 @@ std::unique_ptr<QueueOrder> make_queue_order(std::string_view spec) {
 }
 
 std::string check_policy(std::string_view spec) {
-  return check<Policy>(kPolicies, spec, policy_names(), "policy");
+  const RoutingSpec routing = split_routing(spec);
+  if (std::string problem = check<Policy>(kPolicies, routing.policy, policy_names(), "policy");
+      !problem.empty()) {
+    return problem;
+  }
+  return routing.names_order ? check_queue_order(routing.order) : "";
 }
 
 std::string check_queue_order(std::string_view spec) {

@@ -55,4 +55,10 @@ PolicySpec split_spec(std::string_view spec) {
   return {spec.substr(0, colon), spec.substr(colon + 1)};
 }
 
+RoutingSpec split_routing(std::string_view spec) {
+  const std::size_t at = spec.find('@');
+  if (at == std::string_view::npos) return {spec, {}, false};
+  return {spec.substr(0, at), spec.substr(at + 1), true};
+}
+
 }  // namespace dualmesh::policies

@@ -1,6 +1,6 @@
 // PolicySpec: a policy or a queue order by name, with parameters: `load_cache_score:alpha=0.7`.
 //
-//   NAME[:KEY=NUMBER[,KEY=NUMBER]...]
+//   NAME[:KEY=NUMBER[,KEY=NUMBER]...]      and, where routing is chosen,      POLICY[@ORDER]
 //
 // Each policy lists its parameters with what they mean, their default and their range; whatever is
 // not named keeps its default.
@@ -41,5 +41,12 @@ struct PolicySpec {
   std::string_view parameters;
 };
 PolicySpec split_spec(std::string_view spec);
+
+struct RoutingSpec {
+  std::string_view policy;
+  std::string_view order;
+  bool names_order = false;  // else the policy's own
+};
+RoutingSpec split_routing(std::string_view spec);
 
 }  // namespace dualmesh::policies

@@ -31,7 +31,7 @@ namespace dualmesh::policies {
 
 struct SchedulerSettings {
   std::string policy = "dualmap";  // until a view says otherwise, as are the next three
-  std::string queue;               // name of an order; empty: the policy's own
+  std::string queue;               // an order, where `policy` names none; empty: the policy's own
   double slo_ttft_s = 5.0;
   ClientWeights client_weights;
   double overload_wait_s = 3.0;     // a head that waited this long makes its instance overloaded
@@ -171,7 +171,7 @@ class Scheduler {
 };
 
 // Names that `policy set` and the configuration accept; a spec is a name with or without
-// parameters (policy_spec.h).
+// parameters, and for a policy with or without an order (policy_spec.h).
 std::vector<std::string> policy_names();
 bool is_policy(std::string_view spec);
 std::vector<std::string> queue_order_names();

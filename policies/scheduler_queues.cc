@@ -27,14 +27,13 @@ Scheduler::State::State(const SchedulerSettings& given)
 }
 
 void Scheduler::State::use(const RoutingSettings& wanted) {
-  if (wanted.policy != policy_spec) {
-    if (auto named = make_policy(wanted.policy)) {
-      policy = std::move(named);
-      policy_spec = wanted.policy;
-    }
+  if (wanted.policy != policy_spec && is_policy(wanted.policy)) {
+    policy = make_policy(wanted.policy);
+    policy_spec = wanted.policy;
   }
-  const bool own = wanted.queue.empty() || !is_queue_order(wanted.queue);
-  const std::string_view spec = own ? policy->default_order() : std::string_view(wanted.queue);
+  const RoutingSpec routing = split_routing(policy_spec);
+  const std::string_view asked = routing.names_order ? routing.order : wanted.queue;
+  const std::string_view spec = is_queue_order(asked) ? asked : policy->default_order();
   queues = spec != kAtOnce;
   if (!queues || spec == order_spec) return;
   order = make_queue_order(spec);

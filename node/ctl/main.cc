@@ -70,7 +70,8 @@ void add_mesh_commands(CLI::App& app, const Arguments& arguments, Command& comma
     if (!command) command = ctl::run_policy;
   });
   auto* set = show->add_subcommand("set", "set it on all nodes");
-  set->add_option("policy", policy, "for example dualmap or round_robin")->required();
+  set->add_option("policy", policy, "NAME[:KEY=NUMBER,...][@ORDER], such as dualmap@vtc")
+      ->required();
   set->callback([&] {
     command = [&](ctl::Session& session) { return ctl::run_policy_set(session, arguments.policy); };
   });

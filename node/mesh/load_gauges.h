@@ -1,6 +1,7 @@
 // What the scheduler calls load, as the row that the mesh replicates, and back.
 //
-// Invariant: to_load(to_gauges(load)) == load but for those who wait, which go one way. Threads: pure functions.
+// Invariant: to_load(to_gauges(load)) == load but for those who wait, who go one way.
+// Threads: pure functions.
 #pragma once
 
 #include "net/mesh_rows.h"

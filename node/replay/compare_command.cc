@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "node/replay/outputs.h"
+#include "policies/policy_spec.h"
 
 namespace dualmesh::node {
 namespace {
@@ -21,9 +22,8 @@ int fail(const std::string& problem) {
 }
 
 Contestant contestant_of(const std::string& spec) {
-  const std::size_t at = spec.find('@');
-  if (at == std::string::npos) return {spec, {}};
-  return {spec.substr(0, at), spec.substr(at + 1)};
+  const policies::RoutingSpec routing = policies::split_routing(spec);
+  return {std::string(routing.policy), std::string(routing.order)};
 }
 
 template <class Work>

@@ -137,11 +137,6 @@ std::string settle_changes(SimulationOptions& o) {
   return check_changes(o.fleet.changes, o.fleet.instances, o.fleet.routers);
 }
 
-std::string check_routing(const std::string& policy, const std::string& queue) {
-  if (const std::string problem = policies::check_policy(policy); !problem.empty()) return problem;
-  return queue.empty() ? "" : policies::check_queue_order(queue);
-}
-
 }  // namespace
 
 void add_simulation_options(CLI::App& app, SimulationCommand command, SimulationOptions& o) {
@@ -220,7 +215,7 @@ std::string settle(SimulationOptions& o, SimulationCommand command) {
     return fmt::format("--min-qps {} must be less than --max-qps {}", *o.low_qps, *o.high_qps);
   }
   if (command != SimulationCommand::compare) {
-    if (const std::string problem = check_routing(o.policy, {}); !problem.empty()) {
+    if (const std::string problem = policies::check_policy(o.policy); !problem.empty()) {
       return "--policy: " + problem;
     }
     if (o.queue.empty()) return {};
@@ -229,10 +224,7 @@ std::string settle(SimulationOptions& o, SimulationCommand command) {
   }
   o.policies = split_policies(o.policies);
   for (const std::string& spec : o.policies) {
-    const std::size_t at = spec.find('@');
-    const std::string queue = at == std::string::npos ? "" : spec.substr(at + 1);
-    if (at != std::string::npos && queue.empty()) return "--policies: an order follows the @";
-    if (const std::string problem = check_routing(spec.substr(0, at), queue); !problem.empty()) {
+    if (const std::string problem = policies::check_policy(spec); !problem.empty()) {
       return "--policies: " + problem;
     }
   }

@@ -80,7 +80,7 @@ std::string describe_text(const Setting& setting, std::string_view any) {
       return fmt::format("one of {}", fmt::join(setting.allowed, ", "));
     case TextRule::policy:
       return "the name of a policy (policies/README.md), or NAME:KEY=NUMBER,... for other "
-             "parameters";
+             "parameters, and then @ORDER for another order of waiting";
     case TextRule::queue_order:
       return "the name of an order of waiting (policies/README.md), with or without parameters, or "
              "empty";

@@ -158,7 +158,7 @@ TEST_CASE("every bad setting is named with its line and what is allowed") {
        "weighted tokens); allowed: 1 to 1e+12\n"},
       {"[routing]\npolicy = 1",
        "d.toml:2: routing.policy: must be the name of a policy (policies/README.md), or "
-       "NAME:KEY=NUMBER,... for other parameters\n"},
+       "NAME:KEY=NUMBER,... for other parameters, and then @ORDER for another order of waiting\n"},
       {"[routing]\ninstance_cache_tokens = 0",
        "d.toml:2: routing.instance_cache_tokens: must be a whole number from 1 to 1000000000000\n"},
       {"[routing]\nslo_ttft_s = 0",

@@ -233,6 +233,33 @@ TEST_CASE("orders that know no clients break that bound, so it can fail") {
   }
 }
 
+TEST_CASE("an order named with the policy is taken up by those who wait") {
+  Scene scene(1, {.policy = "join_shortest_queue@fifo"});
+  for (RequestId id = 1; id <= 40; ++id) {
+    Arrival arrival = arrival_of(id, {1});
+    arrival.client = id <= 20 ? 1 : 2;
+    scene.submit(std::move(arrival));
+  }
+  RequestId prefilling = 1;
+  const auto second_client_in = [&](int requests) {
+    int served = 0;
+    for (int i = 0; i < requests; ++i) {
+      scene.first_token(prefilling);
+      REQUIRE(scene.effects.dispatched.size() == 1);
+      prefilling = scene.effects.dispatched[0].id;
+      served += prefilling > 20 ? 1 : 0;
+    }
+    return served;
+  };
+  CHECK(second_client_in(5) == 0);
+  scene.builder.view.settings.policy = "join_shortest_queue@vtc";
+  scene.show();
+  CHECK(second_client_in(20) == 10);
+  scene.builder.view.settings.policy = "join_shortest_queue@newer";
+  scene.show();
+  CHECK(second_client_in(4) == 2);  // what this node does not know leaves it as it is
+}
+
 TEST_CASE("weights change while running: the next service follows them") {
   Scene scene(1, {.policy = "join_shortest_queue", .queue = "vtc"});
   scene.builder.view.settings.policy = "join_shortest_queue";

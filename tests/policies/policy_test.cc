@@ -197,3 +197,14 @@ TEST_CASE("the registry makes what it names and nothing else") {
   CHECK_FALSE(is_policy("dualmap "));
   CHECK(make_policy("least_loaded") == nullptr);
 }
+
+TEST_CASE("a policy may name the order in which requests wait") {
+  CHECK(is_policy("dualmap@vtc"));
+  CHECK(is_policy("load_cache_score:alpha=0.5@slo:wait_bound_s=10"));
+  CHECK(is_policy("dualmap@none"));
+  CHECK(make_policy("dualmap@vtc")->name() == "dualmap");
+  CHECK(check_policy("dualmap@").starts_with("there is no queue order ''; allowed: "));
+  CHECK(check_policy("dualmap@vtc@fifo").starts_with("there is no queue order 'vtc@fifo'"));
+  CHECK(check_policy("nobody@vtc").starts_with("there is no policy 'nobody'"));
+  CHECK(check_policy("dualmap@vtc:weight=1").starts_with("vtc: there is no parameter 'weight'"));
+}
