@@ -212,7 +212,7 @@ void Simulation::carry_out(std::uint32_t number) {
   bool news = effects_.load_changed;
   for (const auto& placed : effects_.placed) {
     router.node->placed(placed.slot, keys_of(workload_.requests[placed.id]), now);
-    audit_.placed(placed.id, now);
+    audit_.placed(placed.id, placed.slot, now);
     news = true;
   }
   for (const auto& dispatch : effects_.dispatched) {
@@ -227,6 +227,7 @@ void Simulation::carry_out(std::uint32_t number) {
   }
   for (const auto& rejection : effects_.rejected) {
     requests_[rejection.id].rejected = true;
+    audit_.gone(rejection.id, now);
     ++ended_;
   }
   if (news) flush_soon(number);

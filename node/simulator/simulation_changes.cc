@@ -39,6 +39,7 @@ void Simulation::announce(std::uint32_t instance, bool joins) {
 void Simulation::fail_instance(std::uint32_t number) {
   Instance& instance = instances_[number];
   instance.alive = false;
+  audit_.down(static_cast<Slot>(number), true, events_.now());
   ++instance.life;
   instance.earlier += instance.engine.counters();
   instance.engine = EngineModel(instance.engine.parameters());
@@ -56,7 +57,10 @@ void Simulation::broken(std::uint32_t number) {
   SimRequest& request = requests_[number];
   SimRouter& router = *routers_[request.router].node;
   const bool retry = request.ttft_s == SimRequest::kNever;
-  if (retry) audit_.served(request.instance, events_.now());
+  if (retry) {
+    audit_.served(request.instance, events_.now());
+    request.instance = policies::kNoSlot;
+  }
   effects_.clear();
   router.probed(at_[number], false, events_.now(), effects_);
   at_[number] = policies::kNoSlot;
@@ -78,6 +82,7 @@ void Simulation::fail_router(std::uint32_t number) {
     const SimRequest& request = requests_[i];
     const bool over = request.e2e_s != SimRequest::kNever || request.rejected || request.failed;
     if (request.router != number || over) continue;
+    audit_.gone(i, events_.now());
     if (request.instance != policies::kNoSlot && request.ttft_s == SimRequest::kNever) {
       audit_.served(request.instance, events_.now());
     }
@@ -90,6 +95,7 @@ void Simulation::fail_router(std::uint32_t number) {
 
 // The routers' probes of an instance agree.
 void Simulation::probed(std::uint32_t instance, bool healthy) {
+  if (healthy) audit_.down(static_cast<Slot>(instance), false, events_.now());
   for (std::uint32_t i = 0; i < routers_.size(); ++i) {
     if (!routers_[i].alive) continue;
     effects_.clear();

@@ -1,19 +1,21 @@
 // TurnAudit: what somebody who sees all routers and instances at once says of their turns.
 //
-// An instance idles while work waits when nobody waits for a first token from it although a request
-// is placed there: the longest such time is `idle_s`. How many were without a first token at one
-// instance at once is `most_running`; with one allowed and one sent ahead, what is above two is
-// overshoot: nodes that believed to be first at the same moment.
+// An instance idles beside waiting work when nobody waits for a first token from it although a
+// request that is placed there has not been sent: the longest such time is `idle_s`. How many were
+// without a first token at one instance at once is `most_running`; with one allowed and one sent
+// ahead, what is above two is overshoot: nodes that believed to be first at the same moment.
 //
-// Invariant: `running` of an instance is what was sent to it less what has had a first token, or
-// was lost. Threads: none; a value. Source: ours; the onlooker of the tests of work conservation in
-// operating systems.
+// Invariant: a request waits at one instance at most; `running` of an instance is what was sent to
+// it less what has had a first token, or was lost. An instance that is down does not idle. Threads:
+// none; a value. Source: ours; the onlooker of the tests of work conservation in operating systems.
 #pragma once
 
 #include <algorithm>
+#include <boost/assert.hpp>
 #include <cstdint>
 #include <vector>
 
+#include "policies/ring.h"
 #include "policies/time.h"
 
 namespace dualmesh::node {
@@ -21,22 +23,37 @@ namespace dualmesh::node {
 class TurnAudit {
  public:
   TurnAudit(std::size_t instances, std::size_t requests)
-      : instances_(instances), placed_(requests) {}
+      : instances_(instances), waits_at_(requests, policies::kNoSlot) {}
 
-  void placed(std::size_t request, policies::Time now) { placed_[request] = now; }
-  void sent(std::size_t request, std::size_t instance, policies::Time now) {
-    Instance& at = instances_[instance];
-    if (at.running == 0) {
-      idle_ = std::max(idle_, now - std::max(at.idle_since, placed_[request]));
-    }
-    most_running_ = std::max(most_running_, ++at.running);
+  // Placed there, in the place of where it waited before.
+  void placed(std::size_t request, policies::Slot slot, policies::Time now) {
+    gone(request, now);
+    waits_at_[request] = slot;
+    change(slot, now, [](Instance& at) { ++at.waiting; });
+  }
+  void sent(std::size_t request, policies::Slot slot, policies::Time now) {
+    gone(request, now);
+    change(slot, now, [](Instance& at) { ++at.running; });
+    const Instance& at = instances_[slot];
+    most_running_ = std::max(most_running_, at.running);
     if (at.running > kExpected) ++overshoots_;
   }
-  // Has had its first token, or will have none.
-  void served(std::size_t instance, policies::Time now) {
-    Instance& at = instances_[instance];
-    if (at.running > 0) --at.running;
-    if (at.running == 0) at.idle_since = now;
+  // One that was sent has had its first token, or will have none.
+  void served(policies::Slot slot, policies::Time now) {
+    change(slot, now, [](Instance& at) {
+      BOOST_ASSERT(at.running > 0);
+      --at.running;
+    });
+  }
+  // It waits nowhere any more.
+  void gone(std::size_t request, policies::Time now) {
+    const policies::Slot slot = waits_at_[request];
+    if (slot == policies::kNoSlot) return;
+    waits_at_[request] = policies::kNoSlot;
+    change(slot, now, [](Instance& at) { --at.waiting; });
+  }
+  void down(policies::Slot slot, bool is_down, policies::Time now) {
+    change(slot, now, [is_down](Instance& at) { at.down = is_down; });
   }
 
   double idle_s() const { return policies::to_seconds(idle_); }
@@ -46,12 +63,25 @@ class TurnAudit {
  private:
   static constexpr std::uint32_t kExpected = 2;
   struct Instance {
+    std::uint32_t waiting = 0;
     std::uint32_t running = 0;
-    policies::Time idle_since{};
+    bool down = false;
+    policies::Time since{};  // when it came to be as it is, if it idles
+
+    bool idles() const { return waiting > 0 && running == 0 && !down; }
   };
 
+  template <class Change>
+  void change(policies::Slot slot, policies::Time now, Change&& apply) {
+    Instance& at = instances_[slot];
+    const bool before = at.idles();
+    if (before) idle_ = std::max(idle_, now - at.since);
+    apply(at);
+    if (!before) at.since = now;
+  }
+
   std::vector<Instance> instances_;
-  std::vector<policies::Time> placed_;  // by request, where it stands now
+  std::vector<policies::Slot> waits_at_;  // by request
   policies::Duration idle_{};
   std::uint32_t most_running_ = 0;
   std::uint64_t overshoots_ = 0;
