@@ -60,8 +60,7 @@ void print_matrix(const std::vector<NodeReport>& nodes, const Comparison& compar
   std::fputs(table.render().c_str(), stdout);
   for (const NodeReport& node : nodes) {
     for (const auto& [writer, through] : node.relays) {
-      const auto named = std::find_if(nodes.begin(), nodes.end(),
-                                      [&](const auto& other) { return other.node == writer; });
+      const auto named = std::ranges::find(nodes, writer, &NodeReport::node);
       if (named == nodes.end()) continue;
       std::puts(wrapped(fmt::format("r: {} does not hear {} itself; {} passes it on", node.name,
                                     named->name, through),

@@ -158,7 +158,8 @@ TEST_CASE("what is refused is told in OpenAI's shape, and the connection closes"
       {"GET / HTTP/1.1\r\nHost: a\r\nx: " + many + "\r\ny: " + many + "\r\n", "431"},
       {"GET / HTTP/1.1\r\nHost: a\r\n" + fields, "431"},
   };
-  for (const auto& [bytes, status] : cases) {
+  for (const auto& [sent, status] : cases) {
+    const std::string& bytes = sent;  // as a structured binding is not captured
     CAPTURE(bytes);
     RawPeer peer = RawPeer::connect(echo.port);
     peer.send(bytes);

@@ -5,6 +5,7 @@
 #include <capnp/serialize.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
 
 namespace dualmesh::net {
@@ -257,8 +258,9 @@ TEST_CASE("flipped and cut bytes are refused or read, never a crash") {
   std::mt19937_64 random(1);
   std::size_t refused = 0;
   for (int round = 0; round < 20'000; ++round) {
-    auto words = kj::heapArray<capnp::word>(good.asPtr());
+    auto words = kj::heapArray<capnp::word>(good.size());
     auto bytes = words.asBytes();
+    std::ranges::copy(good.asBytes(), bytes.begin());
     for (std::size_t flips = 1 + random() % 4; flips > 0; --flips) {
       bytes[random() % bytes.size()] ^= static_cast<kj::byte>(1U << (random() % 8));
     }

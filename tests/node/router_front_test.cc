@@ -88,11 +88,11 @@ TEST_CASE("every shape of prompt that the API allows is passed on unchanged") {
       {"/v1/responses",
        R"({"model":"m","input":[{"role":"user","content":[{"type":"input_text","text":"x"}]}]})"},
   };
-  for (const auto& [path, body] : rows) {
-    CAPTURE(path);
-    CAPTURE(body);
-    CHECK(client.post(router.port(), path, body).response.status == 200);
-    CHECK(one.last_request().body == body);
+  for (const auto& row : rows) {
+    CAPTURE(row.first);
+    CAPTURE(row.second);
+    CHECK(client.post(router.port(), row.first, row.second).response.status == 200);
+    CHECK(one.last_request().body == row.second);
   }
   CHECK(eventually([&] { return router.is_empty(); }));
 }

@@ -58,13 +58,18 @@ SimulationOutcome mesh_of_16(const std::string& policy, const std::string& workl
   return simulated(settings, generate(workload, {.requests = 2000, .qps = qps, .seed = seed}));
 }
 
+struct Load {
+  const char* workload;
+  double qps;
+};
+
 TEST_CASE("no instance idles for more than 50 ms while work waits for it anywhere in the mesh") {
   for (const std::uint64_t seed : {1u, 2u, 3u}) {
-    for (const auto& [workload, qps] : {std::pair{"multi-turn", 14.0}, {"rag", 18.0}}) {
+    for (const Load& load : {Load{"multi-turn", 14}, Load{"rag", 18}}) {
       CAPTURE(seed);
-      CAPTURE(workload);
+      CAPTURE(load.workload);
       const SimulationOutcome outcome =
-          mesh_of_16("dualmesh", workload, qps, std::chrono::milliseconds(10), seed);
+          mesh_of_16("dualmesh", load.workload, load.qps, std::chrono::milliseconds(10), seed);
       CHECK(outcome.idle_waiting_s <= 0.050);
       CHECK(outcome.most_running <= 2 + 16);  // at most one more of each node
       CHECK(outcome.held_at_end == 0);

@@ -26,7 +26,8 @@ struct Scene {
   }
   void show() { fleet.set_view(builder.build()); }
   LiveRequest& queue(std::uint32_t tokens, Slot at = 0, Slot other = 1, Time arrived = 0s) {
-    Arrival arrival = arrival_of(++last_id, {last_id});
+    ++last_id;
+    Arrival arrival = arrival_of(last_id, {last_id});
     arrival.input_tokens = tokens;
     LiveRequest& request = ledger.open(std::move(arrival), arrived);
     request.candidates = {at, other};

@@ -26,7 +26,8 @@ struct Scene {
   // Queued at its first candidate; `hits` in blocks at each.
   LiveRequest& queue(std::uint32_t tokens, Slot at, Slot other, Time arrived = 0s,
                      std::vector<std::uint32_t> hits = {}) {
-    Arrival arrival = arrival_of(++last_id, {last_id});
+    ++last_id;
+    Arrival arrival = arrival_of(last_id, {last_id});
     arrival.input_tokens = tokens;
     arrival.hit_blocks = std::move(hits);
     LiveRequest& request = ledger.open(std::move(arrival), arrived);

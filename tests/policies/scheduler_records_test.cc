@@ -34,8 +34,12 @@ TEST_CASE("prefill cost is learned from those alone, from one ahead of one, and 
   Scene scene(1, settings);
   const auto cost = [&] { return scene.scheduler.queues()[0].prefill_s_per_token; };
   RequestId id = 0;
+  const auto submit = [&](std::size_t blocks) {
+    ++id;
+    scene.submit(arrival_of(id, std::vector<std::uint64_t>(blocks, id)));
+  };
   for (int i = 0; i < 10; ++i) {
-    for (int k = 0; k < 3; ++k) scene.submit(arrival_of(++id, {id}));
+    for (int k = 0; k < 3; ++k) submit(1);
     scene.now += 7s;
     scene.first_token(id - 2);  // two behind it: who knows what they took
     scene.now += 512ms;
@@ -45,8 +49,8 @@ TEST_CASE("prefill cost is learned from those alone, from one ahead of one, and 
   }
   CHECK(cost() == doctest::Approx(0.001));
   for (int i = 0; i < 40; ++i) {  // in pairs
-    scene.submit(arrival_of(++id, {id}));
-    scene.submit(arrival_of(++id, {id}));
+    submit(1);
+    submit(1);
     scene.now += 1024ms;
     scene.first_token(id - 1);
     scene.now += 1024ms;
@@ -54,7 +58,7 @@ TEST_CASE("prefill cost is learned from those alone, from one ahead of one, and 
   }
   CHECK(cost() == doctest::Approx(0.002));
   for (int i = 0; i < 40; ++i) {  // alone
-    scene.submit(arrival_of(++id, {id, id}));
+    submit(2);
     scene.now += 1024ms;
     scene.first_token(id);
   }

@@ -136,7 +136,8 @@ TEST_CASE("an arrival between two overloaded candidates sets off rebalancing") {
   RequestId id = 0;
   std::vector<RequestId> placed[3];
   while (placed[0].size() < 3 || placed[1].size() < 3) {
-    Arrival arrival = arrival_of(++id, {id});
+    ++id;
+    Arrival arrival = arrival_of(id, {id});
     arrival.input_tokens = 8'000;
     const DecisionRecord where = scene.scheduler.explain(arrival, scene.now);
     const bool between = where.candidates[0].slot + where.candidates[1].slot == 1;
