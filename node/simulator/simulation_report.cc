@@ -39,6 +39,7 @@ constexpr std::array kColumns{
     FigureColumn{"idle_waiting_s", &Figures::idle_waiting_s, false},
     FigureColumn{"most_running", &Figures::most_running, true},
     FigureColumn{"overshoots", &Figures::overshoots, true},
+    FigureColumn{"prompt_tokens", &Figures::prompt_tokens, true},
     FigureColumn{"prefill_tokens_computed", &Figures::prefill_tokens_computed, true},
     FigureColumn{"preemptions", &Figures::preemptions, true},
     FigureColumn{"recomputed_tokens", &Figures::recomputed_tokens, true},
@@ -98,16 +99,15 @@ void add_rates(Counted counted, double slo_ttft_s, Figures& out) {
 }
 
 void add_cache(Counted counted, std::size_t instances, Figures& out) {
-  double prompt = 0;
   double cached = 0;
   std::vector<double> computed(instances);
   for (const SimRequest& request : counted) {
-    prompt += request.input_tokens;
+    out.prompt_tokens += request.input_tokens;
     if (!std::isfinite(request.ttft_s)) continue;
     cached += request.cached_tokens;
     computed[request.instance] += request.input_tokens - request.cached_tokens;
   }
-  out.hit_ratio = cached / prompt;
+  out.hit_ratio = cached / out.prompt_tokens;
   out.load_cv = coefficient_of_variation(computed);
   out.prefill_tokens_computed = std::accumulate(computed.begin(), computed.end(), 0.0);
 }

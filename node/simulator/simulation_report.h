@@ -39,7 +39,7 @@ struct SimulationFigures {
   double output_tokens_per_s = 0;
   double migrations = 0;
   double idle_waiting_s = 0, most_running = 0, overshoots = 0;  // turn_audit.h, of the whole run
-  double prefill_tokens_computed = 0;
+  double prompt_tokens = 0, prefill_tokens_computed = 0;
   double preemptions = 0, recomputed_tokens = 0;  // by the engines, of the whole run
   double clients = 0;
   double service_per_s = 0;

@@ -46,6 +46,7 @@ TEST_CASE("figures by hand") {
   CHECK(f.qps == doctest::Approx(1.0));
   CHECK(f.slo_attainment == doctest::Approx(2.0 / 3));
   CHECK(f.hit_ratio == doctest::Approx(60.0 / 300));
+  CHECK(f.prompt_tokens == 300);
   CHECK(f.prefill_tokens_computed == 240);
   CHECK(f.load_cv == doctest::Approx(20.0 / 120));  // 100 and 140
   CHECK(f.ttft_mean == doctest::Approx(3.5 / 3));
@@ -78,6 +79,7 @@ TEST_CASE("without an answer times are infinite, null in JSON, and stay in the d
   CHECK(f.ttft_p50 == 1.0);
   CHECK(std::isinf(f.ttft_mean));
   CHECK(std::isinf(f.ttft_p90));
+  CHECK(f.prompt_tokens == 300);
   CHECK(f.prefill_tokens_computed == 140);
   nlohmann::json out;
   add_figures(f, out);

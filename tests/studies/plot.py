@@ -4,6 +4,7 @@ They have a background of their own, so that they read the same on light pages a
 """
 
 import math
+import textwrap
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -67,11 +68,13 @@ class Axis:
         return self.begin + share * self.length
 
 
-def lines(path, title, x_title, y_title, series, *, log_x=False, points_only=False, zero=True):
-    """`series` is {name: [(x, y), ...]}; points whose y is None are left out. The x of points are the
-    ticks of a logarithmic axis. `zero`: the vertical axis begins there."""
+def lines(path, title, x_title, y_title, series, *, log_x=False, points_only=False, zero=True,
+          diagonal=None):
+    """`series` is {name: [(x, y), ...]}; points whose y is None are left out. The x of points are
+    the ticks of a logarithmic axis. `zero`: the vertical axis begins there. `diagonal`: y = x is
+    drawn between these two."""
     points = [(x, y) for each in series.values() for x, y in each if y is not None]
-    xs, ys = [x for x, _ in points], [y for _, y in points]
+    xs, ys = [x for x, _ in points], [y for _, y in points] + list(diagonal or [])
     x_axis = Axis(xs, LEFT + 14, PANEL_WIDTH - 28, log_x)
     y_axis = Axis(ys, TOP + PANEL_HEIGHT - 10, 20 - PANEL_HEIGHT, low=min(0, *ys) if zero else None)
     bottom, parts = TOP + PANEL_HEIGHT, []
@@ -88,6 +91,9 @@ def lines(path, title, x_title, y_title, series, *, log_x=False, points_only=Fal
     parts.append(text(LEFT, TOP - 10, y_title, font_size=13))
     parts.append(text(LEFT + PANEL_WIDTH / 2, bottom + 44, x_title, font_size=13,
                       text_anchor="middle"))
+    if diagonal:
+        (x1, y1), (x2, y2) = ((x_axis.at(v), y_axis.at(v)) for v in diagonal)
+        parts.append(line(x1, y1, x2, y2, stroke=FAINT, stroke_dasharray="2 4"))
     for i, (name, each) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
         dash = "none" if i < len(COLOURS) else "5 3"
@@ -115,14 +121,18 @@ def cell_colour(share):
 
 
 def cells(path, title, columns, rows, values, *, low, high, decimals=2):
-    """A map: `values[row][column]`, coloured from `low` (orange) to `high` (blue); None is empty."""
+    """A map: `values[row][column]`, coloured from `low`, orange, to `high`, blue; None is empty."""
     label = 8 + 7 * max(len(row) for row in rows)
     width = (WIDTH - LEFT - label - 24) / len(columns)
+    wrapped = [textwrap.wrap(column, int(width / 6), break_long_words=False) for column in columns]
+    top = TOP + 15 * (max(map(len, wrapped)) - 1)
     parts = []
-    for i, column in enumerate(columns):
-        parts.append(text(LEFT + label + width * (i + 0.5), TOP - 8, column, text_anchor="middle"))
+    for i, words in enumerate(wrapped):
+        parts += [text(LEFT + label + width * (i + 0.5) - 1, top - 8 - 15 * above, each,
+                       text_anchor="middle", font_size=11)
+                  for above, each in enumerate(reversed(words))]
     for j, row in enumerate(rows):
-        y = TOP + 26 * j
+        y = top + 26 * j
         parts.append(text(LEFT, y + 17, row, fill=INK))
         for i in range(len(columns)):
             value = values[j][i]
@@ -135,4 +145,4 @@ def cells(path, title, columns, rows, values, *, low, high, decimals=2):
                          f'fill="{cell_colour(share)}"/>')
             parts.append(text(x + width / 2 - 1, y + 16, f"{value:.{decimals}f}", fill=ink,
                               text_anchor="middle"))
-    write(path, title, TOP + 26 * len(rows) + 24, parts)
+    write(path, title, top + 26 * len(rows) + 24, parts)

@@ -1,9 +1,10 @@
 """What the studies share: the options, running `dualmesh-replay` many times, and tables.
 
-A study is a program in this folder. It describes its runs as cases, a name each with the arguments of
-`dualmesh-replay compare` and the policies; `compare_all` runs them, one process for each case and
-policy and `--jobs` of them at a time; `table` prints what came out as Markdown, and `finish` writes
-all figures to `--json`. Figures have the names that the replay tool gives them. Drawings: plot.py.
+A study is a program in this folder. It describes its runs as cases, a name each with the arguments
+of `dualmesh-replay compare` and the policies; `compare_all` runs them, one process for each case
+and policy and `--jobs` of them at a time (`run_all`: any other command of the tool); `table` prints
+what came out as Markdown, and `finish` writes all figures to `--json`. Figures have the names that
+the replay tool gives them. Drawings: plot.py.
 """
 
 import argparse
@@ -42,6 +43,8 @@ def parser(document, seeds=1):
     made.add_argument("--quick", action="store_true",
                       help="small, to see that it works: the figures say nothing")
     made.add_argument("--json", type=Path, help="all figures, as the replay tool gave them")
+    made.add_argument("--again", type=Path,
+                      help="an earlier run's --json: what is in it is not run again")
     made.add_argument("--plot", type=Path, help="directory for figures (SVG)")
     return made
 
@@ -80,35 +83,76 @@ class Progress:
             print(f"[{self.ended}/{self.runs}, {spent:.0f} s] {what}", file=sys.stderr, flush=True)
 
 
-def compare_all(options, cases):
-    """{case: {policy[@order]: figures}} in the order given; `cases` is {case: Case}."""
-    runs = [(name, case.arguments, policy)
-            for name, case in cases.items() for policy in case.policies]
-    progress = Progress(len(runs))
+def run_all(options, runs):
+    """{key: JSON} of `runs`, {key: arguments of the replay tool}, in the order given. What the file
+    of --again has of the very same arguments is not run."""
+    earlier = json.loads(options.again.read_text(encoding="utf-8")) if options.again else {}
+    known = {tuple(one["arguments"]): one for one in records(earlier)}
+    keys = {key: tuple(map(str, arguments)) for key, arguments in runs.items()}
+    left = {key: arguments for key, arguments in keys.items() if arguments not in known}
+    progress = Progress(len(left))
 
     def run(one):
-        name, arguments, policy = one
-        found = replay(options, ["compare", *arguments, "--policies", policy,
-                                 "--seeds", options.seeds])
-        progress.tell(f"{name}: {policy}")
-        return found["results"][0]
+        key, arguments = one
+        known[arguments] = {"arguments": arguments, **replay(options, arguments)}
+        progress.tell(key if isinstance(key, str) else ": ".join(map(str, key)))
 
-    results = {name: {} for name in cases}
     with ThreadPoolExecutor(options.jobs) as pool:
         try:
-            for (name, _, policy), found in zip(runs, pool.map(run, runs)):
-                results[name][policy] = found
+            list(pool.map(run, left.items()))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return {key: known[arguments] for key, arguments in keys.items()}
+
+
+def records(found):
+    """Every record in a study's JSON that says from which arguments it is."""
+    if isinstance(found, dict):
+        if "arguments" in found:
+            yield found
+        else:
+            for each in found.values():
+                yield from records(each)
+
+
+def compare_all(options, cases):
+    """{case: {policy[@order]: figures}} in the order given; `cases` is {case: Case}."""
+    runs = {(name, policy): ["compare", *case.arguments, "--policies", policy,
+                             "--seeds", options.seeds]
+            for name, case in cases.items() for policy in case.policies}
+    results = {name: {} for name in cases}
+    for (name, policy), found in run_all(options, runs).items():
+        figures = found["results"][0] if "results" in found else found
+        results[name][policy] = {"arguments": found["arguments"], **figures}
     return results
 
 
-def infinite_cache_hit_ratio(options, arguments):
-    """What one instance that forgets nothing and computes at once would hit of a workload."""
+class Bounds(NamedTuple):
+    """What no policy can pass, of a workload on a fleet; engine_limit.h says how it is reckoned."""
+
+    hit_ratio: float  # of one cache for all that forgets nothing
+    qps: float
+    input_tokens: float  # mean of a request
+
+
+def bounds(options, workloads):
+    """{name: Bounds} of {name: arguments}. One instance that computes at once and forgets nothing
+    hits what such a cache would."""
     alone = ["--instances", 1, "--cache-blocks", 1 << 24, "--prefill-us-per-token", 0.1,
-             "--min-iteration-ms", 0.001, "--decode-us-per-sequence", 0, "--policy", "round_robin"]
-    return replay(options, ["simulate", *arguments, *alone])["hit_ratio"]
+             "--min-iteration-ms", 0.001, "--decode-us-per-sequence", 0]
+    runs = {}
+    for name, arguments in workloads.items():
+        common = ["simulate", *arguments, "--policy", "round_robin"]
+        runs[name, "one infinite cache"] = [*common, *alone]
+        runs[name, "limit"] = common
+    found = run_all(options, runs)
+    made = {}
+    for name in workloads:
+        one = found[name, "one infinite cache"]
+        made[name] = Bounds(one["hit_ratio"], found[name, "limit"]["engine_limit_qps"],
+                            one["prompt_tokens"] / one["requests"])
+    return made
 
 
 def shown(value, decimals=2):
