@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "net/error.h"
 #include "node/replay/random.h"
@@ -120,11 +121,21 @@ Workload make_rag(const ParameterValues& knobs, const GeneratedSize& size) {
   const Zipf popularity(static_cast<std::size_t>(knobs[0]), knobs[3]);
   const auto document_blocks = static_cast<std::uint64_t>(knobs[1]);
   const auto instruction = static_cast<std::uint64_t>(knobs[4]);
+  // What is computed for a block holds all before it, so a document behind another one is another
+  // prefix: by the last block before it and the document, the first block.
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> behind;
+  std::uint64_t next = instruction + static_cast<std::uint64_t>(knobs[0]) * document_blocks;
   return poisson(size, random, [&](ReplayRequest& request) {
     append_run(request.blocks, 0, instruction);
     for (double i = 0; i < std::floor(knobs[2]); ++i) {
-      append_run(request.blocks, instruction + popularity.draw(random) * document_blocks,
-                 document_blocks);
+      const std::uint64_t document = popularity.draw(random);
+      std::uint64_t first = instruction + document * document_blocks;
+      if (i > 0) {
+        const auto [found, fresh] = behind.try_emplace({request.blocks.back(), document}, next);
+        if (fresh) next += document_blocks;
+        first = found->second;
+      }
+      append_run(request.blocks, first, document_blocks);
     }
     request.output_tokens = tokens(random, knobs[6], 1);
     request.user = name_of(client(random, std::floor(knobs[7]), knobs[8]));

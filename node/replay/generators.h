@@ -2,7 +2,8 @@
 //
 //   multi-turn  conversations: shared system prompts, think time, a context that grows
 //   agents      the same with tools in between: more and faster turns, longer prompts
-//   rag         a shared instruction, popular documents, a question of its own
+//   rag         a shared instruction, popular documents, a question of its own; a document behind
+//               another one is another prefix
 //   zipf        prefixes of Zipf popularity whose ranks move on now and then
 //   uniform     prompts that share nothing
 //

@@ -60,6 +60,24 @@ TEST_CASE("rag: popular documents follow the instruction, the question is of its
   CHECK(first_documents[1] < 889 + 5 * 28);
 }
 
+TEST_CASE("rag: a document behind another one is another prefix") {
+  const Workload workload =
+      generate("rag:documents=3,document_blocks=2,per_request=3,instruction_blocks=0,exponent=0",
+               {.requests = 2000});
+  std::map<std::uint64_t, std::uint64_t> before;  // by block
+  std::set<std::vector<std::uint64_t>> prompts;
+  for (const ReplayRequest& request : workload.requests) {
+    REQUIRE(request.blocks.size() >= 7);
+    for (std::size_t i = 1; i < 6; ++i) {
+      const std::uint64_t expected = request.blocks[i - 1];
+      CHECK(before.try_emplace(request.blocks[i], expected).first->second == expected);
+    }
+    prompts.emplace(request.blocks.begin(), request.blocks.begin() + 6);
+  }
+  CHECK(prompts.size() == 27);  // three documents, each as first, second and third
+  CHECK(before.size() == 3 + 2 * 9 + 2 * 27);
+}
+
 TEST_CASE("zipf: the hot spot moves, and not at all when told so") {
   const auto hottest = [](const Workload& workload, double from_s, double to_s) {
     std::map<std::uint64_t, int> count;
