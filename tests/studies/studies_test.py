@@ -15,8 +15,9 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TABLES = {"fairness": 7, "workloads": 2, "affinity": 5, "instances": 6}
-DRAWING = {"workloads", "affinity", "instances"}
+TABLES = {"fairness": 7, "workloads": 2, "affinity": 5, "instances": 6, "herding": 2, "paper": 8,
+          "staleness": 3}
+DRAWING = {"workloads", "affinity", "instances", "herding", "paper", "staleness"}
 
 
 def studies():
