@@ -15,7 +15,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TABLES = {"fairness": 7, "workloads": 2, "affinity": 5, "instances": 6, "herding": 2, "paper": 8,
+TABLES = {"fairness": 7, "workloads": 2, "affinity": 5, "instances": 3, "herding": 2, "paper": 8,
           "staleness": 3}
 DRAWING = {"workloads", "affinity", "instances", "herding", "paper", "staleness"}
 
