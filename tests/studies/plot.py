@@ -69,11 +69,11 @@ class Axis:
 
 
 def lines(path, title, x_title, y_title, series, *, log_x=False, points_only=False, zero=True,
-          diagonal=None):
+          diagonal=None, rings=()):
     """`series` is {name: [(x, y), ...]}; points whose y is None are left out. The x of points are
     the ticks of a logarithmic axis. `zero`: the vertical axis begins there. `diagonal`: y = x is
-    drawn between these two."""
-    points = [(x, y) for each in series.values() for x, y in each if y is not None]
+    drawn between these two. `rings`: (name, points), drawn as rings over all else."""
+    points = [(x, y) for each in [*series.values(), *rings[1:]] for x, y in each if y is not None]
     xs, ys = [x for x, _ in points], [y for _, y in points] + list(diagonal or [])
     x_axis = Axis(xs, LEFT + 14, PANEL_WIDTH - 28, log_x)
     y_axis = Axis(ys, TOP + PANEL_HEIGHT - 10, 20 - PANEL_HEIGHT, low=min(0, *ys) if zero else None)
@@ -108,6 +108,13 @@ def lines(path, title, x_title, y_title, series, *, log_x=False, points_only=Fal
         at = TOP + 14 + 20 * i
         parts.append(line(LEFT + PANEL_WIDTH + 24, at - 4, LEFT + PANEL_WIDTH + 46, at - 4,
                           stroke=colour, stroke_width=3, stroke_dasharray=dash))
+        parts.append(text(LEFT + PANEL_WIDTH + 54, at, name, fill=INK))
+    if rings:
+        name, each = rings
+        at = TOP + 14 + 20 * len(series)
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6.5" fill="none" stroke="{INK}"/>'
+                  for x, y in [(x_axis.at(x), y_axis.at(y)) for x, y in each if y is not None]
+                  + [(LEFT + PANEL_WIDTH + 35, at - 4)]]
         parts.append(text(LEFT + PANEL_WIDTH + 54, at, name, fill=INK))
     write(path, title, max(bottom, TOP + 20 * len(series)) + 64, parts)
 
