@@ -76,6 +76,13 @@ Time Fleet::free_at(Slot slot, Time now) const {
   return at;
 }
 
+double Fleet::decoding_uncached_tokens(Slot slot) const {
+  const InstanceState& instance = instances_[slot];
+  const std::uint32_t own = instance.own.decoding_requests;
+  if (own == 0) return static_cast<double>(others(slot).decoding_tokens);  // at most
+  return static_cast<double>(instance.decoding_uncached_tokens) * decoding_requests(slot) / own;
+}
+
 double Fleet::prefill_s_per_token(Slot slot) const {
   if (slot < view_->instances.size() && view_->instances[slot].prefill_s_per_token > 0) {
     return view_->instances[slot].prefill_s_per_token;

@@ -28,8 +28,9 @@ struct InstanceState {
   RequestQueue queue;
   PrefillEstimator prefill;
   bool healthy = true;
-  bool idle = true;      // nobody, here or elsewhere, waits for a first token from it
-  Time idle_since{};     // only while it is
+  std::uint64_t decoding_uncached_tokens = 0;  // of ours that decode there
+  bool has_room = true;  // fewer than the limit, here and elsewhere, wait for a first token from it
+  Time room_since{};     // only while it has
   Time busy_until{};     // our prefills should be done then
   Time prefill_ended{};  // when a prefill was last seen to end, here or elsewhere
   std::uint64_t moved_here_tokens = 0;  // by this node's rebalancing, lately
@@ -77,6 +78,12 @@ class Fleet {
   std::uint64_t decoding_tokens(Slot slot) const {
     return instances_[slot].own.decoding_tokens + others(slot).decoding_tokens;
   }
+  std::uint32_t decoding_requests(Slot slot) const {
+    return instances_[slot].own.decoding_requests + others(slot).decoding_requests;
+  }
+  // Tokens in its KV memory that are nobody else's: what the decoding ones had to compute. Of other
+  // nodes' as of ours, on average.
+  double decoding_uncached_tokens(Slot slot) const;
   double prefill_s_per_token(Slot slot) const;
   const std::vector<Waiting>& others_waiting(Slot slot) const;
   // Requests of all nodes that are being prefilled there. What others told is believed until a

@@ -94,6 +94,7 @@ void Ledger::first_token(LiveRequest& request, Time now) {
   request.slot = slot;
   ++instance.own.decoding_requests;
   instance.own.decoding_tokens += request.arrival.input_tokens;
+  instance.decoding_uncached_tokens += request.uncached_tokens;
 }
 
 void Ledger::hold(LiveRequest& request) {
@@ -113,6 +114,7 @@ void Ledger::hold(LiveRequest& request) {
     case Stage::decoding:
       --own.decoding_requests;
       own.decoding_tokens -= request.arrival.input_tokens;
+      instance.decoding_uncached_tokens -= request.uncached_tokens;
       break;
     case Stage::held:
       break;

@@ -53,8 +53,8 @@ class QueueOrder {
                     WaitingReports& /*reports*/) const {}
   // How long before the one ahead should have its first token the next one is sent.
   virtual Duration lead() const { return {}; }
-  // Requests of so many uncached tokens together may be prefilled at once, whatever the limit.
-  virtual std::uint64_t batch_tokens() const { return 0; }
+  // Requests of so many uncached tokens together may now be prefilled at once, whatever the limit.
+  virtual std::uint64_t batch_tokens(const OrderContext& /*context*/) const { return 0; }
 
   // A request came to wait for the instance of the context, and does so no longer. They come in
   // pairs, whatever becomes of it; one that goes on to another queue enters there first.

@@ -89,7 +89,7 @@ void Scheduler::State::dispatch(LiveRequest& request, std::uint32_t uncached_tok
 
 void Scheduler::State::pump(Slot slot, Time now, Effects& effects) {
   const InstanceState& instance = fleet.at(slot);
-  note_idle(slot);
+  note_room(slot);
   while (!instance.queue.empty()) {
     const Turn ours = turn(slot);
     effects.call_at = std::min(effects.call_at, ours.ask_again);
@@ -123,14 +123,15 @@ Turn Scheduler::State::turn(Slot slot) const {
     return *known;
   };
   TurnFacts facts{fleet.running(slot, latest), settings.prefill_limit, fleet.free_at(slot, latest),
-                  fleet.lapse(slot),           instance.idle_since,    order->lead()};
+                  fleet.lapse(slot),           instance.room_since,    order->lead()};
   const std::uint64_t before =
       instance.own.prefilling_tokens + fleet.others(slot).prefilling_tokens;
-  const bool joins = facts.running >= facts.limit && before < order->batch_tokens() &&
-                     before + instance.queue[next().place].tokens <= order->batch_tokens();
+  const std::uint64_t most = order->batch_tokens(at(slot));
+  const bool joins = facts.running >= facts.limit && before < most &&
+                     before + instance.queue[next().place].tokens <= most;
   if (joins) {
     facts.limit = facts.running + 1;
-    facts.idle_since = latest;  // it is not: only the first may join
+    facts.room_since = latest;  // none is left to others: only the first may join
   }
   return take_turn(facts, latest, [&] { return next().first; });
 }
@@ -141,11 +142,11 @@ void Scheduler::State::expect_end(Slot slot, Time now) {
                                            fleet.prefill_s_per_token(slot));
 }
 
-void Scheduler::State::note_idle(Slot slot) {
+void Scheduler::State::note_room(Slot slot) {
   InstanceState& instance = fleet.at(slot);
-  const bool idle = fleet.running(slot, latest) == 0;
-  if (idle && !instance.idle) instance.idle_since = latest;
-  instance.idle = idle;
+  const bool room = fleet.running(slot, latest) < settings.prefill_limit;
+  if (room && !instance.has_room) instance.room_since = latest;
+  instance.has_room = room;
 }
 
 void Scheduler::State::pump_everywhere(Time now, Effects& effects) {

@@ -33,7 +33,7 @@ struct Scheduler::State {
   Turn turn(Slot slot) const;
   // A prefill of ours has ended: when the next of them should.
   void expect_end(Slot slot, Time now);
-  void note_idle(Slot slot);
+  void note_room(Slot slot);
   void pump_everywhere(Time now, Effects& effects);
   // Dispatches from the queue of `slot` while it has room.
   void pump(Slot slot, Time now, Effects& effects);

@@ -4,7 +4,7 @@
 // each the slack until it is due and its uncached tokens. An order that is shared ranks what others
 // have waiting together with its own queue (QueueOrder::next), so the nodes find the same request
 // to be first, and the one that holds it sends it. Nobody asks and nobody grants. A turn is the
-// time for which an instance known to be idle is left to a request of another node; when it has
+// time for which an instance known to have room is left to a request of another node; when it has
 // passed, whoever has work takes the instance, so a message lost or late costs `kGrace` and no
 // more. A prefill that another node has running is believed for `kDoubt` beyond the time at which
 // it should have ended, so that a node that hangs does not hold up the others.
@@ -13,7 +13,8 @@
 // engine finds it when it forms its next batch.
 //
 // Invariants: nobody waits for a message; work conservation outranks order; a node sends at most
-// one request ahead. Two nodes that each believe to be first overshoot by one request each.
+// one request ahead, but for what an order sends together (QueueOrder::batch_tokens). Two nodes
+// that each believe to be first overshoot by one request each.
 // Threads: values. Source: ours; as reservations in SWIM-like meshes time out, so do turns.
 #pragma once
 
@@ -51,7 +52,7 @@ struct TurnFacts {
   std::uint32_t limit = 1;    // as many may be
   Time free_at{};             // when the running ones should have theirs
   Time lapse{};               // when what others have running is no longer believed; past: none
-  Time idle_since{};          // when it was first known to be idle
+  Time room_since{};          // when fewer than that were first known to run
   Duration lead{};
 };
 
@@ -65,7 +66,7 @@ struct Turn {
 template <class First>
 Turn take_turn(const TurnFacts& facts, Time now, First&& first) {
   if (facts.running < facts.limit) {
-    const Time until = facts.idle_since + kGrace;
+    const Time until = facts.room_since + kGrace;
     return now >= until || first() ? Turn{true} : Turn{false, until};
   }
   const Time lapse = facts.lapse > now ? facts.lapse : Turn::kNever;

@@ -47,7 +47,18 @@ Slo::Slo(const ParameterValues& values)
     : wait_bound_(from_seconds(values[0])),
       margin_s_(values[1]),
       lead_(from_seconds(values[2] / 1000)),
-      batch_tokens_(static_cast<std::uint64_t>(values[3])) {}
+      batch_tokens_(values[3]),
+      batch_per_decoding_(values[4]),
+      batch_memory_(values[5]) {}
+
+std::uint64_t Slo::batch_tokens(const OrderContext& context) const {
+  const Fleet& fleet = context.fleet;
+  const double room = batch_memory_ * static_cast<double>(fleet.settings().instance_cache_tokens) -
+                      fleet.decoding_uncached_tokens(context.slot);
+  const double most =
+      std::min({batch_tokens_, room, batch_per_decoding_ * fleet.decoding_requests(context.slot)});
+  return static_cast<std::uint64_t>(std::max(most, 0.0));
+}
 
 Slo::Plan Slo::plan(const RequestQueue& queue, const std::vector<Waiting>& others,
                     const OrderContext& context) const {

@@ -7,8 +7,13 @@
 // them could else not have its first token `wait_bound` after its arrival, so that a wait is
 // bounded by that and by what else has reached it.
 //
-// Short prefills are sent together, up to `batch_tokens`: one for each iteration would leave most
-// of the engine's batch empty.
+// Prefills are sent together, without waiting for the one ahead, as long as that pays. An iteration
+// of the engine costs each decoding sequence's token, whatever is prefilled in it: so the more
+// decode, the more prefill should share one, `batch_per_decoding` tokens for each, and no more than
+// `batch_tokens`, one full iteration that runs and the next. Against it stands that who was sent
+// cannot be passed by anybody, and that what is prefilled sooner holds KV memory for longer, as
+// decoding waits for it: none are sent together to an instance whose memory is filled to
+// `batch_memory` by what was computed for those that decode.
 //
 // The nodes act on one order (turns.h): what others have waiting is ranked with the own queue.
 // Shared by the mesh: of each queue the first kWaitingTold, by due time; those that may still be in
@@ -32,14 +37,16 @@ class Slo final : public QueueOrder {
       Parameter{"wait_bound_s", 54, 1, 3600, "wait within which late requests are served, s"},
       Parameter{"margin_s", 0.1, 0, 60, "kept free before each due time, s"},
       Parameter{"lead_ms", 40, 0, 1000, "sent so long before the one ahead should be done, ms"},
-      Parameter{"batch_tokens", 0, 0, 1e6, "so many uncached tokens are prefilled together"},
+      Parameter{"batch_tokens", 16'384, 0, 1e6, "so many uncached tokens go together at most"},
+      Parameter{"batch_per_decoding", 60, 0, 1e6, "and so many for each decoding sequence"},
+      Parameter{"batch_memory", 0.5, 0, 1, "while what decodes holds less of the KV memory"},
   };
   explicit Slo(const ParameterValues& values);
 
   std::string_view name() const override { return "slo"; }
   bool shared() const override { return true; }
   Duration lead() const override { return lead_; }
-  std::uint64_t batch_tokens() const override { return batch_tokens_; }
+  std::uint64_t batch_tokens(const OrderContext& context) const override;
   Next next(const RequestQueue& queue, const OrderContext& context) const override;
   void tell(const RequestQueue& queue, const OrderContext& context,
             WaitingReports& reports) const override;
@@ -52,7 +59,9 @@ class Slo final : public QueueOrder {
   Duration wait_bound_;
   double margin_s_;
   Duration lead_;
-  std::uint64_t batch_tokens_;
+  double batch_tokens_;
+  double batch_per_decoding_;
+  double batch_memory_;
 };
 
 }  // namespace dualmesh::policies

@@ -24,35 +24,58 @@ Slot neighbour_of(Slot slot, const PlacementContext& context) {
   return kNoSlot;
 }
 
+// Who holds most of the prompt; of those with as much, who has the least to do. kNoSlot: nobody.
+Slot holder_of(const PlacementRequest& request, const PlacementContext& context) {
+  const Fleet& fleet = context.fleet;
+  Slot holder = kNoSlot;
+  std::uint32_t most = 0;
+  for (const Slot slot : context.model.view->active) {
+    const std::uint32_t hit = hit_tokens(request.arrival, slot, fleet.settings().block_tokens);
+    if (hit == 0 || hit < most || !context.usable(slot)) continue;
+    if (hit == most && fleet.pending_tokens(slot) >= fleet.pending_tokens(holder)) continue;
+    holder = slot;
+    most = hit;
+  }
+  return holder;
+}
+
+double mean_pending(const PlacementContext& context) {
+  const std::vector<Slot>& active = context.model.view->active;
+  double sum = 0;
+  for (const Slot slot : active) sum += static_cast<double>(context.fleet.pending_tokens(slot));
+  return active.empty() ? 0 : sum / static_cast<double>(active.size());
+}
+
 }  // namespace
 
-double DualMesh::cost(const PlacementRequest& request, const Fleet& fleet,
+double DualMesh::cost(const PlacementRequest& request, const Fleet& fleet, double price_tokens,
                       const CandidateEstimate& candidate) const {
   // The last token is always computed.
   const std::uint32_t miss =
       std::max(request.arrival.input_tokens - candidate.hit_tokens, std::uint32_t{1});
   return miss *
-         (static_cast<double>(candidate.pending_tokens) + price_ +
-          decode_ * static_cast<double>(fleet.decoding_tokens(candidate.slot))) *
+         (static_cast<double>(candidate.pending_tokens) + price_tokens +
+          decode_tokens_ * (1.0 + fleet.decoding_requests(candidate.slot))) *
          fleet.prefill_s_per_token(candidate.slot);
 }
 
 Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext& context,
                         Random& random) const {
-  boost::container::static_vector<Priced, 4> priced;
+  boost::container::static_vector<Priced, 5> priced;
+  const double price_tokens = price_ * mean_pending(context);
   const auto add = [&](const CandidateEstimate& candidate) {
-    priced.push_back({cost(request, context.fleet, candidate), candidate});
+    const Slot slot = candidate.slot;
+    const bool known = std::any_of(priced.begin(), priced.end(),
+                                   [&](const Priced& one) { return one.estimate.slot == slot; });
+    if (slot == kNoSlot || known) return;
+    priced.push_back({cost(request, context.fleet, price_tokens, candidate), candidate});
   };
-  for (const CandidateEstimate& owner : dual_candidates(request, context)) {
-    if (owner.slot != kNoSlot) add(owner);
-  }
+  for (const CandidateEstimate& owner : dual_candidates(request, context)) add(owner);
   const std::size_t owners = priced.size();
   for (std::size_t i = 0; i < owners; ++i) {
-    const Slot next = neighbour_of(priced[i].estimate.slot, context);
-    const bool known = std::any_of(priced.begin(), priced.end(),
-                                   [&](const Priced& one) { return one.estimate.slot == next; });
-    if (next != kNoSlot && !known) add(estimate(request, context.fleet, next));
+    add(estimate(request, context.fleet, neighbour_of(priced[i].estimate.slot, context)));
   }
+  add(estimate(request, context.fleet, holder_of(request, context)));
   Choice choice;
   if (priced.empty()) return choice;
   if (std::bernoulli_distribution(0.5)(random)) std::reverse(priced.begin(), priced.end());

@@ -1,17 +1,25 @@
 // DualMesh: two candidates from two rings and their neighbours; what is computed has a price.
 //
 // Candidates are the owners of the request's key on the two rings and, for each, the next instance
-// of the model by name, to which requests are also moved. All are functions of the key, so the next
-// turn of a conversation finds the same four, wherever of them its prefix lies. Chosen is the least
-//   cost(i) = miss(i) x (pending(i) + price + decode x decoding(i)) x seconds per token(i)
-// where pending are the uncached tokens that wait there or are being prefilled, decoding the
-// context tokens of the sequences past their prefill, miss the uncached tokens of the request. What
-// is computed at i delays all that waits there, hence the product; and it takes capacity and cache
-// from the fleet although nobody waits, hence the price, which decoding raises as the fleet fills.
+// of the model by name, to which requests are also moved. All are functions of the key, so all
+// nodes send to the same four. But the key goes deeper when a prefix becomes hot, and the next turn
+// of a conversation has others then: so the instance that holds most of the prompt is a candidate
+// as well (of those that hold as much, the one with the least pending). Chosen is the least
+//   cost(i) = miss(i) x (pending(i) + price x mean pending + decode_tokens x (decoding(i) + 1))
+//             x seconds per token(i)
+// where pending are the uncached tokens that wait there or are being prefilled, their mean that
+// over the instances of the model, decoding the sequences past their prefill, miss the uncached
+// tokens of the request. What is computed at i delays all that waits there, hence the product; and
+// it takes capacity and cache from the fleet, hence the price, which rises with what waits
+// anywhere: where nobody waits a miss harms nobody, and a high price would send everything to the
+// instance that has computed what all prompts begin with. Each sequence that decodes takes its part
+// of every iteration and will go on to, as will this request, so it counts as work that waits.
+//
 // Requests wait at the router in the order `slo`, and are moved only away from an instance with
 // more work than two SLOs: a move costs the hits of all requests that follow.
 //
-// Shared by the mesh: loads, waiting requests, predicted residency, depth marks.
+// Shared by the mesh: loads, waiting requests, predicted residency, depth marks; no state.
+// Cost: O(instances), for holder and mean; allocates nothing.
 // Source: candidates after DualMap (arXiv 2602.06502); the product after LMetric; the rest is ours.
 #pragma once
 
@@ -25,10 +33,10 @@ namespace dualmesh::policies {
 class DualMesh final : public Policy {
  public:
   static constexpr std::array kParameters{
-      Parameter{"price_tokens", 20'000, 0, 1e6, "of a computed token, in tokens that wait"},
-      Parameter{"decode", 0.04, 0, 10, "the same, for each context token being decoded"},
+      Parameter{"price", 2, 0, 1e6, "of a computed token, in the mean of what waits elsewhere"},
+      Parameter{"decode_tokens", 200, 0, 1e6, "a decoding sequence counts as so many that wait"},
   };
-  explicit DualMesh(const ParameterValues& values) : price_(values[0]), decode_(values[1]) {}
+  explicit DualMesh(const ParameterValues& values) : price_(values[0]), decode_tokens_(values[1]) {}
 
   std::string_view name() const override { return "dualmesh"; }
   std::string_view default_order() const override { return "slo"; }
@@ -38,11 +46,11 @@ class DualMesh final : public Policy {
                 Random& random) const override;
 
  private:
-  double cost(const PlacementRequest& request, const Fleet& fleet,
+  double cost(const PlacementRequest& request, const Fleet& fleet, double price_tokens,
               const CandidateEstimate& candidate) const;
 
   double price_;
-  double decode_;
+  double decode_tokens_;
 };
 
 }  // namespace dualmesh::policies

@@ -29,7 +29,7 @@ def test_policy_set_reaches_every_node(make_cluster):
 
 def test_a_policy_with_parameters_and_an_order_reaches_every_node_and_routes(make_cluster):
     cluster = make_cluster().start(nodes=3, engines=2)
-    spec = "dualmesh:price_tokens=30000@vtc:output=3"
+    spec = "dualmesh:price=3@vtc:output=3"
     r1, r2, r3 = cluster.nodes
     replay = cluster.start_replay(cluster.nodes, requests=120, qps=20)
     assert cluster.ctl(r2, "policy", "set", spec).returncode == 0
@@ -46,10 +46,10 @@ def test_a_policy_with_parameters_and_an_order_reaches_every_node_and_routes(mak
     cluster.wait_idle()
 
     for bad, allowed in [("dualmash", "allowed: aibrix_prefix_cache"),
-                         ("dualmesh:price=3", "price_tokens"),
-                         ("dualmesh:price_tokens=-1", "price_tokens"),
+                         ("dualmesh:cost=3", "decode_tokens"),
+                         ("dualmesh:price=-1", "price"),
                          ("dualmesh@vct", "allowed: dlpm"),
-                         ("dualmesh:price_tokens=" + "0" * 100_000 + "1", "allowed are")]:
+                         ("dualmesh:price=" + "0" * 100_000 + "1", "allowed are")]:
         refused = cluster.ctl(r1, "policy", "set", bad)
         assert refused.returncode != 0 and allowed in refused.stderr, refused.stderr
         assert cluster.ask(r1, "policy")["policy"] == spec

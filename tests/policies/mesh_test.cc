@@ -60,7 +60,7 @@ TEST_CASE(
     "hot spot: a target is not overshot by more than a request per node, whatever the start") {
   // Where a computed token is as dear as here, requests go where their prefix lies. The room of a
   // target is half an SLO: 3,125 tokens; a hot spot is one with more than 12,500.
-  const std::string policy = "dualmesh:price_tokens=1000000,decode=0";
+  const std::string policy = "dualmesh:price=1000000";
   SUBCASE("all nodes get more than enough in one moment, before any has heard of another") {
     HotSpot spot(policy, 1, 150, 100);
     for (int i = 0; i < 300; ++i) {

@@ -38,10 +38,10 @@ std::set<Slot> expected_candidates(const CacheScene& scene, const Arrival& arriv
   return result;
 }
 
-// Those that are taken when all others have far too much to do.
+// Those that are taken when all others have far too much to do, and nobody holds anything.
 std::set<Slot> candidates(CacheScene& scene, const Arrival& arrival,
                           const std::vector<Slot>& excluded = {}) {
-  const DualMesh policy = with<DualMesh>();
+  const DualMesh policy = with<DualMesh>("price=0");
   const std::size_t n = scene.builder.view.instances.size();
   std::set<Slot> result;
   for (Slot free = 0; free < n; ++free) {
@@ -80,15 +80,42 @@ TEST_CASE("dualmesh: candidates are the two owners of the key and their neighbou
   CHECK(sizes == std::set<std::size_t>{3, 4});  // 3: one owner is the neighbour of the other
 }
 
-TEST_CASE("dualmesh: candidates follow the key, not the request, its hits or the load elsewhere") {
+TEST_CASE("dualmesh: candidates follow the key and who holds most, not the load elsewhere") {
   CacheScene scene(8);
   for (std::uint64_t key = 0; key < 50; ++key) {
-    const std::set<Slot> before = candidates(scene, request_of(key));
+    std::set<Slot> expected = candidates(scene, request_of(key));
     Arrival later = request_of(key);
     later.id = 77;
     later.input_tokens = 9'000;
-    later.hit_blocks = {10, 0, 3, 0, 0, 7, 0, 1};
-    CHECK(candidates(scene, later) == before);
+    later.hit_blocks = {9, 0, 3, 0, 0, 7, 0, 1};
+    expected.insert(0);  // and neither 2, 5 nor 7 unless the key names it
+    CHECK(candidates(scene, later) == expected);
+  }
+}
+
+TEST_CASE("dualmesh: of those that hold as much of the prompt the one with the least to do") {
+  const DualMesh policy = with<DualMesh>();
+  CacheScene scene(8);
+  for (std::uint64_t key = 0; key < 50; ++key) {
+    Arrival arrival = request_of(key);
+    const std::set<Slot> named = expected_candidates(scene, arrival);
+    arrival.hit_blocks.assign(8, 9);
+    Slot idle = kNoSlot;
+    for (Slot slot = 0; slot < 8; ++slot) {
+      if (named.count(slot) > 0) {
+        arrival.hit_blocks[slot] = 0;
+      } else {
+        idle = slot;
+      }
+    }
+    std::vector<std::uint64_t> tokens(8, 5'000);
+    tokens[idle] = 4'999;
+    scene.pending(tokens);
+    CHECK(scene.pick(policy, arrival) == idle);
+    // One that cannot be used is none of them.
+    const Slot other = scene.pick(policy, arrival, {idle});
+    CHECK(other != idle);
+    CHECK(named.count(other) == 0);
   }
 }
 
@@ -133,45 +160,80 @@ TEST_CASE("dualmesh: the hit is taken when loads are equal") {
 }
 
 TEST_CASE("dualmesh: the hit is left when the product says so, by hand") {
-  // 512 x (pending + 20,000) against 5,120 x 20,000: equal at 180,000 tokens.
-  Two two;
-  two.scene.pending({179'999, 0});
+  // 512 x pending against 5,120 x 1,000: equal at 10,000 tokens.
+  Two two("price=0,decode_tokens=0");
+  two.scene.pending({9'999, 1'000});
   CHECK(two.pick() == 0);
-  two.scene.pending({180'001, 0});
+  two.scene.pending({10'001, 1'000});
   CHECK(two.pick() == 1);
   CHECK(two.scene.choose(two.policy, two.arrival).reason == Reason::shorter_ttft);
   // Queued or in prefill, here or at another node: all of it stands before.
-  two.scene.own(0) = Load{.queued_tokens = 90'000, .prefilling_tokens = 60'000};
-  two.scene.others(0, Load{.queued_tokens = 20'000, .prefilling_tokens = 9'999});
+  two.scene.pending({0, 1'000});
+  two.scene.own(0) = Load{.queued_tokens = 2'000, .prefilling_tokens = 4'000};
+  two.scene.others(0, Load{.queued_tokens = 1'000, .prefilling_tokens = 2'999});
   CHECK(two.pick() == 0);
-  two.scene.others(0, Load{.queued_tokens = 20'000, .prefilling_tokens = 10'001});
+  two.scene.others(0, Load{.queued_tokens = 1'000, .prefilling_tokens = 3'001});
   CHECK(two.pick() == 1);
-  // A lower price: 512 x (pending + 1,000) against 5,120 x 1,000.
-  Two cheap("price_tokens=1000");
-  cheap.scene.pending({8'999, 0});
-  CHECK(cheap.pick() == 0);
-  cheap.scene.pending({9'001, 0});
-  CHECK(cheap.pick() == 1);
 }
 
-TEST_CASE("dualmesh: what is being decoded raises the price, by hand") {
-  // 512 x (20,000 + 0.04 x decoding) against 5,120 x 20,000: equal at 4,500,000 tokens.
+TEST_CASE("dualmesh: the price is of what waits at all instances of the model, by hand") {
+  // One candidate holds 9 of 10 blocks, and 12,000 tokens wait there; nothing waits at the others.
+  // 512 x (12,000 + m / 5) against 5,120 x m / 5, m the mean of six: equal at m = 6,667.
+  CacheScene scene(6);
+  const DualMesh policy = with<DualMesh>("price=0.2,decode_tokens=0");
+  int looked_at = 0;
+  for (std::uint64_t key = 0; key < 100; ++key) {
+    Arrival arrival = request_of(key);
+    const std::set<Slot> named = expected_candidates(scene, arrival);
+    const Slot holder = *named.begin();
+    Slot beside = 0;  // no candidate
+    while (named.count(beside) > 0) ++beside;
+    if (beside == 6) continue;
+    ++looked_at;
+    arrival.hit_blocks.assign(6, 0);
+    arrival.hit_blocks[holder] = 9;
+    std::vector<std::uint64_t> tokens(6, 0);
+    tokens[holder] = 12'000;
+    tokens[beside] = 27'900;  // a mean of 6,650
+    scene.pending(tokens);
+    CHECK(scene.pick(policy, arrival) != holder);
+    tokens[beside] = 28'100;  // 6,683
+    scene.pending(tokens);
+    CHECK(scene.pick(policy, arrival) == holder);
+  }
+  CHECK(looked_at > 50);
+}
+
+TEST_CASE("dualmesh: where nobody waits, what a hit saves stands against what decodes, by hand") {
   Two two;
-  two.scene.own(0) = Load{.decoding_tokens = 4'499'000};
+  two.arrival = ten_blocks({1, 0});  // 4,608 x (1 + decoding) against 5,120
+  for (int i = 0; i < 20; ++i) CHECK(two.pick() == 0);
+  two.scene.own(0) = Load{.decoding_requests = 1};
+  CHECK(two.pick() == 1);
+  two.arrival = ten_blocks({9, 0});  // 512 x (1 + decoding) against 5,120: equal at 9
+  two.scene.own(0) = Load{.decoding_requests = 8};
   CHECK(two.pick() == 0);
-  two.scene.own(0) = Load{.decoding_tokens = 4'501'000};
+  two.scene.own(0) = Load{.decoding_requests = 10};
   CHECK(two.pick() == 1);
-  two.scene.own(0) = Load{.decoding_tokens = 4'000'000};
-  two.scene.others(0, Load{.decoding_tokens = 501'000});
-  CHECK(two.pick() == 1);
-  // The fleet fills: with the same on both, the hit is worth more than it was.
-  two.scene.others(0, {});
-  two.scene.own(0) = Load{.prefilling_tokens = 200'000, .decoding_tokens = 1'000'000};
-  CHECK(two.pick() == 1);
-  two.scene.own(1) = Load{.decoding_tokens = 1'000'000};  // 512 x 260,000 against 5,120 x 60,000
+}
+
+TEST_CASE("dualmesh: what is being decoded counts as work that waits, by hand") {
+  // 512 x (200 + 200 x decoding) against 5,120 x (1,000 + 200): equal at 59 sequences.
+  Two two("price=0");
+  two.scene.pending({0, 1'000});
+  two.scene.own(0) = Load{.decoding_requests = 58};
   CHECK(two.pick() == 0);
-  Two without("decode=0");
-  without.scene.own(0) = Load{.decoding_tokens = 100'000'000};
+  two.scene.own(0) = Load{.decoding_requests = 60};
+  CHECK(two.pick() == 1);
+  two.scene.own(0) = Load{.decoding_requests = 40};
+  two.scene.others(0, Load{.decoding_requests = 20});  // of all nodes
+  CHECK(two.pick() == 1);
+  // Their contexts say nothing: each takes its part of an iteration.
+  two.scene.others(0, Load{.decoding_requests = 18, .decoding_tokens = 100'000'000});
+  CHECK(two.pick() == 0);
+  Two without("price=0,decode_tokens=0");
+  without.scene.pending({0, 1'000});
+  without.scene.own(0) = Load{.decoding_requests = 1'000};
   CHECK(without.pick() == 0);
 }
 
@@ -198,23 +260,35 @@ TEST_CASE("dualmesh: cached as a whole it still waits for its last token") {
 
 TEST_CASE("dualmesh: of random views the candidate with the least cost, beside a twin") {
   std::mt19937 random(7);
-  const DualMesh policy = with<DualMesh>("price_tokens=3000,decode=0.5");
+  const DualMesh policy = with<DualMesh>("price=3,decode_tokens=50");
   CacheScene scene(8);
   for (int round = 0; round < 500; ++round) {
     CAPTURE(round);
     Arrival arrival = request_of(random());
-    std::vector<double> cost(8);
+    double pending = 0;  // everywhere
     for (Slot slot = 0; slot < 8; ++slot) {
       arrival.hit_blocks.push_back(random() % 10);
-      scene.own(slot) = Load{.queued_tokens = random() % 20'000,
-                             .prefilling_tokens = random() % 9'000,
-                             .decoding_tokens = random() % 50'000};
+      scene.own(slot) = Load{.decoding_requests = static_cast<std::uint32_t>(random() % 100),
+                             .queued_tokens = random() % 20'000,
+                             .prefilling_tokens = random() % 9'000};
+      pending += static_cast<double>(scene.own(slot).pending_tokens());
+    }
+    std::vector<double> cost(8);
+    std::set<Slot> among = expected_candidates(scene, arrival);
+    Slot holder = 0;
+    for (Slot slot = 0; slot < 8; ++slot) {
       const Load& own = scene.own(slot);
       cost[slot] = (5'120.0 - 512.0 * arrival.hit_blocks[slot]) *
-                   (own.queued_tokens + own.prefilling_tokens + 3'000.0 +
-                    0.5 * static_cast<double>(own.decoding_tokens));
+                   (static_cast<double>(own.pending_tokens()) + 3 * pending / 8 +
+                    50.0 * (own.decoding_requests + 1));
+      const Load& best = scene.own(holder);
+      const std::uint32_t hit = arrival.hit_blocks[slot];
+      const std::uint32_t most = arrival.hit_blocks[holder];
+      if (hit > most || (hit == most && own.pending_tokens() < best.pending_tokens())) {
+        holder = slot;
+      }
     }
-    const std::set<Slot> among = expected_candidates(scene, arrival);
+    among.insert(holder);
     std::vector<Slot> by_cost(among.begin(), among.end());
     std::sort(by_cost.begin(), by_cost.end(), [&](Slot x, Slot y) { return cost[x] < cost[y]; });
     const Choice choice = scene.choose(policy, arrival);

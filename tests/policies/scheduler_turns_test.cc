@@ -21,7 +21,7 @@ SchedulerSettings settings() {
 }
 
 struct Turns : Scene {
-  Turns() : Scene(1, settings()) {
+  explicit Turns(const SchedulerSettings& wanted = settings()) : Scene(1, wanted) {
     builder.view.settings.policy = "dualmesh";
     builder.view.settings.slo_ttft_s = 100;
     show();
@@ -209,4 +209,67 @@ TEST_CASE("told: not that time has run out for what waits and what runs") {
   CHECK_FALSE(before.says_as_much_as({1, 1, 0, 100, 100, 0, 0, 800, {{3700, 100}}}, 300));
   CHECK_FALSE(before.says_as_much_as({1, 1, 0, 100, 100, 0, 0, 500, {{4000, 100}}}, 300));
   CHECK_FALSE(before.says_as_much_as({1, 1, 0, 100, 100, 0, 0, 500, {}}, 300));
+}
+
+TEST_CASE("batch: requests join the one that is prefilled while what decodes is worth it") {
+  Turns t;
+  t.there().others.decoding_requests = 20;  // 1,200 tokens together
+  t.show();
+  t.submit(1, 1'000);
+  CHECK(t.sent(1));
+  t.submit(2, 150);
+  CHECK(t.sent(2));
+  CHECK(t.effects.dispatched[0].prefill_s == doctest::Approx(1.15));
+  t.submit(3, 51);  // one too many
+  CHECK(t.effects.dispatched.empty());
+  t.submit(4, 50);  // would fit, but is not the first
+  CHECK(t.effects.dispatched.empty());
+  t.there().others.decoding_requests = 21;
+  t.show();
+  REQUIRE(t.effects.dispatched.size() == 2);
+  CHECK(t.effects.dispatched[0].id == 3);
+  CHECK(t.effects.dispatched[1].id == 4);
+  // What another node has under way counts.
+  t.there().others.prefilling_requests = 1;
+  t.there().others.prefilling_tokens = 2;
+  t.there().others_busy_until = 100s;
+  t.show();
+  t.submit(5, 8);
+  CHECK(t.effects.dispatched.empty());
+  t.submit(6, 7);
+  CHECK(t.effects.dispatched.empty());
+}
+
+TEST_CASE("batch: another node's request that goes before ours is not passed") {
+  Turns t;
+  t.there().others.decoding_requests = 100;
+  t.show();
+  t.submit(1, 1'000);
+  REQUIRE(t.sent(1));
+  t.there().others_waiting = {{50s, 10}};
+  t.show();
+  t.submit(2, 100);
+  CHECK(t.effects.dispatched.empty());
+  t.there().others_waiting.clear();
+  t.show();
+  CHECK(t.sent(2));
+}
+
+TEST_CASE("turns: with room for several, a partly busy instance is left to who is first, too") {
+  SchedulerSettings two = settings();
+  two.prefill_limit = 2;
+  Turns t(two);
+  t.submit(1, 1'000);
+  t.submit(2, 1'000);
+  t.submit(3, 1'000);
+  CHECK(t.effects.dispatched.empty());     // full
+  t.there().others_waiting = {{50s, 10}};  // due before
+  t.show();
+  t.now = 12s;
+  t.first_token(1);
+  CHECK(t.effects.dispatched.empty());
+  CHECK(t.effects.call_at == 12s + kGrace);
+  t.now += kGrace;
+  t.tick();
+  CHECK(t.sent(3));
 }

@@ -341,3 +341,45 @@ TEST_CASE("slo: lead as asked for, shared") {
   CHECK(with<Slo>("lead_ms=0").lead() == 0ms);
   CHECK(with<Slo>().shared());
 }
+
+TEST_CASE(
+    "slo: how many tokens go together: one iteration and the next, by what decodes and room") {
+  // 1,198,080 tokens of KV memory.
+  Scene scene("");
+  const auto batch = [&] { return scene.order.batch_tokens(scene.context()); };
+  CHECK(batch() == 0);  // nobody decodes: an iteration costs what is prefilled in it
+  InstanceState& there = scene.fleet.at(0);
+  there.own.decoding_requests = 10;
+  CHECK(batch() == 600);
+  scene.builder[0].others.decoding_requests = 90;  // of all nodes
+  scene.show();
+  CHECK(batch() == 6'000);
+  there.own.decoding_requests = 400;
+  CHECK(batch() == 16'384);
+  // Others' have computed as many as ours, on average: 490 of 1,200.
+  there.decoding_uncached_tokens = 400 * 1'200;
+  CHECK(scene.fleet.decoding_uncached_tokens(0) == 588'000);
+  CHECK(batch() == 599'040 - 588'000);
+  there.decoding_uncached_tokens = 400 * 1'300;
+  CHECK(batch() == 0);
+  // With none of our own to go by, as much as all their contexts.
+  there.own.decoding_requests = 0;
+  scene.builder[0].others.decoding_tokens = 598'040;
+  scene.show();
+  CHECK(batch() == 1'000);
+}
+
+TEST_CASE("slo: parameters of what goes together") {
+  Scene scene("batch_tokens=5000,batch_per_decoding=100,batch_memory=0.1");
+  const auto batch = [&] { return scene.order.batch_tokens(scene.context()); };
+  InstanceState& there = scene.fleet.at(0);
+  there.own.decoding_requests = 40;
+  CHECK(batch() == 4'000);
+  there.own.decoding_requests = 60;
+  CHECK(batch() == 5'000);
+  there.decoding_uncached_tokens = 119'000;
+  CHECK(batch() == 808);
+  Scene without("batch_tokens=0");
+  without.fleet.at(0).own.decoding_requests = 60;
+  CHECK(without.order.batch_tokens(without.context()) == 0);
+}

@@ -29,13 +29,13 @@ Turn ask(const TurnFacts& facts, Time now, bool first) {
 }  // namespace
 
 TEST_CASE("turns: an idle instance gets the first request at once") {
-  const Turn turn = ask({.idle_since = 10s}, 10s, true);
+  const Turn turn = ask({.room_since = 10s}, 10s, true);
   CHECK(turn.send);
   CHECK(turn.ask_again == Turn::kNever);
 }
 
 TEST_CASE("turns: an idle instance is left to another node's request for the grace, then taken") {
-  const TurnFacts idle{.idle_since = 10s};
+  const TurnFacts idle{.room_since = 10s};
   for (const Time now : {Time(10s), Time(10s + 1ms), Time(10s + kGrace - 1ns)}) {
     const Turn turn = ask(idle, now, false);
     CHECK(!turn.send);
@@ -51,7 +51,7 @@ TEST_CASE("turns: an idle instance is left to another node's request for the gra
 
 TEST_CASE("turns: one sent ahead goes its lead before the end of those that run, if it is first") {
   const TurnFacts busy{
-      .running = 1, .limit = 1, .free_at = 12s, .lapse = 30s, .idle_since = 1s, .lead = 40ms};
+      .running = 1, .limit = 1, .free_at = 12s, .lapse = 30s, .room_since = 1s, .lead = 40ms};
   for (const bool first : {true, false}) {
     First answer{first};
     const Turn turn = ask(busy, 12s - 40ms - 1ns, answer);
