@@ -3,7 +3,8 @@
 // An instance idles beside waiting work when nobody waits for a first token from it although a
 // request that is placed there has not been sent: the longest such time is `idle_s`. How many were
 // without a first token at one instance at once is `most_running`; with one allowed and one sent
-// ahead, what is above two is overshoot: nodes that believed to be first at the same moment.
+// ahead, what is above two is overshoot: nodes that believed to be first at the same moment, or an
+// order that sends several together.
 //
 // Invariant: a request waits at one instance at most; `running` of an instance is what was sent to
 // it less what has had a first token, or was lost. An instance that is down does not idle. Threads:
