@@ -33,7 +33,7 @@ namespace dualmesh::policies {
 class DualMesh final : public Policy {
  public:
   static constexpr std::array kParameters{
-      Parameter{"price", 2, 0, 1e6, "of a computed token, in the mean of what waits elsewhere"},
+      Parameter{"price", 2, 0, 1e6, "of a computed token, in what waits at an instance on average"},
       Parameter{"decode_tokens", 200, 0, 1e6, "a decoding sequence counts as so many that wait"},
   };
   explicit DualMesh(const ParameterValues& values) : price_(values[0]), decode_tokens_(values[1]) {}
