@@ -55,7 +55,7 @@ struct DepthMarks {
 };
 
 struct RoutingSettings {
-  std::string policy = "dualmap";
+  std::string policy = "dualmesh";
   std::string queue;  // name of an order; empty: the policy's own
   double slo_ttft_s = 5.0;
   ClientWeights client_weights;  // for the orders that share service out

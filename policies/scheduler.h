@@ -30,7 +30,7 @@
 namespace dualmesh::policies {
 
 struct SchedulerSettings {
-  std::string policy = "dualmap";  // until a view says otherwise, as are the next three
+  std::string policy = "dualmesh";  // until a view says otherwise, as are the next three
   std::string queue;               // an order, where `policy` names none; empty: the policy's own
   double slo_ttft_s = 5.0;
   ClientWeights client_weights;

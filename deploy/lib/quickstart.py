@@ -50,7 +50,8 @@ def parse_arguments():
                         help="simulated inference instances (4)")
     parser.add_argument("--speed", type=positive, default=4.0,
                         help="how many times faster than real time instances and replay run (4)")
-    parser.add_argument("--policy", choices=["dualmap", "round_robin"], default="dualmap")
+    parser.add_argument("--policy", choices=["dualmesh", "dualmap", "round_robin"],
+                        default="dualmesh")
     parser.add_argument("--requests", type=whole_number(1, 1_000_000), default=600,
                         help="requests to replay (600)")
     parser.add_argument("--qps", type=positive,

@@ -25,7 +25,7 @@ namespace dualmesh::node {
 struct SimulationOptions {
   std::string trace;
   std::string generate;
-  std::string policy = "dualmap";
+  std::string policy = "dualmesh";
   std::string queue;
   std::string preset = "qwen2.5-7b";
   std::vector<std::string> changes;

@@ -1,4 +1,4 @@
-"""DualMap beside round robin on the same nodes: the Mooncake conversation trace against 8 simulated
+"""DualMesh and DualMap beside round robin on the same nodes: the Mooncake conversation trace against 8 simulated
 instances behind 3 nodes, replayed in turns by switching the policy of the running mesh."""
 
 import json
@@ -15,7 +15,7 @@ SPEED = float(os.environ.get("DUALMESH_BENCH_SPEED", "4"))
 QPS = float(os.environ.get("DUALMESH_BENCH_QPS", "6.5"))
 REQUESTS = int(os.environ.get("DUALMESH_BENCH_REQUESTS", "2500"))
 WARMUP = 500
-POLICIES = ("round_robin", "dualmap")
+POLICIES = ("round_robin", "dualmap", "dualmesh")
 
 
 def replay(mesh, trace, policy):
@@ -71,10 +71,10 @@ def conversation():
             Figure(f"conversation, {policy}: TTFT p99", result["ttft_p99"], "s", note=void),
             Figure(f"conversation, {policy}: load CV", result["load_cv"], "", note=void),
             Figure(f"conversation, {policy}: failed", result["failed"] + result["rejected"], "", 0)]
-    base, ours = found["round_robin"], found["dualmap"]
+    base, ours = found["round_robin"], found["dualmesh"]
     ratios = [("attainment", ours["slo_attainment"] / max(base["slo_attainment"], 1e-9), False),
               ("hit ratio", ours["hit_ratio"] / max(base["hit_ratio"], 1e-9), False),
               ("TTFT mean", ours["ttft_mean"] / base["ttft_mean"], True)]
-    figures += [Figure(f"conversation, dualmap / round_robin: {name}", value, "ratio", 1.0, at_most)
+    figures += [Figure(f"conversation, dualmesh / round_robin: {name}", value, "ratio", 1.0, at_most)
                 for name, value, at_most in ratios]
     return figures

@@ -92,7 +92,7 @@ def simulate(cluster, trace, policy, rtt_ms):
                          "e2e_p50")}
 
 
-@pytest.mark.parametrize("policy", ["round_robin", "dualmap"])
+@pytest.mark.parametrize("policy", ["round_robin", "dualmap", "dualmesh"])
 def test_simulated_and_live_agree(make_cluster, tmp_path, policy):
     trace = write_trace(tmp_path / "trace.jsonl")
     for attempt in (1, 2):
