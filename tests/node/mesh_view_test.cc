@@ -205,7 +205,7 @@ TEST_CASE("view: slots stay, draining instances serve without being in the ring"
   CHECK(view->instances[slot_b].name == "b");
   CHECK(view->models.at("m").active.size() == 2);
   CHECK(view->models.at("m").serving.size() == 3);
-  CHECK(view->settings.policy == "dualmap");
+  CHECK(view->settings.policy == "dualmesh");
   CHECK(view->depth == nullptr);  // alone
 }
 

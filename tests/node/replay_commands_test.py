@@ -56,7 +56,8 @@ def check_fields(program):
                                    "fail:0@20,return:0@30"))
     assert lost["failed"] > 0 and lost["ttft_max"] is None and lost["slo_attainment"] < 1
 
-    found = json.loads(program.good("capacity", *SMALL, "--seeds", "2", "--json"))
+    found = json.loads(program.good("capacity", *SMALL, "--policy", "dualmap", "--seeds", "2",
+                                     "--json"))
     for name in [*PROMISED, "capacity_qps", "engine_limit_qps", "engine_limit_fraction"]:
         assert name in found, name
     assert found["slo_attainment"] >= 0.9 and found["ttft_max"] <= 60

@@ -234,7 +234,9 @@ TEST_CASE("orders that know no clients break that bound, so it can fail") {
 }
 
 TEST_CASE("an order named with the policy is taken up by those who wait") {
-  Scene scene(1, {.policy = "join_shortest_queue@fifo"});
+  Scene scene(1);
+  scene.builder.view.settings.policy = "join_shortest_queue@fifo";
+  scene.show();
   for (RequestId id = 1; id <= 40; ++id) {
     Arrival arrival = arrival_of(id, {1});
     arrival.client = id <= 20 ? 1 : 2;

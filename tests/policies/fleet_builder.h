@@ -18,6 +18,7 @@ inline std::string instance_name(std::size_t i) {
 class FleetBuilder {
  public:
   explicit FleetBuilder(std::size_t instances, const std::string& model = "m") {
+    view.settings.policy = "dualmap";  // unless a test wants another
     for (std::size_t i = 0; i < instances; ++i) add(model);
   }
 
