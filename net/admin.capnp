@@ -224,6 +224,7 @@ struct Decision {
   queuedMs @17 :Float64;
   ttftMs @18 :Float64;
   cachedTokens @19 :UInt32;
+  handedTo @20 :Text;        # the node that places it; empty: the one that is asked
 }
 
 struct BeaconSeen {

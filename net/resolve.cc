@@ -1,37 +1,13 @@
 // Names to addresses: resolve() of http_client.h and destination.h.
 #include <spdlog/fmt/fmt.h>
 
-#include <algorithm>
 #include <asio/ip/tcp.hpp>
-#include <charconv>
 
 #include "net/asio_loop.h"
 #include "net/destination.h"
 #include "net/http_client.h"
 
 namespace dualmesh::net {
-
-bool split_destination(std::string_view text, HostPort& out, PortZero zero) {
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return false;
-  std::string_view host = text.substr(0, colon);
-  const std::string_view digits = text.substr(colon + 1);
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-    if (host.find(':') == std::string_view::npos) return false;
-  } else if (host.find(':') != std::string_view::npos) {
-    return false;  // an IPv6 address without brackets is ambiguous
-  }
-  if (host.empty() || host.size() > 253 || digits.empty() || digits.size() > 5) return false;
-  const auto bad = [](char c) { return c <= ' ' || c == 0x7f || c == '/' || c == '[' || c == ']'; };
-  if (std::ranges::any_of(host, bad)) return false;
-  std::uint16_t port = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (error != std::errc() || end != digits.data() + digits.size()) return false;
-  if (port == 0 && zero == PortZero::refused) return false;
-  out = {std::string(host), port};
-  return true;
-}
 
 bool is_loopback(const std::string& host) {
   if (host == "localhost") return true;

@@ -30,6 +30,7 @@ enum class Reason : std::uint8_t {
   spilled,            // the owner of its key has too much; this one stands in
   rebalanced,         // moved from a hot spot to its other candidate or the neighbour
   retried,            // the first instance failed before the first byte
+  handed,             // to another node, which reaches an instance that this one does not
   replaced,           // its instance was drained, removed or died while it waited
 };
 
@@ -66,6 +67,7 @@ struct DecisionRecord {
   std::array<CandidateEstimate, 2> candidates;  // [0] from ring A, [1] from ring B
   Slot chosen = kNoSlot;              // where it is now
   Slot backup = kNoSlot;
+  std::string handed_to;              // the node that places it; empty: this one
   Reason reason = Reason::none;
   std::uint32_t migrations = 0;
   std::uint32_t retries = 0;

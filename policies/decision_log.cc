@@ -40,6 +40,7 @@ const char* to_string(Reason reason) {
     case Reason::spilled: return "spilled";
     case Reason::rebalanced: return "rebalanced";
     case Reason::retried: return "retried";
+    case Reason::handed: return "handed";
     case Reason::replaced: return "replaced";
   }
   return "?";

@@ -36,6 +36,7 @@ struct InstanceState {
   std::uint64_t moved_here_tokens = 0;  // by this node's rebalancing, lately
   Time moved_here_at{};                 // the last of them
   Time hot_since = Time::max();         // rebalancing has seen too much here ever since
+  std::uint32_t handed = 0;             // to other nodes, meant for it, without a first token yet
   std::uint64_t dispatches = 0;
   std::uint64_t completed = 0;
   std::uint64_t failed = 0;

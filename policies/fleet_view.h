@@ -39,6 +39,15 @@ struct InstanceView {
   double prefill_s_per_token = 0.0;     // fixed by configuration; 0 = learn
 };
 
+// Another node that takes clients' requests.
+struct PeerView {
+  std::string name;
+  std::string http_address;   // host:port for clients
+  std::vector<Slot> reaches;  // ascending; the instances that answer its probes
+};
+
+using Peers = std::vector<PeerView>;
+
 struct ModelView {
   std::string name;
   std::vector<Slot> active;   // by name; the ring members
@@ -83,6 +92,12 @@ struct FleetView {
   std::uint64_t ring_digest = 0;  // over all models
   bool rings_agree = true;        // every live node last reported this ring digest
   std::uint32_t live_nodes = 1;   // this one included
+  std::shared_ptr<const Peers> peers = no_peers();  // the others of them that are ready, by name
+
+  static const std::shared_ptr<const Peers>& no_peers() {
+    static const auto none = std::make_shared<const Peers>();
+    return none;
+  }
 };
 
 }  // namespace dualmesh::policies

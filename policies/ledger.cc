@@ -97,8 +97,27 @@ void Ledger::first_token(LiveRequest& request, Time now) {
   instance.decoding_uncached_tokens += request.uncached_tokens;
 }
 
+void Ledger::hand_over(LiveRequest& request, Slot meant_for) {
+  BOOST_ASSERT(request.stage == Stage::held);
+  request.stage = Stage::away;
+  request.slot = meant_for;
+  ++fleet_.at(meant_for).handed;
+}
+
+void Ledger::answered_there(LiveRequest& request) {
+  BOOST_ASSERT(request.stage == Stage::away);
+  if (request.slot == kNoSlot) return;
+  --fleet_.at(request.slot).handed;
+  request.slot = kNoSlot;
+}
+
 void Ledger::hold(LiveRequest& request) {
   if (request.stage == Stage::held) return;
+  if (request.stage == Stage::away) {
+    answered_there(request);
+    request.stage = Stage::held;
+    return;
+  }
   InstanceState& instance = fleet_.at(request.slot);
   Load& own = instance.own;
   switch (request.stage) {
@@ -117,6 +136,7 @@ void Ledger::hold(LiveRequest& request) {
       instance.decoding_uncached_tokens -= request.uncached_tokens;
       break;
     case Stage::held:
+    case Stage::away:
       break;
   }
   mark_changed(request.slot);

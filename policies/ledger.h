@@ -5,6 +5,7 @@
 // that the gauges are the sum over the requests by construction.
 //
 //   held -> queued -> prefilling -> decoding -> held -> gone
+//   held -> away -> held -> gone
 //
 // Invariants: the own load of an instance is the sum over the requests that stand at it; a request
 // is in one queue when it is queued and in none otherwise.
@@ -25,7 +26,8 @@
 
 namespace dualmesh::policies {
 
-enum class Stage : std::uint8_t { held, queued, prefilling, decoding };
+// `away`: with another node; `slot` is the one it was handed over for, until its first token.
+enum class Stage : std::uint8_t { held, queued, prefilling, decoding, away };
 
 struct LiveRequest {
   // What rebalancing looks at comes first, within two cache lines.
@@ -76,6 +78,8 @@ class Ledger {
   // From held or queued.
   void dispatch(LiveRequest& request, Slot slot, std::uint32_t uncached_tokens, Time now);
   void first_token(LiveRequest& request, Time now);
+  void hand_over(LiveRequest& request, Slot meant_for);
+  void answered_there(LiveRequest& request);  // its first token, of one that is away
   // Takes back whatever it counts for; it is held afterwards.
   void hold(LiveRequest& request);
 

@@ -54,12 +54,16 @@ struct Service {
   Duration decoding{};    // from its first token to its end; zero when that was not seen
 };
 
+inline constexpr std::uint32_t kNoPeer = 0xffffffff;
+
 struct Choice {
   Slot primary = kNoSlot;  // kNoSlot: no instance can take it, or, with `wait`, none yet
   Slot backup = kNoSlot;   // the candidate not taken; kNoSlot when there was none
   Reason reason = Reason::none;
   std::array<CandidateEstimate, 2> candidates;
   bool wait = false;  // it stays at the router, to be asked for again when load or fleet change
+  // Index of the view's peers: that node places it, on candidates[0] as far as we can tell.
+  std::uint32_t hand_to = kNoPeer;
 };
 
 // When requests are moved away from an instance: with more pending time than so many SLOs, or when

@@ -33,6 +33,7 @@ void Scheduler::submit(Arrival arrival, Time now, Effects& effects) {
     s.reject(request, Outcome::rejected, effects);
     return;
   }
+  if (request.stage == Stage::away) return;  // it is observed where it is placed
   s.depth.observe(request.arrival.chain, facts.depth, s.fleet.view().depth.get(), now);
   s.rebalance_arrival(request, now, effects);
   effects.load_changed |= s.ledger.changed();
@@ -42,7 +43,9 @@ void Scheduler::first_token(RequestId id, Time now, Effects& effects) {
   State& s = *state_;
   s.latest = now;
   LiveRequest* request = s.ledger.find(id);
-  if (request == nullptr || request->stage != Stage::prefilling) return;
+  if (request == nullptr) return;
+  if (request->stage == Stage::away) return s.answered_there(*request, true, now, effects);
+  if (request->stage != Stage::prefilling) return;
   const Slot slot = request->slot;
   request->record.ttft_s = to_seconds(now - request->arrived);
   s.ledger.first_token(*request, now);
@@ -58,7 +61,9 @@ void Scheduler::prefill_presumed(RequestId id, Time now, Effects& effects) {
   State& s = *state_;
   s.latest = now;
   LiveRequest* request = s.ledger.find(id);
-  if (request == nullptr || request->stage != Stage::prefilling) return;
+  if (request == nullptr) return;
+  if (request->stage == Stage::away) return s.answered_there(*request, false, now, effects);
+  if (request->stage != Stage::prefilling) return;
   const Slot slot = request->slot;
   request->work_at_dispatch = 0;  // a presumption teaches nothing
   request->behind_one = false;
@@ -77,6 +82,12 @@ void Scheduler::finished(RequestId id, const Usage& usage, Time now, Effects& ef
   LiveRequest* request = s.ledger.find(id);
   if (request == nullptr) return;
   const Arrival& arrival = request->arrival;
+  if (request->stage == Stage::away) {  // the node that placed it counts its tokens
+    s.leave(*request, now, effects);
+    s.end(*request, Outcome::finished);
+    s.admit(now, effects);
+    return;
+  }
   s.totals.input_tokens += usage.prompt_tokens != 0 ? usage.prompt_tokens : arrival.input_tokens;
   s.totals.predicted_hit_tokens +=
       hit_tokens(arrival, request->record.chosen, s.settings.block_tokens);
@@ -106,9 +117,10 @@ void Scheduler::failed(RequestId id, bool retry, Time now, Effects& effects) {
   s.latest = now;
   LiveRequest* request = s.ledger.find(id);
   if (request == nullptr) return;
-  const Slot slot = request->slot;
-  if (slot != kNoSlot) {
-    ++s.fleet.at(slot).failed;
+  const bool was_away = request->stage == Stage::away;
+  const Slot slot = was_away ? kNoSlot : request->slot;
+  if (slot != kNoSlot) ++s.fleet.at(slot).failed;
+  if (slot != kNoSlot || was_away) {
     s.leave(*request, now, effects);
     if (retry) s.retry(*request, slot, now, effects);
   }

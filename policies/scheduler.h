@@ -5,8 +5,9 @@
 // under the node's mutex, and in virtual time.
 //
 // Life of a request:  submit -> (placed, maybe moved) -> dispatched -> first_token -> finished
-// and from any point -> cancelled | failed. After finished, cancelled, rejected or a final failure
-// the scheduler has forgotten it.
+// and from any point -> cancelled | failed. One handed to another node is held here, as away, until
+// it has ended there as finished, cancelled or failed. After finished, cancelled, rejected or a
+// final failure the scheduler has forgotten it.
 //
 // Invariants: the own load of every instance is the sum over the requests it holds; a request is in
 // one queue at most; after all requests have ended every gauge is zero.
@@ -59,6 +60,7 @@ struct Arrival {
   std::uint32_t input_tokens = 0;
   std::vector<std::uint32_t> hit_blocks;  // by slot (ResidencyIndex::longest_prefix); short = 0
   std::uint64_t client = 0;               // hash of API key or `user`; 0: unknown
+  bool handed = false;                    // by another node, or back from it: it stays here
   std::uint64_t system_key = 0;  // hash of the first 200 characters of the system prompt; 0: none
 };
 
@@ -81,12 +83,18 @@ struct Effects {
     Slot slot;
     double prefill_s = 0.0;  // estimate: from now to its first token
   };
+  struct Handed {
+    RequestId id;
+    std::uint32_t peer;      // index of the view's peers: that node places it
+    double prefill_s = 0.0;  // estimate: from now to its first token
+  };
   struct Rejection {
     RequestId id;
     Rejected why;
   };
   boost::container::small_vector<Placed, 4> placed;
   boost::container::small_vector<Dispatch, 4> dispatched;
+  boost::container::small_vector<Handed, 1> handed;
   boost::container::small_vector<Rejection, 1> rejected;
   bool load_changed = false;  // some own gauge moved: tell the mesh
   Time call_at = kNoCall;     // call `tick` then, though nothing happens before
@@ -95,6 +103,7 @@ struct Effects {
   void clear() {
     placed.clear();
     dispatched.clear();
+    handed.clear();
     rejected.clear();
     load_changed = false;
     call_at = kNoCall;
@@ -120,6 +129,7 @@ struct QueueSnapshot {
 struct SchedulerTotals {
   std::uint64_t submitted = 0, finished = 0, failed = 0, cancelled = 0, rejected = 0, retried = 0;
   std::uint64_t migrations = 0;
+  std::uint64_t handed = 0;                        // to another node, which places them
   std::uint64_t decisions_under_disagreement = 0;  // rings of the nodes differed at that moment
   std::uint64_t input_tokens = 0, predicted_hit_tokens = 0, reported_cached_tokens = 0;
 };
@@ -141,8 +151,8 @@ class Scheduler {
   void prefill_presumed(RequestId id, Time now, Effects& effects);
   void finished(RequestId id, const Usage& usage, Time now, Effects& effects);
   void cancelled(RequestId id, Time now, Effects& effects);
-  // The dispatch failed. With `retry` it is placed on its other candidate (rejected when none is
-  // left); without, it ends as failed.
+  // The dispatch failed, or the node it was handed to did. With `retry` it is placed on its other
+  // candidate, or here (rejected when none is left); without, it ends as failed.
   void failed(RequestId id, bool retry, Time now, Effects& effects);
 
   // Fleet.

@@ -53,8 +53,14 @@ void Scheduler::State::reject(LiveRequest& request, Outcome outcome, Effects& ef
   end(request, outcome);
 }
 
+void Scheduler::State::answered_there(LiveRequest& request, bool seen, Time now, Effects& effects) {
+  if (seen) request.record.ttft_s = to_seconds(now - request.arrived);
+  ledger.answered_there(request);
+  admit(now, effects);  // another may follow it
+}
+
 void Scheduler::State::retry(LiveRequest& request, Slot failed_at, Time now, Effects& effects) {
-  request.failed_at.push_back(failed_at);
+  if (failed_at != kNoSlot) request.failed_at.push_back(failed_at);
   request.record.ttft_s = 0;
   ++request.record.retries;
   if (place(request, Reason::retried, now, effects)) {

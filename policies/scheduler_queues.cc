@@ -52,6 +52,10 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
   const PlacementContext context{fleet, *model, request.failed_at, now};
   const Choice choice = policy->choose(facts, context, random);
   describe(request.record, model, choice);
+  if (choice.hand_to != kNoPeer) {
+    hand_over(request, choice, effects);
+    return true;
+  }
   if (choice.wait && !request.waits) waiting.enter(request);
   if (choice.primary == kNoSlot) return choice.wait;
   policy->taken(facts, context, choice);
@@ -71,6 +75,17 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
     dispatch(request, uncached, slot, now, effects);
   }
   return true;
+}
+
+// Whatever comes of it, it is not handed on a second time.
+void Scheduler::State::hand_over(LiveRequest& request, const Choice& choice, Effects& effects) {
+  const CandidateEstimate& meant_for = choice.candidates[0];
+  BOOST_ASSERT(!request.arrival.handed && choice.hand_to < fleet.view().peers->size());
+  request.arrival.handed = true;
+  ledger.hand_over(request, meant_for.slot);
+  request.record.queued_s = to_seconds(latest - request.arrived);
+  ++totals.handed;
+  effects.handed.push_back({request.arrival.id, choice.hand_to, meant_for.ttft_s});
 }
 
 void Scheduler::State::dispatch(LiveRequest& request, std::uint32_t uncached_tokens, Slot slot,
@@ -103,13 +118,13 @@ void Scheduler::State::admit(Time now, Effects& effects) {
   if (waiting.empty()) return;
   std::vector<LiveRequest*> homeless;
   waiting.let_in([&](LiveRequest& request) {
-    const Reason why = request.failed_at.empty() ? Reason::none : Reason::retried;
+    const Reason why = request.record.retries == 0 ? Reason::none : Reason::retried;
     if (place(request, why, now, effects)) return request.stage != Stage::held;
     homeless.push_back(&request);
     return true;
   });
   for (LiveRequest* request : homeless) {
-    const bool failed = !request->failed_at.empty();
+    const bool failed = request->record.retries > 0;
     reject(*request, failed ? Outcome::failed : Outcome::rejected, effects);
   }
 }

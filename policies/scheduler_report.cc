@@ -47,6 +47,8 @@ void Scheduler::State::describe(DecisionRecord& record, const ModelState* model,
   record.chosen = choice.primary;
   record.backup = choice.backup;
   record.reason = choice.reason;
+  record.handed_to.clear();
+  if (choice.hand_to != kNoPeer) record.handed_to = (*view.peers)[choice.hand_to].name;
 }
 
 DecisionRecord Scheduler::explain(const Arrival& arrival, Time now) const {
@@ -59,8 +61,8 @@ DecisionRecord Scheduler::explain(const Arrival& arrival, Time now) const {
     Random random = s.random;
     s.describe(record, model, s.policy->choose(request, {s.fleet, *model, {}, now}, random));
   }
-  if (record.chosen == kNoSlot && record.reason != Reason::waits)
-    record.outcome = Outcome::rejected;
+  const bool goes_on = record.reason == Reason::waits || record.reason == Reason::handed;
+  if (record.chosen == kNoSlot && !goes_on) record.outcome = Outcome::rejected;
   return record;
 }
 

@@ -23,6 +23,7 @@ struct Scheduler::State {
   bool place(LiveRequest& request, Reason why, Time now, Effects& effects);
   void dispatch(LiveRequest& request, std::uint32_t uncached_tokens, Slot slot, Time now,
                 Effects& effects);
+  void hand_over(LiveRequest& request, const Choice& choice, Effects& effects);
   // Takes policy and order as the settings name them; a name from a newer node is left aside.
   void use(const RoutingSettings& wanted);
   // For what the order hears.
@@ -41,6 +42,8 @@ struct Scheduler::State {
   void admit(Time now, Effects& effects);
   // A request without a first token has left `slot`, or got one.
   void room_made(Slot slot, Time now, Effects& effects);
+  // `seen` or presumed: the first token of one that is away.
+  void answered_there(LiveRequest& request, bool seen, Time now, Effects& effects);
   void retry(LiveRequest& request, Slot failed_at, Time now, Effects& effects);
   // Takes the request off its instance.
   void leave(LiveRequest& request, Time now, Effects& effects);

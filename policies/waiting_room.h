@@ -48,7 +48,7 @@ class WaitingRoom {
         if (admit(request)) {
           request.waits = false;
           line.erase(line.begin() + static_cast<std::ptrdiff_t>(place));
-        } else if (request.failed_at.empty()) {
+        } else if (request.record.retries == 0) {
           break;
         } else {
           ++place;

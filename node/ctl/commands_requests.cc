@@ -103,6 +103,21 @@ void print_estimates(wire::Decision::Reader decision, const std::map<std::string
   }
 }
 
+std::string destination_text(wire::Decision::Reader decision) {
+  if (decision.getHandedTo().size() > 0) {
+    return fmt::format(" would be handed to node {}, which reaches an instance with room",
+                       decision.getHandedTo().cStr());
+  }
+  if (decision.getChosen().size() > 0) {
+    return fmt::format(" would go to {}: {}", decision.getChosen().cStr(),
+                       decision.getReason().cStr());
+  }
+  if (decision.getReason() == "waits") {
+    return " would wait at this node: no instance has room";
+  }
+  return " would go nowhere: no instance takes requests of it";
+}
+
 void print_explanation(wire::Admin::ExplainResults::Reader answer) {
   const auto decision = answer.getDecision();
   std::map<std::string, Other> others;
@@ -110,11 +125,7 @@ void print_explanation(wire::Admin::ExplainResults::Reader answer) {
     others[hit.getInstance().cStr()] = {hit.getHitTokens(), hit.getUnavailable().cStr()};
   }
   const std::string chosen = decision.getChosen().cStr();
-  std::puts((chosen.empty() ? fmt::format("{} would go nowhere: no instance takes requests of it",
-                                          decision.getModel().cStr())
-                            : fmt::format("{} would go to {}: {}", decision.getModel().cStr(),
-                                          chosen, decision.getReason().cStr()))
-                .c_str());
+  std::puts((std::string(decision.getModel().cStr()) + destination_text(decision)).c_str());
   if (const auto it = others.find(chosen); it != others.end() && !it->second.unavailable.empty()) {
     std::puts("PANIC: more than half of this model's instances look dead, so health is ignored");
   }
@@ -137,6 +148,11 @@ std::string candidates_text(wire::Decision::Reader decision) {
   return joined(parts, " ");
 }
 
+std::string chosen_text(wire::Decision::Reader decision) {
+  if (decision.getHandedTo().size() == 0) return or_dash(decision.getChosen());
+  return fmt::format("node {}", decision.getHandedTo().cStr());
+}
+
 void print_decisions(capnp::List<wire::Decision>::Reader decisions) {
   TextTable table({{"ago", Align::right},
                    {.title = "model", .shrink = 1},
@@ -152,8 +168,7 @@ void print_decisions(capnp::List<wire::Decision>::Reader decisions) {
   for (auto decision : decisions) {
     table.add({ms_text(decision.getAgoMs()), decision.getModel().cStr(),
                count_text(decision.getInputTokens()), std::to_string(decision.getDepth()),
-               candidates_text(decision), or_dash(decision.getChosen()),
-               decision.getReason().cStr(),
+               candidates_text(decision), chosen_text(decision), decision.getReason().cStr(),
                std::to_string(decision.getMigrations() + decision.getRetries()),
                ms_text(decision.getQueuedMs()),
                decision.getTtftMs() > 0.0 ? ms_text(decision.getTtftMs()) : "-",

@@ -42,6 +42,7 @@ class DecisionWriter {
     out.setChosen(name(record.chosen));
     out.setBackup(name(record.backup));
     out.setReason(policies::to_string(record.reason));
+    out.setHandedTo(record.handed_to);
     out.setMigrations(record.migrations);
     out.setRetries(record.retries);
     out.setOutcome(policies::to_string(record.outcome));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "net/destination.h"
 #include "node/mesh/load_gauges.h"
 #include "node/mesh/planted.h"
 
@@ -16,7 +17,6 @@ namespace {
 // What is told beyond it is an error of the teller, and must not hold up the others.
 constexpr std::chrono::minutes kLongestPrefill{1};
 
-
 // What one other node says of an instance, heard at `told_at`.
 void add_other(const net::LoadGauges& gauges, policies::Time told_at, InstanceView& instance) {
   instance.others += to_load(gauges);
@@ -30,6 +30,19 @@ void add_other(const net::LoadGauges& gauges, policies::Time told_at, InstanceVi
     const policies::Time due = told_at + std::chrono::milliseconds(one.slack_ms);
     instance.others_waiting.push_back({due, one.tokens});
   }
+}
+
+bool is_everywhere(const std::string& host) { return host == "0.0.0.0" || host == "::"; }
+
+// Where its clients' listener can be dialled; empty when nobody can tell. One that listens on every
+// address is dialled where its peers dial it.
+std::string client_address(const crdt::Member& member) {
+  net::HostPort http, mesh;
+  if (!net::split_destination(member.http_address, http)) return {};
+  if (!is_everywhere(http.host)) return member.http_address;
+  if (!net::split_destination(member.mesh_address, mesh) || is_everywhere(mesh.host)) return {};
+  const bool v6 = mesh.host.find(':') != std::string::npos;
+  return (v6 ? "[" + mesh.host + "]" : mesh.host) + ":" + std::to_string(http.port);
 }
 
 bool same_members(const std::vector<policies::RingMember>& a,
@@ -138,7 +151,7 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
   view->chain = chain_of(parameters_);
   view->ring_digest = ring_digest_;
   add_others(state, now, unheard, *view);
-  read_agreement(state, *view);
+  read_agreement(state, unheard, *view);
   if (view->live_nodes > 1) view->depth = read_depth(state, depth_bucket);
   return view;
 }
@@ -186,8 +199,10 @@ void FleetViewBuilder::add_others(const SharedState& state, policies::Time now,
   }
 }
 
-void FleetViewBuilder::read_agreement(const SharedState& state, policies::FleetView& view) const {
+void FleetViewBuilder::read_agreement(const SharedState& state, const Nodes& unheard,
+                                      policies::FleetView& view) {
   view.live_nodes = 1;
+  std::vector<PeerSource> ready;
   state.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
     if (node == state.self().node || !member.reachable()) return;
     ++view.live_nodes;
@@ -199,7 +214,36 @@ void FleetViewBuilder::read_agreement(const SharedState& state, policies::FleetV
     };
     if (number(StatusKey::ready) == 0) return;
     if (number(StatusKey::ring_digest) != view.ring_digest) view.rings_agree = false;
+    const auto* health = state.healths().find(node);
+    if (health == nullptr || unheard.contains(node)) return;
+    ready.push_back({node, health->epoch, health->feed.version()});
   });
+  view.peers = read_peers(state, std::move(ready));
+}
+
+std::shared_ptr<const policies::Peers> FleetViewBuilder::read_peers(
+    const SharedState& state, std::vector<PeerSource> sources) {
+  if (sources == peer_sources_ && peer_slots_ == instances_.size()) return peers_;
+  auto peers = std::make_shared<policies::Peers>();
+  for (const PeerSource& source : sources) {
+    const crdt::Member& member = *state.members().find(source.node);
+    policies::PeerView peer{member.name, client_address(member), {}};
+    if (peer.http_address.empty()) continue;
+    state.healths()
+        .find(source.node)
+        ->feed.for_each([&](std::uint64_t id, const net::ProbedHealth& health) {
+          const Slot slot = slot_of(id);
+          if (health.healthy && slot != policies::kNoSlot) peer.reaches.push_back(slot);
+        });
+    std::sort(peer.reaches.begin(), peer.reaches.end());
+    peers->push_back(std::move(peer));
+  }
+  std::sort(peers->begin(), peers->end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  peer_sources_ = std::move(sources);
+  peer_slots_ = instances_.size();
+  peers_ = std::move(peers);
+  return peers_;
 }
 
 std::shared_ptr<const policies::DepthMarks> FleetViewBuilder::read_depth(const SharedState& state,

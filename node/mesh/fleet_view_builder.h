@@ -38,7 +38,7 @@ class FleetViewBuilder {
   // The registry moved: reads it before the next view. Returns the instances seen for the first
   // time.
   std::vector<policies::InstanceId> read_registry(const Registry& registry);
-  // The load of nodes `unheard` of is left out: better no number than one that stands still.
+  // What nodes `unheard` of said of load and health is left out: better no word than an old one.
   using Nodes = std::set<crdt::NodeId>;
   std::shared_ptr<const policies::FleetView> build(const SharedState& state,
                                                    std::uint64_t depth_bucket,
@@ -69,7 +69,16 @@ class FleetViewBuilder {
   };
   void add_others(const SharedState& state, policies::Time now, const Nodes& unheard,
                   policies::FleetView& view);
-  void read_agreement(const SharedState& state, policies::FleetView& view) const;
+  void read_agreement(const SharedState& state, const Nodes& unheard, policies::FleetView& view);
+  // What is known of one peer; its address stays for its life.
+  struct PeerSource {
+    crdt::NodeId node;
+    crdt::Epoch epoch;
+    crdt::Version health;
+    bool operator==(const PeerSource&) const = default;
+  };
+  std::shared_ptr<const policies::Peers> read_peers(const SharedState& state,
+                                                    std::vector<PeerSource> sources);
   std::shared_ptr<const policies::DepthMarks> read_depth(const SharedState& state,
                                                          std::uint64_t bucket);
 
@@ -84,6 +93,9 @@ class FleetViewBuilder {
   policies::ClientWeights weights_;
   std::shared_ptr<const policies::DepthMarks> depth_;
   crdt::StateDigest depth_source_;  // what depth_ was read from
+  std::shared_ptr<const policies::Peers> peers_ = policies::FleetView::no_peers();
+  std::vector<PeerSource> peer_sources_;  // what peers_ were read from, with so many slots known
+  std::size_t peer_slots_ = 0;
   std::uint64_t depth_bucket_ = 0;
   std::map<crdt::NodeId, Heard> told_;  // of the nodes that have a column of loads
 };

@@ -252,6 +252,8 @@ void MeshNode::load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta)
   view_stale();
 }
 
+void MeshNode::health_grew(crdt::NodeId) { view_stale(); }
+
 void MeshNode::status_grew(crdt::NodeId) { view_stale(); }
 
 void MeshNode::own_feed_grew() { replicate(Urgency::paced); }

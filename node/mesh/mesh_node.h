@@ -134,6 +134,7 @@ class MeshNode final : private StateObserver,
   net::Result<void> set(const char* setting, const std::string& text);
   void depth_grew() override;
   void load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta) override;
+  void health_grew(crdt::NodeId writer) override;
   void status_grew(crdt::NodeId writer) override;
   void placements_grew(const net::ResidencyFeed::Delta& delta) override;
   void own_feed_grew() override;

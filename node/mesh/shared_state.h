@@ -69,6 +69,7 @@ class StateObserver {
   virtual void setting_grew(const net::SettingKey& key) = 0;
   virtual void depth_grew() = 0;
   virtual void load_grew(crdt::NodeId writer, const net::LoadFeed::Delta& delta) = 0;
+  virtual void health_grew(crdt::NodeId writer) = 0;
   virtual void status_grew(crdt::NodeId writer) = 0;
   virtual void placements_grew(const net::ResidencyFeed::Delta& delta) = 0;
   virtual void own_feed_grew() = 0;

@@ -322,7 +322,7 @@ void SharedState::apply_feed(const Delta& delta, crdt::Origin writer) {
   if constexpr (std::is_same_v<Delta, net::LoadFeed::Delta>) {
     apply_to(loads_, [&] { observer_.load_grew(writer.node, delta); });
   } else if constexpr (std::is_same_v<Delta, net::HealthFeed::Delta>) {
-    apply_to(healths_, [] {});
+    apply_to(healths_, [&] { observer_.health_grew(writer.node); });
   } else if constexpr (std::is_same_v<Delta, net::StatusFeed::Delta>) {
     apply_to(statuses_, [&] { observer_.status_grew(writer.node); });
   } else {

@@ -50,7 +50,7 @@ void add_fleet_options(CLI::App& app, SimulationOptions& o) {
       ->check(number_in(0.01, 100.0));
   app.add_option("--change", o.changes,
                  "KIND:NUMBER@SECONDS[,...] after the first counted arrival; KIND is join, drain, "
-                 "fail, return (instances) or fail-router")
+                 "fail, return (instances) or fail-router; or cut:ROUTER-INSTANCE@SECONDS")
       ->delimiter(',');
   app.add_option("--rtt-ms", o.rtt_ms, "round trip between router and instance")
       ->check(number_in(0.0, 1e6));

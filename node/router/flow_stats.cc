@@ -43,6 +43,11 @@ void append_flow_stats(MetricsText& out, const FlowStats& stats) {
   count("dualmesh_requests_aborted_total", "Requests broken off at the end of draining.",
         stats.aborted);
   count("dualmesh_upstream_retries_total", "Attempts given to another instance.", stats.retries);
+  count("dualmesh_requests_handed_here_total", "Requests that say another node handed them over.",
+        stats.handed_here);
+  count("dualmesh_requests_handed_back_total",
+        "Requests handed to another node that failed there before the first byte.",
+        stats.handed_back);
   count("dualmesh_upstream_not_started_total", "Attempts that failed before the first byte.",
         stats.upstream_not_started);
   count("dualmesh_upstream_broken_total", "Answers that broke off after the first byte.",

@@ -23,6 +23,8 @@ void append_scheduler(MetricsText& out, const policies::SchedulerTotals& totals)
         totals.retried);
   count("dualmesh_migrations_total", "Queued requests moved to another instance.",
         totals.migrations);
+  count("dualmesh_requests_handed_total", "Requests handed to another node, which places them.",
+        totals.handed);
   count("dualmesh_decisions_under_disagreement_total",
         "Decisions made while the nodes' rings differed.", totals.decisions_under_disagreement);
   count("dualmesh_input_tokens_total", "Prompt tokens, estimated.", totals.input_tokens);

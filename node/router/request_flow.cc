@@ -125,6 +125,8 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
   scheduled.arrival =
       make_arrival(shared_.settings, home.chain, *fields, api_key, shared_.residency);
   scheduled.arrival.id = shared_.scheduler.next_id(home.thread.index());
+  scheduled.arrival.handed = exchange->request().headers.has(kHopHeader);
+  if (scheduled.arrival.handed) shared_.stats.handed_here.fetch_add(1, std::memory_order_relaxed);
   scheduled.streamed = fields->stream;
   scheduled.generates = endpoint != net::Endpoint::embeddings;
   shared_.stats.routed.fetch_add(1, std::memory_order_relaxed);
@@ -164,6 +166,9 @@ void RequestFlow::receive(std::size_t thread, std::span<const Delivery> deliveri
         break;
       case Delivery::Kind::dispatched:
         request->dispatched(delivery, view);
+        break;
+      case Delivery::Kind::handed:
+        request->handed(delivery, view);
         break;
       case Delivery::Kind::rejected:
         request->rejected(delivery.why);

@@ -27,17 +27,30 @@ bool blames_instance(net::ClientError error) {
 }
 
 // Without the body, which goes from where it lies.
-net::HttpRequest make_upstream_head(const net::HttpRequest& request, const FlowSettings& settings) {
+net::HttpRequest make_upstream_head(const net::HttpRequest& request) {
   net::HttpRequest upstream;
   upstream.method = request.method;
   upstream.target = request.target;
   upstream.headers = request.headers;
   upstream.headers.remove("Host");  // the instance's own, set by the client
+  upstream.headers.remove(kHopHeader);
+  return upstream;
+}
+
+net::HttpRequest make_instance_head(const net::HttpRequest& request, const FlowSettings& settings) {
+  net::HttpRequest upstream = make_upstream_head(request);
   if (!settings.upstream_api_key.empty()) {
     upstream.headers.set("Authorization", "Bearer " + settings.upstream_api_key);
   } else if (settings.drop_client_key) {
     upstream.headers.remove("Authorization");
   }
+  return upstream;
+}
+
+// The other node asks for the client's key as this one did.
+net::HttpRequest make_peer_head(const net::HttpRequest& request, const FlowSettings& settings) {
+  net::HttpRequest upstream = make_upstream_head(request);
+  upstream.headers.set(kHopHeader, settings.node_name);
   return upstream;
 }
 
@@ -86,21 +99,37 @@ void RoutedRequest::placed(policies::Slot slot) {
 }
 
 void RoutedRequest::dispatched(const Delivery& dispatch, const ViewPointer& view) {
-  if (state_ != State::waiting) return;
-  slot_ = dispatch.slot;
+  if (!begins_relay(dispatch)) return;
+  DUALMESH_CHECK(slot_ < view->instances.size(), "slot {} of {}", slot_, view->instances.size());
+  instance_name_ = view->instances[slot_].name;
+  relay_to(view->instances[slot_].address);
+}
+
+void RoutedRequest::handed(const Delivery& hop, const ViewPointer& view) {
+  if (!begins_relay(hop)) return;
+  const policies::Peers& peers = *view->peers;
+  DUALMESH_CHECK(hop.peer < peers.size(), "peer {} of {}", hop.peer, peers.size());
+  const policies::PeerView& peer = peers[hop.peer];
+  away_ = true;
+  instance_name_ = peer.name;
+  relay_to(peer.http_address);
+}
+
+bool RoutedRequest::begins_relay(const Delivery& delivery) {
+  if (state_ != State::waiting) return false;
+  slot_ = delivery.slot;
   if (home_.shared.aborting.load()) {
     // By a post: ending this one here would dispatch the next from inside it, and so on.
-    return home_.thread.post([self = shared_from_this()] { self->abort(); });
+    home_.thread.post([self = shared_from_this()] { self->abort(); });
+    return false;
   }
   timer_.reset();
   state_ = State::relaying;
-  reason_ = dispatch.reason;
-  DUALMESH_CHECK(slot_ < view->instances.size(), "slot {} of {}", slot_, view->instances.size());
-  instance_name_ = view->instances[slot_].name;
+  reason_ = delivery.reason;
   if (scheduled_ && scheduled_->generates && !scheduled_->streamed) {
-    presume_prefill(dispatch.prefill_s);
+    presume_prefill(delivery.prefill_s);
   }
-  relay_to(view->instances[slot_].address);
+  return true;
 }
 
 void RoutedRequest::presume_prefill(double prefill_s) {
@@ -192,14 +221,18 @@ void RoutedRequest::relay_to(const std::string& destination) {
   handler.on_done = [weak](const net::RelayResult& result) {
     if (const auto request = weak.lock()) request->relay_done(result);
   };
-  net::HttpRequest head = make_upstream_head(exchange_->request(), home_.shared.settings);
+  const FlowSettings& settings = home_.shared.settings;
+  net::ClientTimeouts timeouts = settings.upstream_timeouts;
+  if (away_) timeouts.first_byte += settings.queue_timeout;  // it may have to wait there as well
+  net::HttpRequest head = away_ ? make_peer_head(exchange_->request(), settings)
+                                : make_instance_head(exchange_->request(), settings);
   if (scheduled_) head.headers.remove("Accept-Encoding");  // we read the answer ourselves
-  exchange_->relay(home_.client, destination, head, home_.shared.settings.upstream_timeouts,
-                   std::move(handler));
+  exchange_->relay(home_.client, destination, head, timeouts, std::move(handler));
 }
 
 // Generating again harms nobody; what else a POST does at an instance is not ours to repeat.
 bool RoutedRequest::may_retry(net::ClientError error) const {
+  if (away_) return true;
   return retries_ < home_.shared.settings.max_retries &&
          (scheduled_ || is_safe(exchange_->request()) || is_surely_unsent(error));
 }
@@ -207,12 +240,25 @@ bool RoutedRequest::may_retry(net::ClientError error) const {
 bool RoutedRequest::head_arrived(net::HttpResponse& head) {
   if (state_ != State::relaying) return false;
   status_ = head.status;
+  if (away_) return peers_head_arrived(head);
   if (is_worth_a_retry(head.status) && may_retry(net::ClientError::none)) return false;
   head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
   head.headers.set("x-dualmesh-instance", instance_name_);
   head.headers.set("x-dualmesh-reason",
                    scheduled_ ? policies::to_string(reason_) : "passed_through");
   if (scheduled_ && head.status < 300) watcher_.emplace(net::is_event_stream(head.headers));
+  return true;
+}
+
+// An answer that names no instance is the other node's own: it has not placed the request, or it
+// has given up on it. Only that its instance was late is an end here as well.
+bool RoutedRequest::peers_head_arrived(net::HttpResponse& head) {
+  const std::string_view instance = head.headers.find("x-dualmesh-instance");
+  if (is_worth_a_retry(head.status) || (instance.empty() && head.status != 504)) return false;
+  head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
+  head.headers.set("x-dualmesh-reason", policies::to_string(reason_));
+  head.headers.set("x-dualmesh-handed-to", instance_name_);
+  if (head.status < 300) watcher_.emplace(net::is_event_stream(head.headers));
   return true;
 }
 
@@ -238,8 +284,8 @@ void RoutedRequest::relay_done(const net::RelayResult& result) {
       return client_gone();
     case net::RelayResult::End::broken:
       count(home_.shared.stats.upstream_broken);
-      spdlog::warn("instance {} broke off its answer after {} bytes: {}", instance_name_,
-                   result.body_bytes, net::to_string(result.error));
+      spdlog::warn("{} {} broke off its answer after {} bytes: {}", away_ ? "node" : "instance",
+                   instance_name_, result.body_bytes, net::to_string(result.error));
       return end(How::failed);
     case net::RelayResult::End::not_started:
       return attempt_failed(result);
@@ -249,11 +295,12 @@ void RoutedRequest::relay_done(const net::RelayResult& result) {
 void RoutedRequest::attempt_failed(const net::RelayResult& result) {
   FlowShared& shared = home_.shared;
   count(shared.stats.upstream_not_started);
-  spdlog::info("instance {} failed before its answer began: {}", instance_name_,
+  spdlog::info("{} {} failed before its answer began: {}", away_ ? "node" : "instance",
+               instance_name_,
                result.error == net::ClientError::none ? std::to_string(status_)
                                                       : net::to_string(result.error));
   // First the health, so that the scheduler does not choose the same one again.
-  if (blames_instance(result.error)) shared.instance_failed(slot_, result.error);
+  if (!away_ && blames_instance(result.error)) shared.instance_failed(slot_, result.error);
   if (may_retry(result.error) && result.error != net::ClientError::timeout) {
     retry();
   } else {
@@ -262,8 +309,12 @@ void RoutedRequest::attempt_failed(const net::RelayResult& result) {
 }
 
 void RoutedRequest::retry() {
-  ++retries_;
-  count(home_.shared.stats.retries);
+  if (std::exchange(away_, false)) {
+    count(home_.shared.stats.handed_back);
+  } else {
+    ++retries_;
+    count(home_.shared.stats.retries);
+  }
   leave_instance();
   timer_.reset();
   watcher_.reset();
@@ -318,12 +369,12 @@ void RoutedRequest::end(How how) {
       [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
         switch (how) {
           case How::finished:
-            scheduler.finished(id_,
-                               watcher_ ? policies::Usage{watcher_->prompt_tokens(),
-                                                          watcher_->cached_tokens(),
-                                                          watcher_->completion_tokens()}
-                                        : policies::Usage{},
-                               now, effects);
+            scheduler.finished(
+                id_,
+                watcher_ ? policies::Usage{watcher_->prompt_tokens(), watcher_->cached_tokens(),
+                                           watcher_->completion_tokens()}
+                         : policies::Usage{},
+                now, effects);
             break;
           case How::failed:
             scheduler.failed(id_, false, now, effects);

@@ -4,6 +4,10 @@
 //              ^           |
 //              +--- retry -+   only while the client has seen nothing
 //
+// What is relayed comes from an instance or, one hop away, from another node, which the scheduler
+// has chosen to place the request. A hop is named by a header, and who bears it is not handed on;
+// anybody may set it, and at worst waits here. A hop that fails is retried here, once.
+//
 // Two kinds: scheduled ones (chat, completions, embeddings, responses) are placed by the scheduler;
 // the other /v1/ requests are passed through to the least loaded instance.
 //
@@ -24,6 +28,9 @@
 
 namespace dualmesh::node {
 
+// Set on what another node hands over, to that node's name.
+inline constexpr std::string_view kHopHeader = "x-dualmesh-handed-by";
+
 class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
  public:
   struct Scheduled {
@@ -39,6 +46,7 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   // From the scheduler, through the thread's receiver.
   void placed(policies::Slot slot);
   void dispatched(const Delivery& dispatch, const ViewPointer& view);
+  void handed(const Delivery& hop, const ViewPointer& view);
   void rejected(policies::Rejected why);
   void abort();  // the time for draining is up
   // Tried elsewhere if it waits for `slot` and the client has seen nothing.
@@ -50,12 +58,14 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   enum class How : std::uint8_t { finished, failed, cancelled, rejected };
 
   void pass_through();
+  bool begins_relay(const Delivery& delivery);
   void limit_wait();
   void queue_timed_out();
   void presume_prefill(double prefill_s);
   void client_gone();
   void relay_to(const std::string& destination);
   bool head_arrived(net::HttpResponse& head);
+  bool peers_head_arrived(net::HttpResponse& head);
   void body_arrived(std::string_view piece);
   void relay_done(const net::RelayResult& result);
   void attempt_failed(const net::RelayResult& result);
@@ -77,7 +87,8 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   policies::Time began_{};
   policies::Slot slot_ = policies::kNoSlot;
   bool counted_at_instance_ = false;  // pass-through gauge
-  std::string instance_name_;
+  std::string instance_name_;         // while it is away: of the node
+  bool away_ = false;                 // relayed from another node
   policies::Reason reason_ = policies::Reason::none;
   std::uint32_t retries_ = 0;
   std::vector<policies::Slot> tried_;  // pass-through only; the scheduler remembers its own

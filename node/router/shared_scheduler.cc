@@ -49,7 +49,10 @@ void SharedScheduler::take_load_changes(
 }
 
 void SharedScheduler::sort_by_thread(const policies::Effects& effects, Batches& batches) const {
-  if (effects.placed.empty() && effects.dispatched.empty() && effects.rejected.empty()) return;
+  if (effects.placed.empty() && effects.dispatched.empty() && effects.handed.empty() &&
+      effects.rejected.empty()) {
+    return;
+  }
   batches.resize(threads_.count());
   const auto batch_of = [&](policies::RequestId id) -> Batch& {
     return batches[id % threads_.count()];
@@ -64,6 +67,13 @@ void SharedScheduler::sort_by_thread(const policies::Effects& effects, Batches& 
     if (record) delivery.reason = record->reason;
     delivery.prefill_s = dispatch.prefill_s;
     batch_of(dispatch.id).push_back(delivery);
+  }
+  for (const auto& hop : effects.handed) {
+    Delivery delivery{Delivery::Kind::handed, hop.id};
+    delivery.reason = policies::Reason::handed;
+    delivery.prefill_s = hop.prefill_s;
+    delivery.peer = hop.peer;
+    batch_of(hop.id).push_back(delivery);
   }
   for (const auto& rejection : effects.rejected) {
     batch_of(rejection.id)

@@ -33,12 +33,13 @@ using ViewPointer = std::shared_ptr<const policies::FleetView>;
 
 // What the owner of a request must do.
 struct Delivery {
-  enum class Kind : std::uint8_t { placed, dispatched, rejected } kind = Kind::placed;
+  enum class Kind : std::uint8_t { placed, dispatched, handed, rejected } kind = Kind::placed;
   policies::RequestId id = 0;
   policies::Slot slot = policies::kNoSlot;
   policies::Reason reason = policies::Reason::none;  // of a dispatch
   policies::Rejected why = policies::Rejected::no_instance;
-  double prefill_s = 0.0;  // of a dispatch: estimate until the first token
+  double prefill_s = 0.0;  // of a dispatch or hop: estimate until the first token
+  std::uint32_t peer = 0;  // of a hop: index of the view's peers
 };
 
 class SharedScheduler {

@@ -41,8 +41,10 @@ SimRouter::SimRouter(const SimRouterSettings& settings, std::size_t number, std:
   crdt::Member self;
   self.epoch = state_.self().epoch;
   self.name = config_.node_name;
+  self.http_address = self.name + ":80";
   state_.join_member(state_.self().node, self);
   registry_.configured(config_.instances);
+  state_.set_status(StatusKey::ready, 1);
 }
 
 std::uint64_t SimRouter::wall_ms(policies::Time now) {
@@ -114,9 +116,14 @@ void SimRouter::placements_grew(const net::ResidencyFeed::Delta& delta) {
 }
 
 void SimRouter::refresh_view(policies::Time now, policies::Effects& effects) {
-  if (registry_stale_) builder_.read_registry(registry_);
+  if (registry_stale_) {
+    for (const policies::InstanceId id : builder_.read_registry(registry_)) {
+      if (meshed_) state_.set_health(id, true);
+    }
+  }
   registry_stale_ = view_stale_ = false;
   view_ = builder_.build(state_, state_.depth_bucket(wall_ms(now)), now);
+  state_.set_status(StatusKey::ring_digest, view_->ring_digest);
   scheduler_.set_view(view_, now, effects);
 }
 
@@ -145,6 +152,7 @@ void SimRouter::announce(std::size_t instance, bool joins, policies::Time now) {
 void SimRouter::probed(policies::Slot slot, bool healthy, policies::Time now,
                        policies::Effects& effects) {
   if (!healthy) index_.forget(slot);
+  if (meshed_) state_.set_health(builder_.instances()[slot].id, healthy);
   scheduler_.set_health(slot, healthy, now, effects);
 }
 

@@ -43,6 +43,7 @@ class SimRouter final : private StateObserver {
   const crdt::Member& member() const { return state_.self_member(); }
   void met(crdt::NodeId node, const crdt::Member& member);
 
+  const policies::FleetView& view() const { return *view_; }
   policies::Scheduler& scheduler() { return scheduler_; }
   const policies::Scheduler& scheduler() const { return scheduler_; }
 
@@ -72,6 +73,7 @@ class SimRouter final : private StateObserver {
   void setting_grew(const net::SettingKey&) override { view_stale_ = true; }
   void depth_grew() override { view_stale_ = true; }
   void load_grew(crdt::NodeId, const net::LoadFeed::Delta&) override { view_stale_ = true; }
+  void health_grew(crdt::NodeId) override { view_stale_ = true; }
   void status_grew(crdt::NodeId) override { view_stale_ = true; }
   void placements_grew(const net::ResidencyFeed::Delta& delta) override;
   void own_feed_grew() override {}

@@ -85,8 +85,10 @@ Simulation::Simulation(const SimulationSettings& settings, const Workload& workl
     effects_.clear();
     one.node->refresh_view(Time{}, effects_);
   }
+  for (std::uint32_t i = 0; i < routers_.size(); ++i) flush_soon(i);
   requests_.resize(workload_.requests.size());
   at_.assign(requests_.size(), policies::kNoSlot);
+  handed_by_.assign(requests_.size(), kNobody);
 }
 
 SimulationOutcome Simulation::run(const Progress& progress) {
@@ -108,9 +110,11 @@ void Simulation::handle(const Event& event) {
     case What::arrival:
       return arrive(event.a);
     case What::reaches: {
-      if (requests_[event.a].failed) return;
+      if (requests_[event.a].failed || !routers_[requests_[event.a].router].alive) return;
       at_[event.a] = static_cast<Slot>(event.b);
-      if (!instances_[event.b].alive) return broken(event.a);
+      if (!instances_[event.b].alive || is_cut_off(requests_[event.a].router, event.b)) {
+        return broken(event.a);
+      }
       const ReplayRequest& request = workload_.requests[event.a];
       EngineRequest wanted;
       wanted.id = event.a;
@@ -163,8 +167,16 @@ void Simulation::handle(const Event& event) {
       return change(settings_.changes[event.a]);
     case What::probed:
       return probed(event.a, event.b == 1);
+    case What::cut_seen:
+      return probed_by(event.a, event.b, false);
     case What::died:
       return died(event.a);
+    case What::handed:
+      return receive_hop(event.a, event.b);
+    case What::handed_back:
+      return hand_back(event.a);
+    case What::hop_answered:
+      return hop_answered(event.a, event.b == 1);
   }
 }
 
@@ -198,8 +210,13 @@ void Simulation::arrive(std::uint32_t number) {
   ++arrived_;
   request.input_tokens = workload_.requests[number].input_tokens;
   request.output_tokens = workload_.requests[number].output_tokens;
-  request.router = static_cast<std::uint16_t>(router);
+  submit(number, router, false);
+}
+
+void Simulation::submit(std::uint32_t number, std::uint32_t router, bool handed) {
+  requests_[number].router = static_cast<std::uint16_t>(router);
   policies::Arrival arrival = arrival_of(number);
+  arrival.handed = handed;
   routers_[router].node->look_up(arrival);
   effects_.clear();
   routers_[router].node->scheduler().submit(std::move(arrival), events_.now(), effects_);
@@ -225,11 +242,8 @@ void Simulation::carry_out(std::uint32_t number) {
     router.call_at = effects_.call_at;
     events_.push(effects_.call_at, {What::call, number});
   }
-  for (const auto& rejection : effects_.rejected) {
-    requests_[rejection.id].rejected = true;
-    audit_.gone(rejection.id, now);
-    ++ended_;
-  }
+  hand_over(number);
+  for (const auto& one : effects_.rejected) refuse(static_cast<std::uint32_t>(one.id));
   if (news) flush_soon(number);
 }
 
@@ -277,27 +291,30 @@ void Simulation::answer(const std::vector<Emission>& emissions) {
   const Time now = events_.now();
   for (const Emission& emission : emissions) {
     SimRequest& request = requests_[emission.id];
-    if (request.failed) continue;
+    if (request.failed || !routers_[request.router].alive) continue;
+    const auto id = static_cast<std::uint32_t>(emission.id);
     const std::uint32_t router = request.router;
     eventful_ = now;
     policies::Scheduler& scheduler = routers_[router].node->scheduler();
     if (emission.token == 0) {
-      request.ttft_s = to_seconds(now) - request.arrival_s;
+      request.ttft_s = to_seconds(now + way_back(id)) - request.arrival_s;
       request.cached_tokens = emission.cached_tokens;
       audit_.served(request.instance, now);
       effects_.clear();
       scheduler.first_token(emission.id, now, effects_);
       carry_out(router);
+      if (is_away(id)) events_.push(now + way_back(id), {What::hop_answered, id, 0});
     }
     if (emission.finished) {
-      request.e2e_s = to_seconds(now) - request.arrival_s;
+      request.e2e_s = to_seconds(now + way_back(id)) - request.arrival_s;
       at_[emission.id] = policies::kNoSlot;
-      ++ended_;
+      if (!is_away(id)) ++ended_;
       effects_.clear();
       scheduler.finished(emission.id,
                          {request.input_tokens, request.cached_tokens, request.output_tokens}, now,
                          effects_);
       carry_out(router);
+      if (is_away(id)) events_.push(now + way_back(id), {What::hop_answered, id, 1});
     }
   }
 }
@@ -369,6 +386,7 @@ SimulationOutcome Simulation::outcome() const {
     result.most_running = audit_.most_running();
     result.overshoots = audit_.overshoots();
     result.migrations += router.node->scheduler().totals().migrations;
+    result.handed += router.node->scheduler().totals().handed;
     if (router.alive) result.held_at_end += router.node->scheduler().live_requests();
   }
   result.virtual_s = to_seconds(events_.now());

@@ -4,7 +4,7 @@
 // and replicated state (sim_router.h); instances are the engine model of dualmesh-engine
 // (node/engine/engine_model.h). What one router tells the others arrives `view_delay` later, what
 // it tells of caches `kv_delay` later; a request and each word of its answer travel
-// `instance_delay`.
+// `instance_delay`, and once more between two routers when one hands a request to the other.
 //
 // Invariant: a run is a pure function of its inputs: the same seed gives the same run. Every
 // request of the workload has a result; one without an answer has infinite times.
@@ -16,6 +16,7 @@
 #include <limits>
 #include <memory>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "node/engine/engine_model.h"
@@ -62,6 +63,7 @@ struct SimulationOutcome {
   std::vector<SimRequest> requests;       // in the order of the workload
   std::vector<EngineCounters> instances;  // of the whole run
   std::uint64_t migrations = 0;
+  std::uint64_t handed = 0;        // from one router to another
   double idle_waiting_s = 0;       // the longest that an instance idled while work waited for it
   std::uint32_t most_running = 0;  // without a first token at one instance
   std::uint64_t overshoots = 0;    // requests sent while two or more were
@@ -91,9 +93,13 @@ class Simulation {
     refresh,         // router a looks at what was delivered
     call,            // router a wanted to be called
     tick,
-    change,  // number a of the settings
-    probed,  // instance a, found healthy if b is 1
-    died,    // router a, as the others know now
+    change,        // number a of the settings
+    probed,        // instance a, found healthy if b is 1
+    cut_seen,      // router a finds instance b out of reach
+    died,          // router a, as the others know now
+    handed,        // request a reaches router b, to which another has handed it
+    handed_back,   // request a is again with the router that had handed it over
+    hop_answered,  // that router has the first word of request a or, if b is 1, the last
   };
   struct Event {
     What what;
@@ -127,6 +133,7 @@ class Simulation {
 
   void handle(const Event& event);
   void arrive(std::uint32_t request);
+  void submit(std::uint32_t request, std::uint32_t router, bool handed);
   policies::Arrival arrival_of(std::uint32_t request) const;
   void wake(std::uint32_t instance);
   void end_iteration(std::uint32_t instance);
@@ -145,7 +152,24 @@ class Simulation {
   void broken(std::uint32_t request);
   void give_up(std::uint32_t request);
   void fail_router(std::uint32_t router);
+  void cut_off(std::uint32_t router, std::uint32_t instance);
+  bool is_cut_off(std::uint32_t router, std::uint32_t instance) const {
+    return cut_.contains({router, instance});
+  }
+  void hand_over(std::uint32_t router);
+  void receive_hop(std::uint32_t request, std::uint32_t router);
+  void refuse(std::uint32_t request);
+  void turn_back(std::uint32_t request);
+  void hand_back(std::uint32_t request);
+  void hop_answered(std::uint32_t request, bool last);
+  void hop_failed(std::uint32_t request);
+  void lose_hop(std::uint32_t request, std::uint32_t router);
+  bool is_away(std::uint32_t request) const { return handed_by_[request] != kNobody; }
+  policies::Duration way_back(std::uint32_t request) const {
+    return is_away(request) ? settings_.instance_delay : policies::Duration{};
+  }
   void probed(std::uint32_t instance, bool healthy);
+  void probed_by(std::uint32_t router, std::uint32_t instance, bool healthy);
   void died(std::uint32_t router);
   SimulationOutcome outcome() const;
 
@@ -158,7 +182,10 @@ class Simulation {
   std::vector<SimRequest> requests_;
   TurnAudit audit_;
   std::vector<policies::Slot> at_;  // where the engine has it, by request
-  std::vector<Answer> answers_;     // by number
+  static constexpr std::uint16_t kNobody = 0xffff;
+  std::vector<std::uint16_t> handed_by_;  // the router that a client asked and another serves
+  std::set<std::pair<std::uint32_t, std::uint32_t>> cut_;  // router and instance
+  std::vector<Answer> answers_;                            // by number
   std::vector<std::uint32_t> free_answers_;
   std::vector<Delivery> deliveries_;
   std::vector<std::uint32_t> free_deliveries_;

@@ -23,6 +23,8 @@ void Simulation::change(const FleetChange& change) {
     case FleetChange::What::returns:
       instances_[change.index].alive = true;
       return events_.push(events_.now() + kProbesNotice, {What::probed, change.index, 1});
+    case FleetChange::What::is_cut_off:
+      return cut_off(change.router, change.index);
     case FleetChange::What::router_fails:
       return fail_router(change.index);
   }
@@ -65,8 +67,23 @@ void Simulation::broken(std::uint32_t number) {
   router.probed(at_[number], false, events_.now(), effects_);
   at_[number] = policies::kNoSlot;
   router.scheduler().failed(number, retry, events_.now(), effects_);
-  if (!retry) give_up(number);
   carry_out(request.router);
+  if (!retry) give_up(number);
+}
+
+void Simulation::cut_off(std::uint32_t router, std::uint32_t number) {
+  cut_.emplace(router, number);
+  for (Answer& answer : answers_) {
+    if (answer.instance != number) continue;
+    std::erase_if(answer.emissions,
+                  [&](const Emission& one) { return requests_[one.id].router == router; });
+  }
+  events_.push(events_.now() + kProbesNotice, {What::cut_seen, router, number});
+  for (std::uint32_t request = 0; request < arrived_; ++request) {
+    if (at_[request] != number || requests_[request].router != router) continue;
+    instances_[number].engine.cancel(request);
+    broken(request);
+  }
 }
 
 void Simulation::give_up(std::uint32_t number) {
@@ -74,6 +91,7 @@ void Simulation::give_up(std::uint32_t number) {
   request.failed = true;
   request.ttft_s = request.e2e_s = SimRequest::kNever;
   ++ended_;
+  if (is_away(number)) hop_failed(number);
 }
 
 void Simulation::fail_router(std::uint32_t number) {
@@ -81,27 +99,32 @@ void Simulation::fail_router(std::uint32_t number) {
   for (std::uint32_t i = 0; i < arrived_; ++i) {
     const SimRequest& request = requests_[i];
     const bool over = request.e2e_s != SimRequest::kNever || request.rejected || request.failed;
-    if (request.router != number || over) continue;
+    if ((request.router != number && handed_by_[i] != number) || over) continue;
     audit_.gone(i, events_.now());
     if (request.instance != policies::kNoSlot && request.ttft_s == SimRequest::kNever) {
       audit_.served(request.instance, events_.now());
     }
     if (at_[i] != policies::kNoSlot) instances_[at_[i]].engine.cancel(i);
     at_[i] = policies::kNoSlot;
-    give_up(i);
+    is_away(i) ? lose_hop(i, number) : give_up(i);
   }
   events_.push(events_.now() + kDeathIsKnown, {What::died, number});
 }
 
-// The routers' probes of an instance agree.
+// The probes agree, but of those routers that do not reach it.
 void Simulation::probed(std::uint32_t instance, bool healthy) {
   if (healthy) audit_.down(static_cast<Slot>(instance), false, events_.now());
   for (std::uint32_t i = 0; i < routers_.size(); ++i) {
-    if (!routers_[i].alive) continue;
-    effects_.clear();
-    routers_[i].node->probed(static_cast<Slot>(instance), healthy, events_.now(), effects_);
-    carry_out(i);
+    probed_by(i, instance, healthy && !is_cut_off(i, instance));
   }
+}
+
+void Simulation::probed_by(std::uint32_t router, std::uint32_t instance, bool healthy) {
+  if (!routers_[router].alive) return;
+  effects_.clear();
+  routers_[router].node->probed(static_cast<Slot>(instance), healthy, events_.now(), effects_);
+  carry_out(router);
+  flush_soon(router);
 }
 
 void Simulation::died(std::uint32_t number) {

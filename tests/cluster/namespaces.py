@@ -117,6 +117,12 @@ class Network:
         self.cut(one_side, other_side)
         self.cut(other_side, one_side)
 
+    def cut_off(self, number, addresses):
+        """That host and these addresses outside hear nothing of each other."""
+        for address in addresses:
+            self._fault(f"iifname host{number} ip daddr {address} drop")
+            self._fault(f"oifname host{number} ip saddr {address} drop")
+
     def silence(self, number):
         """Neither nodes nor clients nor engines hear of that host, nor it of them."""
         self._fault(f"iifname host{number} drop")

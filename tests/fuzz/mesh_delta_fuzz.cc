@@ -19,6 +19,7 @@ struct Ignore final : node::StateObserver {
   void setting_grew(const net::SettingKey&) override {}
   void depth_grew() override {}
   void load_grew(crdt::NodeId, const net::LoadFeed::Delta&) override {}
+  void health_grew(crdt::NodeId) override {}
   void status_grew(crdt::NodeId) override {}
   void placements_grew(const net::ResidencyFeed::Delta&) override {}
   void own_feed_grew() override {}

@@ -176,6 +176,63 @@ TEST_CASE("view: absurd times and sizes are no times beyond reason") {
   CHECK(seen.others_waiting[1].due == now + milliseconds(INT32_MAX));
 }
 
+TEST_CASE("view: peers are the ready ones that were heard of, with what they say they reach") {
+  Replica node(1);
+  const auto add = [&](Replica& peer, const std::string& name, const std::string& http) {
+    crdt::Member member = alive(kWall);
+    member.name = name;
+    member.mesh_address = "10.0.0." + name + ":7400";
+    member.http_address = http;
+    node.state.join_member(peer.state.self().node, member);
+    peer.state.set_status(StatusKey::ready, 1);
+    peer.send_to(node);
+  };
+  Replica two(2), three(3), four(4), five(5), six(6);
+  for (auto* peer : {&two, &three, &four, &five, &six}) {
+    node.state.join_member(peer->state.self().node, alive(kWall));
+  }
+  const std::vector<SeedInstance> seeds{seed("e1", "h:1"), seed("e2", "h:2"), seed("e3", "h:3")};
+  node.registry.configured(seeds);
+  const auto id = [](const char* name) { return policies::instance_id_of(name); };
+  two.state.set_health(id("e1"), true);
+  two.state.set_health(id("e2"), false);  // e3 has not been spoken of
+  two.state.set_health(id("unknown"), true);
+  three.state.set_health(id("e3"), true);
+  three.state.set_health(id("e2"), true);
+  six.state.set_health(id("e3"), true);
+  add(two, "9", "10.0.0.9:80");
+  add(three, "3", "0.0.0.0:8080");  // every address: where the mesh dials it
+  add(four, "4", "10.0.0.4:0");     // nobody can tell
+  add(five, "5", "10.0.0.5:80");
+  five.state.set_status(StatusKey::ready, 0);
+  five.send_to(node);
+  add(six, "6", "10.0.0.6:80");
+
+  FleetViewBuilder builder(node.config);
+  builder.read_registry(node.registry);
+  auto view = builder.build(node.state, 0, {}, {NodeId{6}});
+  REQUIRE(view->peers->size() == 2);
+  CHECK(view->peers->at(0).name == "3");
+  CHECK(view->peers->at(0).http_address == "10.0.0.3:8080");
+  std::vector<policies::Slot> expected{builder.slot_of(id("e2")), builder.slot_of(id("e3"))};
+  std::sort(expected.begin(), expected.end());
+  CHECK(view->peers->at(0).reaches == expected);
+  CHECK(view->peers->at(1).name == "9");
+  CHECK(view->peers->at(1).http_address == "10.0.0.9:80");
+  CHECK(view->peers->at(1).reaches == std::vector{builder.slot_of(id("e1"))});
+
+  // What changes is seen, and who dies is none any more.
+  two.state.set_health(id("e1"), false);
+  two.send_to(node);
+  crdt::Member dead = alive(kWall);
+  dead.status = MemberStatus::dead;
+  node.state.join_member(NodeId{3}, dead);
+  view = builder.build(node.state, 0);
+  REQUIRE(view->peers->size() == 2);
+  CHECK(view->peers->at(0).name == "6");
+  CHECK(view->peers->at(1).reaches.empty());
+}
+
 TEST_CASE("view: rings depend on active members and weights, not on the order of arrival") {
   const auto digest_of = [](std::vector<SeedInstance> seeds) {
     Replica node(1);

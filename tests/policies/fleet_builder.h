@@ -38,6 +38,7 @@ class FleetBuilder {
 
   std::shared_ptr<const FleetView> build() {
     ++view.generation;
+    view.peers = std::make_shared<const Peers>(peers);
     view.models.clear();
     view.ring_digest = 0;
     for (const InstanceView& instance : view.instances) {
@@ -63,7 +64,8 @@ class FleetBuilder {
     return std::make_shared<const FleetView>(view);
   }
 
-  FleetView view;
+  FleetView view;  // but for its peers
+  Peers peers;
 };
 
 // A chain of blocks named by numbers: equal leading numbers are an equal prefix.

@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-enum class At { queued, prefilling, decoding };
+enum class At { queued, prefilling, decoding, away };
 
 struct Known {
   Arrival arrival;
@@ -23,6 +23,7 @@ struct Known {
   Slot slot = kNoSlot;
   std::set<Slot> failed_at;
   bool ever_dispatched = false;
+  bool ever_handed = false;
 };
 
 class History {
@@ -45,7 +46,8 @@ class History {
     if (what < 80) return with_request({}, [&](RequestId id) { cancel(id); });
     if (what < 83) return with_request(At::prefilling, [&](RequestId id) { fail(id, true); });
     if (what < 85) return with_request({}, [&](RequestId id) { fail(id, random_() % 2 == 0); });
-    if (what < 90) return change_view();
+    if (what < 87) return with_request(At::away, [&](RequestId id) { hear_of(id); });
+    if (what < 91) return change_view();
     if (what < 95) return change_health();
     begin();
     scheduler_.tick(now_, effects_);
@@ -73,6 +75,7 @@ class History {
   std::uint64_t migrations() const { return migrations_; }
   std::uint64_t replaced() const { return replaced_; }
   std::uint64_t waited() const { return waited_; }
+  std::uint64_t handed() const { return scheduler_.totals().handed; }
   std::uint64_t rejected() const { return scheduler_.totals().rejected; }
 
  private:
@@ -128,6 +131,16 @@ class History {
     scheduler_.finished(id, {100, 50}, now_, effects_);
     settle();
   }
+  // What another node does with a request.
+  void hear_of(RequestId id) {
+    const auto what = random_() % 4;
+    if (what == 0) return finish(id);
+    if (what == 1) return fail(id, true);
+    begin();
+    what == 2 ? scheduler_.first_token(id, now_, effects_)
+              : scheduler_.prefill_presumed(id, now_, effects_);
+    settle();
+  }
   void cancel(RequestId id) {
     requests_.erase(id);
     begin();
@@ -146,7 +159,7 @@ class History {
   }
 
   void change_view() {
-    const auto what = random_() % 10;
+    const auto what = random_() % 12;
     auto& instances = builder_.view.instances;
     if (what < 5) {
       const Lifecycle states[] = {Lifecycle::active, Lifecycle::active, Lifecycle::draining,
@@ -158,6 +171,14 @@ class History {
     } else if (what < 8) {
       const char* policies[] = {"round_robin", "selective_push", "dualmap", "dualmap"};
       builder_.view.settings.policy = policies[random_() % 4];
+    } else if (what < 10) {
+      builder_.peers.resize(random_() % 3);
+      for (PeerView& peer : builder_.peers) {
+        peer.reaches.clear();
+        for (Slot slot = 0; slot < instances.size(); ++slot) {
+          if (random_() % 2 == 0) peer.reaches.push_back(slot);
+        }
+      }
     } else {
       Load& others = instances[random_() % instances.size()].others;
       others.queued_tokens = random_() % 8000;
@@ -235,6 +256,16 @@ class History {
       request.at = At::prefilling;
       request.ever_dispatched = true;
     }
+    for (const auto& hop : effects_.handed) {
+      Known& request = requests_.at(hop.id);
+      CHECK(request.at == At::queued);
+      CHECK_FALSE(request.ever_handed);
+      const std::vector<Slot>& reached = builder_.peers.at(hop.peer).reaches;
+      CHECK(std::any_of(reached.begin(), reached.end(), [&](Slot s) { return !healthy_[s]; }));
+      request.ever_handed = true;
+      request.at = At::away;
+      request.slot = kNoSlot;
+    }
     for (const auto& rejection : effects_.rejected) {
       const Known& request = requests_.at(rejection.id);
       CHECK(request.at == At::queued);
@@ -250,6 +281,10 @@ class History {
     CHECK(scheduler_.live_requests() == requests_.size());
     std::vector<Load> expected(builder_.view.instances.size());
     for (auto& [id, request] : requests_) {
+      if (request.at == At::away) {
+        CHECK(scheduler_.decision(id)->reason == Reason::handed);
+        continue;
+      }
       if (request.at == At::queued && scheduler_.decision(id)->chosen == kNoSlot) {
         request.slot = kNoSlot;
         continue;
@@ -271,6 +306,8 @@ class History {
         case At::decoding:
           ++load.decoding_requests;
           load.decoding_tokens += request.arrival.input_tokens;
+          break;
+        case At::away:
           break;
       }
     }
@@ -298,11 +335,13 @@ class History {
   // Nobody waits at the router while an instance that it may use has room.
   void check_waiting(const std::vector<Load>& loads) {
     for (const auto& [id, request] : requests_) {
-      if (request.slot != kNoSlot) continue;
+      if (request.slot != kNoSlot || request.at == At::away) continue;
       ++waited_;
       CHECK(scheduler_.decision(id)->reason == Reason::waits);
       for (std::size_t slot = 0; slot < loads.size(); ++slot) {
         if (!usable(request, static_cast<Slot>(slot))) continue;
+        // What others may reach is not for itself to use.
+        if (!healthy_[slot] && !builder_.peers.empty()) continue;
         CHECK((loads[slot].queued_requests > 0 || loads[slot].prefilling_requests > 1));
       }
     }
@@ -326,7 +365,7 @@ class History {
 }  // namespace
 
 TEST_CASE("no history loses a request, miscounts one or breaks a limit") {
-  std::uint64_t migrations = 0, replaced = 0, rejected = 0, waited = 0;
+  std::uint64_t migrations = 0, replaced = 0, rejected = 0, waited = 0, handed = 0;
   for (unsigned seed = 0; seed < 150; ++seed) {
     CAPTURE(seed);
     History history(seed);
@@ -336,10 +375,12 @@ TEST_CASE("no history loses a request, miscounts one or breaks a limit") {
     replaced += history.replaced();
     rejected += history.rejected();
     waited += history.waited();
+    handed += history.handed();
   }
   // The histories went where the traps are.
   CHECK(migrations > 100);
   CHECK(replaced > 100);
   CHECK(rejected > 100);
   CHECK(waited > 100);
+  CHECK(handed > 100);
 }
