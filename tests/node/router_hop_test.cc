@@ -201,8 +201,8 @@ TEST_CASE("a hop that fails before the first byte comes back, once, and is place
 }
 
 TEST_CASE("what the other node's instance says is passed on, and so is that it was late") {
-  for (const auto& [status, of_an_instance] :
-       {std::pair(400, true), {429, true}, {500, true}, {504, false}}) {
+  for (const int status : {400, 429, 500, 504}) {
+    const bool of_an_instance = status != 504;
     CAPTURE(status);
     FakeInstance peer(answering(status, of_an_instance));
     CutOff one(peer.address());
