@@ -52,7 +52,9 @@ const std::map<std::string, std::string> kExamplesOf = {
     {"policy",
      "  dualmeshctl policy\n"
      "  dualmeshctl policy set round_robin\n"},
-    {"policy set", "  dualmeshctl policy set dualmesh && dualmeshctl wait-converged\n"},
+    {"policy set",
+     "  dualmeshctl policy set dualmesh && dualmeshctl wait-converged\n"
+     "  dualmeshctl policy set dualmap@vtc\n"},
     {"weights",
      "  dualmeshctl weights\n"
      "  dualmeshctl weights set team-a=2 team-b=0.5\n"},

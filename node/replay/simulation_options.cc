@@ -142,12 +142,17 @@ std::string settle_changes(SimulationOptions& o) {
 void add_simulation_options(CLI::App& app, SimulationCommand command, SimulationOptions& o) {
   add_workload_options(app, o);
   if (command == SimulationCommand::compare) {
-    app.add_option("--policies", o.policies, "POLICY[@ORDER],...")->delimiter(',')->required();
+    app.add_option("--policies", o.policies,
+                   "POLICY[@ORDER],..., each as --policy of simulate; see policies/README.md")
+        ->delimiter(',')
+        ->required();
     app.add_option("--jobs", o.jobs, "policies that run at the same time")
         ->check(CLI::Range(1, 256))
         ->capture_default_str();
   } else {
-    app.add_option("--policy", o.policy, "NAME[:PARAMETER=NUMBER,...]")->capture_default_str();
+    app.add_option("--policy", o.policy,
+                   "NAME[:PARAMETER=NUMBER,...][@ORDER]; see policies/README.md")
+        ->capture_default_str();
     app.add_option("--queue", o.queue, "order of the routers' queues (default: the policy's own)");
   }
   if (command != SimulationCommand::capacity) {
@@ -186,7 +191,7 @@ void add_simulation_options(CLI::App& app, SimulationCommand command, Simulation
 
 std::string settle(SimulationOptions& o, SimulationCommand command) {
   if (o.trace.empty() == o.generate.empty()) {
-    return fmt::format("one of --trace FILE and --generate NAME is required; generators: {}",
+    return fmt::format("either --trace FILE or --generate NAME is required; generators: {}",
                        fmt::join(generator_names(), " "));
   }
   if (!o.generate.empty()) {
