@@ -14,17 +14,31 @@ using policies::Slot;
 
 namespace {
 
-// What is told beyond it is an error of the teller, and must not hold up the others.
+// What is told beyond these is an error of the teller: it must not hold up the others, nor may sums
+// over all nodes wrap, or times made of them.
 constexpr std::chrono::minutes kLongestPrefill{1};
+constexpr std::uint32_t kMostRequests = 1'000'000;
+constexpr std::uint64_t kMostTokens = 4'000'000'000;
+
+policies::Load within_reason(policies::Load load) {
+  for (auto requests : {&policies::Load::queued_requests, &policies::Load::prefilling_requests,
+                        &policies::Load::decoding_requests}) {
+    load.*requests = std::min(load.*requests, kMostRequests);
+  }
+  for (auto tokens : {&policies::Load::queued_tokens, &policies::Load::prefilling_tokens,
+                      &policies::Load::decoding_tokens}) {
+    load.*tokens = std::min(load.*tokens, kMostTokens);
+  }
+  return load;
+}
 
 // What one other node says of an instance, heard at `told_at`.
-void add_other(const net::LoadGauges& gauges, policies::Time told_at, InstanceView& instance) {
-  instance.others += to_load(gauges);
+void add_other(const net::LoadGauges& gauges, policies::Time told_at, policies::Time busy_until,
+               InstanceView& instance) {
+  instance.others += within_reason(to_load(gauges));
   if (gauges.queued_requests > 0) ++instance.others_queueing;
   if (gauges.prefilling_requests > 0) {
-    const std::chrono::milliseconds left(gauges.prefill_left_ms);
-    instance.others_busy_until = std::max(
-        instance.others_busy_until, told_at + std::min<policies::Duration>(left, kLongestPrefill));
+    instance.others_busy_until = std::max(instance.others_busy_until, busy_until);
   }
   for (const net::WaitingRow& one : gauges.waiting) {
     const policies::Time due = told_at + std::chrono::milliseconds(one.slack_ms);
@@ -170,6 +184,17 @@ void FleetViewBuilder::read_settings(const SharedState& state,
   }
 }
 
+void FleetViewBuilder::hear(Told& told, crdt::Version version, const net::LoadGauges& gauges,
+                            policies::Time now) {
+  const std::chrono::milliseconds left(gauges.prefill_left_ms);
+  const bool overdue = left.count() == 0 && gauges.prefilling_requests > 0 &&
+                       gauges.prefilling_requests == told.prefilling_requests &&
+                       gauges.prefilling_tokens == told.prefilling_tokens;
+  const policies::Time until = now + std::min<policies::Duration>(left, kLongestPrefill);
+  told = {version, now, overdue ? std::min(told.busy_until, until) : until,
+          gauges.prefilling_requests, gauges.prefilling_tokens};
+}
+
 void FleetViewBuilder::add_others(const SharedState& state, policies::Time now,
                                   const Nodes& unheard, policies::FleetView& view) {
   if (planted(Plant::own_load_counted)) {
@@ -189,8 +214,8 @@ void FleetViewBuilder::add_others(const SharedState& state, policies::Time now,
           const Slot slot = slot_of(id);
           if (slot == policies::kNoSlot) return;
           Told& told = heard.rows[slot];
-          if (told.version != version) told = {version, now};
-          add_other(gauges, told.at, view.instances[slot]);
+          if (told.version != version) hear(told, version, gauges, now);
+          add_other(gauges, told.at, told.busy_until, view.instances[slot]);
         });
   }
   for (InstanceView& instance : view.instances) {

@@ -1,9 +1,8 @@
 // FleetViewBuilder: replicated state in, immutable FleetView out.
 //
 // Rings are kept per model and built again only when their members, weights or parameters changed;
-// load, depth
-// and settings are read afresh for every view. Slots are given at first sight of an instance and
-// never reused.
+// load, depth and settings are read afresh for every view. Slots are given at first sight of an
+// instance and never reused.
 //
 // Invariant: everything but `generation` and the slot numbers is a pure function of the replicated
 // state and of who is alive, so nodes with equal state route by equal views.
@@ -58,15 +57,22 @@ class FleetViewBuilder {
   void rebuild_models();
   void read_settings(const SharedState& state, policies::RoutingSettings& settings);
   // When we were first told a row of a node: what it says of the time left runs out from then on,
-  // however often the same row is said again.
+  // however often the same row is said again. Prefills that are overdue stay so when the row says
+  // something new of other requests: an engine that has lost one must not be left to it for as long
+  // as its node has other things to tell.
   struct Told {
     crdt::Version version;
     policies::Time at{};
+    policies::Time busy_until{};
+    std::uint32_t prefilling_requests = 0;
+    std::uint64_t prefilling_tokens = 0;
   };
   struct Heard {
     crdt::Epoch epoch;
     std::vector<Told> rows;  // by slot
   };
+  static void hear(Told& told, crdt::Version version, const net::LoadGauges& gauges,
+                   policies::Time now);
   void add_others(const SharedState& state, policies::Time now, const Nodes& unheard,
                   policies::FleetView& view);
   void read_agreement(const SharedState& state, const Nodes& unheard, policies::FleetView& view);
