@@ -382,13 +382,13 @@ SimulationOutcome Simulation::outcome() const {
     result.instances.back() += instance.engine.counters();
   }
   for (const Router& router : routers_) {
-    result.idle_waiting_s = audit_.idle_s();
-    result.most_running = audit_.most_running();
-    result.overshoots = audit_.overshoots();
     result.migrations += router.node->scheduler().totals().migrations;
     result.handed += router.node->scheduler().totals().handed;
     if (router.alive) result.held_at_end += router.node->scheduler().live_requests();
   }
+  result.idle_waiting_s = audit_.idle_s(events_.now());
+  result.most_running = audit_.most_running();
+  result.overshoots = audit_.overshoots();
   result.virtual_s = to_seconds(events_.now());
   return result;
 }

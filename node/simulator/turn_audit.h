@@ -57,7 +57,14 @@ class TurnAudit {
     change(slot, now, [is_down](Instance& at) { at.down = is_down; });
   }
 
-  double idle_s() const { return policies::to_seconds(idle_); }
+  // Up to `now`: what nobody ends must show most of all.
+  double idle_s(policies::Time now) const {
+    policies::Duration longest = idle_;
+    for (const Instance& at : instances_) {
+      if (at.idles()) longest = std::max(longest, now - at.since);
+    }
+    return policies::to_seconds(longest);
+  }
   std::uint32_t most_running() const { return most_running_; }
   std::uint64_t overshoots() const { return overshoots_; }
 

@@ -15,17 +15,17 @@ TEST_CASE("the onlooker counts the time that an instance idles beside any waitin
   audit.placed(0, 0, at_ms(10));
   audit.placed(1, 0, at_ms(40));
   audit.sent(1, 0, at_ms(40));  // the later one goes at once, after 30 ms in which 0 could have
-  CHECK(audit.idle_s() == doctest::Approx(0.030));
+  CHECK(audit.idle_s(at_ms(40)) == doctest::Approx(0.030));
   audit.served(0, at_ms(100));
   audit.sent(0, 0, at_ms(145));
-  CHECK(audit.idle_s() == doctest::Approx(0.045));
+  CHECK(audit.idle_s(at_ms(145)) == doctest::Approx(0.045));
   audit.served(0, at_ms(1'000));  // nobody waits from here on
   audit.placed(2, 0, at_ms(2'000));
   audit.placed(2, 1, at_ms(2'010));  // moved: the first has nobody again
   audit.gone(2, at_ms(2'020));
   audit.placed(3, 0, at_ms(9'000));
   audit.sent(3, 0, at_ms(9'000));
-  CHECK(audit.idle_s() == doctest::Approx(0.045));
+  CHECK(audit.idle_s(at_ms(9'000)) == doctest::Approx(0.045));
   CHECK(audit.most_running() == 1);
 }
 
@@ -38,7 +38,16 @@ TEST_CASE("the onlooker does not blame anybody for an instance that is down") {
   audit.served(0, at_ms(2));
   audit.down(0, false, at_ms(900));
   audit.sent(1, 0, at_ms(907));
-  CHECK(audit.idle_s() == doctest::Approx(0.007));
+  CHECK(audit.idle_s(at_ms(907)) == doctest::Approx(0.007));
+}
+
+TEST_CASE("the onlooker counts the time that an instance idles and nobody ever ends") {
+  TurnAudit audit(2, 1);
+  audit.placed(0, 1, at_ms(10));
+  CHECK(audit.idle_s(at_ms(10)) == 0);
+  CHECK(audit.idle_s(at_ms(3'010)) == doctest::Approx(3.0));
+  audit.gone(0, at_ms(4'010));
+  CHECK(audit.idle_s(at_ms(9'000)) == doctest::Approx(4.0));
 }
 
 TEST_CASE("the onlooker counts whoever is sent beside one that runs and one sent ahead") {
