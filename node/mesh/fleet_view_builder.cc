@@ -19,6 +19,9 @@ namespace {
 constexpr std::chrono::minutes kLongestPrefill{1};
 constexpr std::uint32_t kMostRequests = 1'000'000;
 constexpr std::uint64_t kMostTokens = 4'000'000'000;
+// Whose row has not changed for so long sends nothing, and would have those behind it wait, or its
+// late ones go first, for as long as it stands. Its own node knows of them without our help.
+constexpr std::chrono::minutes kLongestSilence{2};
 
 policies::Load within_reason(policies::Load load) {
   for (auto requests : {&policies::Load::queued_requests, &policies::Load::prefilling_requests,
@@ -33,13 +36,14 @@ policies::Load within_reason(policies::Load load) {
 }
 
 // What one other node says of an instance, heard at `told_at`.
-void add_other(const net::LoadGauges& gauges, policies::Time told_at, policies::Time busy_until,
-               InstanceView& instance) {
+void add_other(const net::LoadGauges& gauges, policies::Time now, policies::Time told_at,
+               policies::Time busy_until, InstanceView& instance) {
   instance.others += within_reason(to_load(gauges));
   if (gauges.queued_requests > 0) ++instance.others_queueing;
   if (gauges.prefilling_requests > 0) {
     instance.others_busy_until = std::max(instance.others_busy_until, busy_until);
   }
+  if (now - told_at > kLongestSilence) return;
   for (const net::WaitingRow& one : gauges.waiting) {
     const policies::Time due = told_at + std::chrono::milliseconds(one.slack_ms);
     instance.others_waiting.push_back({due, one.tokens});
@@ -215,7 +219,7 @@ void FleetViewBuilder::add_others(const SharedState& state, policies::Time now,
           if (slot == policies::kNoSlot) return;
           Told& told = heard.rows[slot];
           if (told.version != version) hear(told, version, gauges, now);
-          add_other(gauges, told.at, told.busy_until, view.instances[slot]);
+          add_other(gauges, now, told.at, told.busy_until, view.instances[slot]);
         });
   }
   for (InstanceView& instance : view.instances) {

@@ -145,6 +145,20 @@ TEST_CASE("view: a prefill that is overdue stays so, whatever else its node has 
   CHECK(listener.seen_at(milliseconds(32'000)).others_busy_until == milliseconds(32'200));
 }
 
+TEST_CASE("view: who waits at a node that has told nothing new for minutes is not waited for") {
+  Listener listener;
+  listener.tell(waiting_load());
+  listener.seen_at(milliseconds(10'000));
+  CHECK(listener.seen_at(milliseconds(130'000)).others_waiting.size() == 2);
+  const auto silent = listener.seen_at(milliseconds(130'001));
+  CHECK(silent.others_waiting.empty());
+  CHECK(silent.others.queued_requests == 2);  // it may still come: it is load
+  net::LoadGauges load = waiting_load();
+  ++load.queued_requests;
+  listener.tell(load);
+  CHECK(listener.seen_at(milliseconds(140'000)).others_waiting.size() == 2);
+}
+
 TEST_CASE("view: absurd gauges of many nodes do not wrap when they are added up") {
   Listener listener;
   net::LoadGauges absurd;
