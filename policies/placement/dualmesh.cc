@@ -39,6 +39,22 @@ Slot holder_of(const PlacementRequest& request, const PlacementContext& context)
   return holder;
 }
 
+// Ties are random, or all nodes would name the same one.
+Slot least_pending_of(const PlacementContext& context, Random& random) {
+  Slot least = kNoSlot;
+  std::uint64_t pending = 0;
+  std::uint32_t equals = 0;
+  for (const Slot slot : context.model.view->active) {
+    if (!context.usable(slot)) continue;
+    const std::uint64_t here = context.fleet.pending_tokens(slot);
+    if (least != kNoSlot && here > pending) continue;
+    if (least == kNoSlot || here < pending) equals = 0;
+    if (std::uniform_int_distribution<std::uint32_t>(0, equals++)(random) == 0) least = slot;
+    pending = here;
+  }
+  return least;
+}
+
 double mean_pending(const PlacementContext& context) {
   const std::vector<Slot>& active = context.model.view->active;
   double sum = 0;
@@ -61,7 +77,7 @@ double DualMesh::cost(const PlacementRequest& request, const Fleet& fleet, doubl
 
 Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext& context,
                         Random& random) const {
-  boost::container::static_vector<Priced, 5> priced;
+  boost::container::static_vector<Priced, 6> priced;
   const double price_tokens = price_ * mean_pending(context);
   const auto add = [&](const CandidateEstimate& candidate) {
     const Slot slot = candidate.slot;
@@ -76,6 +92,7 @@ Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext&
     add(estimate(request, context.fleet, neighbour_of(priced[i].estimate.slot, context)));
   }
   add(estimate(request, context.fleet, holder_of(request, context)));
+  add(estimate(request, context.fleet, least_pending_of(context, random)));
   Choice choice;
   if (priced.empty()) return choice;
   if (std::bernoulli_distribution(0.5)(random)) std::reverse(priced.begin(), priced.end());

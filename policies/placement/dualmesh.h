@@ -4,7 +4,9 @@
 // of the model by name, to which requests are also moved. All are functions of the key, so all
 // nodes send to the same four. But the key goes deeper when a prefix becomes hot, and the next turn
 // of a conversation has others then: so the instance that holds most of the prompt is a candidate
-// as well (of those that hold as much, the one with the least pending). Chosen is the least
+// as well (of those that hold as much, the one with the least pending). And so is the instance with
+// the least pending of all: as long as depths are unknown, after a start, all prompts that begin
+// alike have one key, and the other instances would stand idle. Chosen is the least
 //   cost(i) = miss(i) x (pending(i) + price x mean pending + decode_tokens x (decoding(i) + 1))
 //             x seconds per token(i)
 // where pending are the uncached tokens that wait there or are being prefilled, their mean that
@@ -19,7 +21,7 @@
 // more work than two SLOs: a move costs the hits of all requests that follow.
 //
 // Shared by the mesh: loads, waiting requests, predicted residency, depth marks; no state.
-// Cost: O(instances), for holder and mean; allocates nothing.
+// Cost: O(instances), for holder, least pending and mean; allocates nothing.
 // Source: candidates after DualMap (arXiv 2602.06502); the product after LMetric; the rest is ours.
 #pragma once
 

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "node/simulator/turn_audit.h"
 #include "tests/node/simulation_support.h"
 
@@ -100,6 +102,21 @@ TEST_CASE("what the onlooker says of nodes that do not know of each other is wor
       mesh_of_16(kOneByOne, "multi-turn", 14.0, std::chrono::milliseconds(10), 1);
   MESSAGE("overshoots " << blind.overshoots << " against " << seeing.overshoots);
   CHECK(blind.overshoots > 3 * seeing.overshoots);
+}
+
+TEST_CASE("sixteen routers that have just begun, and know no depths yet, leave no instance idle") {
+  SimulationSettings settings = small_fleet(8, "dualmesh");
+  settings.routers = 16;
+  settings.view_delay = settings.kv_delay = std::chrono::milliseconds(20);
+  for (const std::uint64_t seed : {1u, 2u, 3u}) {
+    CAPTURE(seed);
+    settings.seed = seed;
+    const Workload workload = generate("rag", {.requests = 300, .qps = 10, .seed = seed});
+    const SimulationOutcome outcome = simulated(settings, workload);
+    const auto late = std::ranges::count_if(
+        outcome.requests, [](const SimRequest& request) { return request.ttft_s > 5; });
+    CHECK(late <= 15);  // by the candidates of the rings alone it was half of them
+  }
 }
 
 }  // namespace

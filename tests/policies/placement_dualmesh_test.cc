@@ -38,17 +38,25 @@ std::set<Slot> expected_candidates(const CacheScene& scene, const Arrival& arriv
   return result;
 }
 
-// Those that are taken when all others have far too much to do, and nobody holds anything.
+// Those that are taken when all others have far too much to do, and nobody holds anything; but for
+// the one with the least pending, which decodes too much to be taken.
 std::set<Slot> candidates(CacheScene& scene, const Arrival& arrival,
                           const std::vector<Slot>& excluded = {}) {
   const DualMesh policy = with<DualMesh>("price=0");
   const std::size_t n = scene.builder.view.instances.size();
   std::set<Slot> result;
   for (Slot free = 0; free < n; ++free) {
+    Slot least = free;
+    do {
+      least = static_cast<Slot>((least + 1) % n);
+    } while (least != free && !scene.context(excluded).usable(least));
     std::vector<std::uint64_t> tokens(n, kBusy);
-    tokens[free] = 0;
+    tokens[least] = 0;
+    tokens[free] = 1;
     scene.pending(tokens);
+    scene.own(least).decoding_requests = 1'000'000'000;
     if (scene.pick(policy, arrival, excluded) == free) result.insert(free);
+    scene.own(least).decoding_requests = 0;
   }
   return result;
 }
@@ -78,6 +86,23 @@ TEST_CASE("dualmesh: candidates are the two owners of the key and their neighbou
     sizes.insert(found.size());
   }
   CHECK(sizes == std::set<std::size_t>{3, 4});  // 3: one owner is the neighbour of the other
+}
+
+TEST_CASE("dualmesh: whoever has the least pending is a candidate, whatever the key") {
+  const DualMesh policy = with<DualMesh>();
+  CacheScene scene(8);
+  for (std::uint64_t key = 0; key < 20; ++key) {
+    for (Slot least = 0; least < 8; ++least) {
+      std::vector<std::uint64_t> tokens(8, kBusy);
+      tokens[least] = 0;
+      scene.pending(tokens);
+      CHECK(scene.pick(policy, request_of(key)) == least);
+    }
+  }
+  scene.pending({kBusy, 0, kBusy, 0, kBusy, 0, kBusy, 0});
+  std::set<Slot> taken;
+  for (std::uint64_t key = 0; key < 100; ++key) taken.insert(scene.pick(policy, request_of(key)));
+  CHECK(taken == std::set<Slot>{1, 3, 5, 7});
 }
 
 TEST_CASE("dualmesh: candidates follow the key and who holds most, not the load elsewhere") {
@@ -289,6 +314,12 @@ TEST_CASE("dualmesh: of random views the candidate with the least cost, beside a
       }
     }
     among.insert(holder);
+    const auto pending_at = [&](Slot slot) { return scene.own(slot).pending_tokens(); };
+    Slot least = 0;
+    for (Slot slot = 1; slot < 8; ++slot) {
+      if (pending_at(slot) < pending_at(least)) least = slot;
+    }
+    among.insert(least);
     std::vector<Slot> by_cost(among.begin(), among.end());
     std::sort(by_cost.begin(), by_cost.end(), [&](Slot x, Slot y) { return cost[x] < cost[y]; });
     const Choice choice = scene.choose(policy, arrival);
