@@ -240,7 +240,18 @@ bool can_be_written(const std::string& path) {
 }
 
 net::Result<void> write_atomically(const std::string& path, const std::string& text) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path target = fs::is_symlink(path, error) ? fs::canonical(path, error) : fs::path(path);
+  if (error && fs::is_symlink(path)) return net::Error{path + ": a link that leads nowhere"};
+  if (fs::exists(target, error) && !fs::is_regular_file(target, error)) {
+    std::ofstream device(target, std::ios::binary);  // or a pipe: to be written to, not replaced
+    device << text;
+    device.flush();
+    if (!device) return net::Error{path + ": cannot be written"};
+    return {};
+  }
+  const std::string temporary = fmt::format("{}.{}.tmp", target.string(), getpid());
   {
     std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
     file << text;
@@ -250,7 +261,7 @@ net::Result<void> write_atomically(const std::string& path, const std::string& t
       return net::Error{path + ": cannot be written"};
     }
   }
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
+  if (std::rename(temporary.c_str(), target.c_str()) != 0) {
     std::remove(temporary.c_str());
     return net::Error{path + ": cannot be replaced"};
   }

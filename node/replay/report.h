@@ -31,6 +31,7 @@ int exit_status(const nlohmann::json& report);
 bool can_be_written(const std::string& path);
 inline constexpr const char* kNotWritable = "not a file in a directory that can be written";
 // The file holds all of `text` or is left as it was: a temporary file beside it is renamed over it.
+// Where a link leads is written instead of the link; devices and pipes are written to as they are.
 net::Result<void> write_atomically(const std::string& path, const std::string& text);
 
 }  // namespace dualmesh::node

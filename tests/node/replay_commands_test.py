@@ -184,7 +184,7 @@ def check_refusals(program, folder):
     live = ["live", "--target", "127.0.0.1:9", "--trace", str(trace)]
     base = ["--trace", str(trace)]
     for words, *arguments in (
-            (["one of --trace", "--generate", "zipf"], "simulate"),
+            (["either --trace", "--generate", "zipf"], "simulate"),
             (["no policy 'x'", "round_robin"], "simulate", *base, "--policy", "x"),
             (["parameter 'y'"], "simulate", *base, "--policy", "round_robin:y=1"),
             (["no queue order 'x'", "fifo"], "simulate", *base, "--queue", "x"),

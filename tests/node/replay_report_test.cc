@@ -218,5 +218,27 @@ TEST_CASE("the result file is whole or absent") {
   std::filesystem::remove_all(folder);
 }
 
+TEST_CASE("a result goes where a link leads, and into a device without replacing it") {
+  namespace fs = std::filesystem;
+  const auto folder =
+      fs::temp_directory_path() / ("dualmesh-report-links-" + std::to_string(getpid()));
+  fs::create_directories(folder);
+  REQUIRE(write_atomically((folder / "out.json").string(), "one").has_value());
+  fs::create_symlink("out.json", folder / "link");
+  fs::create_symlink("/dev/null", folder / "device");
+  fs::create_symlink("nowhere", folder / "lost");
+  REQUIRE(write_atomically((folder / "link").string(), "two").has_value());
+  std::string text;
+  std::ifstream(folder / "out.json") >> text;
+  CHECK(text == "two");
+  CHECK(fs::is_symlink(folder / "link"));
+  CHECK(write_atomically((folder / "device").string(), "three").has_value());
+  CHECK(fs::is_symlink(folder / "device"));
+  CHECK(fs::is_character_file("/dev/null"));
+  CHECK(write_atomically((folder / "lost").string(), "four").has_error());
+  CHECK(fs::is_symlink(folder / "lost"));
+  fs::remove_all(folder);
+}
+
 }  // namespace
 }  // namespace dualmesh::node
