@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <boost/container/static_vector.hpp>
+#include <utility>
 
 #include "policies/placement/dual_candidates.h"
+#include "policies/placement/pick.h"
 
 namespace dualmesh::policies {
 
@@ -22,37 +24,6 @@ Slot neighbour_of(Slot slot, const PlacementContext& context) {
     if (context.usable(next)) return next;
   }
   return kNoSlot;
-}
-
-// Who holds most of the prompt; of those with as much, who has the least to do. kNoSlot: nobody.
-Slot holder_of(const PlacementRequest& request, const PlacementContext& context) {
-  const Fleet& fleet = context.fleet;
-  Slot holder = kNoSlot;
-  std::uint32_t most = 0;
-  for (const Slot slot : context.model.view->active) {
-    const std::uint32_t hit = hit_tokens(request.arrival, slot, fleet.settings().block_tokens);
-    if (hit == 0 || hit < most || !context.usable(slot)) continue;
-    if (hit == most && fleet.pending_tokens(slot) >= fleet.pending_tokens(holder)) continue;
-    holder = slot;
-    most = hit;
-  }
-  return holder;
-}
-
-// Ties are random, or all nodes would name the same one.
-Slot least_pending_of(const PlacementContext& context, Random& random) {
-  Slot least = kNoSlot;
-  std::uint64_t pending = 0;
-  std::uint32_t equals = 0;
-  for (const Slot slot : context.model.view->active) {
-    if (!context.usable(slot)) continue;
-    const std::uint64_t here = context.fleet.pending_tokens(slot);
-    if (least != kNoSlot && here > pending) continue;
-    if (least == kNoSlot || here < pending) equals = 0;
-    if (std::uniform_int_distribution<std::uint32_t>(0, equals++)(random) == 0) least = slot;
-    pending = here;
-  }
-  return least;
 }
 
 double mean_pending(const PlacementContext& context) {
@@ -77,6 +48,7 @@ double DualMesh::cost(const PlacementRequest& request, const Fleet& fleet, doubl
 
 Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext& context,
                         Random& random) const {
+  const Fleet& fleet = context.fleet;
   boost::container::static_vector<Priced, 6> priced;
   const double price_tokens = price_ * mean_pending(context);
   const auto add = [&](const CandidateEstimate& candidate) {
@@ -84,15 +56,22 @@ Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext&
     const bool known = std::any_of(priced.begin(), priced.end(),
                                    [&](const Priced& one) { return one.estimate.slot == slot; });
     if (slot == kNoSlot || known) return;
-    priced.push_back({cost(request, context.fleet, price_tokens, candidate), candidate});
+    priced.push_back({cost(request, fleet, price_tokens, candidate), candidate});
   };
   for (const CandidateEstimate& owner : dual_candidates(request, context)) add(owner);
   const std::size_t owners = priced.size();
   for (std::size_t i = 0; i < owners; ++i) {
-    add(estimate(request, context.fleet, neighbour_of(priced[i].estimate.slot, context)));
+    add(estimate(request, fleet, neighbour_of(priced[i].estimate.slot, context)));
   }
-  add(estimate(request, context.fleet, holder_of(request, context)));
-  add(estimate(request, context.fleet, least_pending_of(context, random)));
+  const auto pending = [&](Slot slot) { return fleet.pending_tokens(slot); };
+  const auto miss_and_pending = [&](Slot slot) {
+    const std::uint32_t hit = hit_tokens(request.arrival, slot, fleet.settings().block_tokens);
+    return std::pair(request.arrival.input_tokens - hit, pending(slot));
+  };
+  const CandidateEstimate holder =
+      estimate(request, fleet, least(context, random, miss_and_pending));
+  if (holder.hit_tokens > 0) add(holder);
+  add(estimate(request, fleet, least(context, random, pending)));
   Choice choice;
   if (priced.empty()) return choice;
   if (std::bernoulli_distribution(0.5)(random)) std::reverse(priced.begin(), priced.end());

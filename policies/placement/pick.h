@@ -42,15 +42,15 @@ inline Slot nth_usable(const PlacementContext& context, std::uint32_t n) {
   return kNoSlot;
 }
 
-// The usable instance with the least cost(slot), `except` apart; among equals each has the same
-// chance. kNoSlot: there is none.
-template <class Cost>
-Slot least(const PlacementContext& context, Random& random, Cost&& cost, Slot except = kNoSlot) {
+// The allowed(slot) instance with the least cost(slot); among equals each has the same chance.
+// kNoSlot: there is none.
+template <class Allowed, class Cost>
+Slot least_where(const PlacementContext& context, Random& random, Allowed&& allowed, Cost&& cost) {
   Slot best = kNoSlot;
   decltype(cost(best)) best_cost{};
   std::uint32_t equals = 0;
   for (const Slot slot : context.model.view->active) {
-    if (slot == except || !context.usable(slot)) continue;
+    if (!allowed(slot)) continue;
     const auto this_cost = cost(slot);
     if (best == kNoSlot || this_cost < best_cost) {
       best = slot;
@@ -61,6 +61,13 @@ Slot least(const PlacementContext& context, Random& random, Cost&& cost, Slot ex
     }
   }
   return best;
+}
+
+// Of the usable ones, `except` apart.
+template <class Cost>
+Slot least(const PlacementContext& context, Random& random, Cost&& cost, Slot except = kNoSlot) {
+  const auto allowed = [&](Slot slot) { return slot != except && context.usable(slot); };
+  return least_where(context, random, allowed, cost);
 }
 
 // A choice whose candidates are the instance taken and the one not taken, if any.

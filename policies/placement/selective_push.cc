@@ -31,21 +31,16 @@ bool SelectivePush::cut_off(const PlacementRequest& request, const PlacementCont
 Choice SelectivePush::hand_over(const PlacementRequest& request, const PlacementContext& context,
                                 Random& random) const {
   const std::uint32_t input = request.arrival.input_tokens;
-  Slot best = kNoSlot;
-  std::pair<std::uint32_t, std::uint32_t> best_cost;
-  std::uint32_t equals = 0;
-  for (const Slot slot : context.model.view->active) {
-    if (!cut_off(request, context, slot) || full(context, slot)) continue;
-    if (context.fleet.at(slot).handed >= hops_) continue;
+  const auto may_take = [&](Slot slot) {
+    return cut_off(request, context, slot) && !full(context, slot) &&
+           context.fleet.at(slot).handed < hops_;
+  };
+  const auto cost = [&](Slot slot) {
     const std::uint32_t hit = hit_at(request, context, slot);
-    const std::pair cost(hit > threshold_ * input ? input - hit : input,
-                         load_of(context.fleet, slot).requests());
-    if (best == kNoSlot || cost < best_cost) equals = 0;
-    if (best == kNoSlot || cost <= best_cost) {
-      if (draw(random, ++equals) == 0) best = slot;
-      best_cost = cost;
-    }
-  }
+    return std::pair(hit > threshold_ * input ? input - hit : input,
+                     load_of(context.fleet, slot).requests());
+  };
+  const Slot best = least_where(context, random, may_take, cost);
   Choice choice;
   if (best == kNoSlot) return choice;
   const Peers& peers = *context.fleet.view().peers;
