@@ -137,17 +137,15 @@ Turn Scheduler::State::turn(Slot slot) const {
     if (!known) known = order->next(instance.queue, at(slot));
     return *known;
   };
-  TurnFacts facts{fleet.running(slot, latest), settings.prefill_limit, fleet.free_at(slot, latest),
-                  fleet.lapse(slot),           instance.room_since,    order->lead()};
+  const TurnFacts facts{fleet.running(slot, latest), settings.prefill_limit,
+                        fleet.free_at(slot, latest), fleet.lapse(slot),
+                        instance.room_since,         order->lead()};
   const std::uint64_t before =
       instance.own.prefilling_tokens + fleet.others(slot).prefilling_tokens;
   const std::uint64_t most = order->batch_tokens(at(slot));
   const bool joins = facts.running >= facts.limit && before < most &&
                      before + instance.queue[next().place].tokens <= most;
-  if (joins) {
-    facts.limit = facts.running + 1;
-    facts.room_since = latest;  // none is left to others: only the first may join
-  }
+  if (joins && next().first) return Turn{true};  // there is no room to leave to others meanwhile
   return take_turn(facts, latest, [&] { return next().first; });
 }
 
