@@ -170,13 +170,13 @@ void Scheduler::tick(Time now, Effects& effects) {
 
 void Scheduler::take_load_changes(Time now, std::vector<std::pair<Slot, Load>>& out) {
   State& s = *state_;
+  s.latest = now;
   s.ledger.take_changes(now, out, [&s, now](Slot slot, Load& load) {
     if (load.prefilling_requests > 0) {
       load.prefill_left_ms = to_ms(s.fleet.at(slot).busy_until - now);
     }
     if (s.queues && s.order->shared() && load.queued_requests > 0) {
-      const OrderContext context{s.fleet, slot, now, s.fleet.free_at(slot, now)};
-      s.order->tell(s.fleet.at(slot).queue, context, load.waiting);
+      s.order->tell(s.fleet.at(slot).queue, s.at(slot), load.waiting);
     }
   });
 }
