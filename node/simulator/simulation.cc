@@ -186,7 +186,7 @@ policies::Arrival Simulation::arrival_of(std::uint32_t number) const {
   arrival.id = number;
   arrival.model = kModel;
   arrival.input_tokens = request.input_tokens;
-  for (const policies::BlockKey key : keys_of(request)) arrival.chain.blocks.push_back(key);
+  arrival.chain.blocks = keys_of(request);
   arrival.chain.whole = key_of(request.blocks.back());
   arrival.chain.bytes = std::uint64_t{request.input_tokens} * kBytesPerToken;
   // A workload knows no roles: what a prompt begins with stands for its system prompt.
