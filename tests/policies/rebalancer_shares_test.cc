@@ -1,44 +1,22 @@
 // Rebalancing by many nodes: each has its share of a target's room, and no request moves for ever.
 #include <doctest/doctest.h>
 
-#include "policies/order/longest_hit.h"
-#include "policies/rebalancer.h"
-#include "tests/policies/fleet_builder.h"
+#include "tests/policies/rebalancer_scene.h"
 
 using namespace dualmesh::policies;
 using namespace std::chrono_literals;
 
 namespace {
 
-// One token is one millisecond; SLO 10 s, so that an instance is overloaded beyond 5,000 tokens.
 // Requests wait at instance 0; 1 is their other candidate.
-struct Scene {
+struct Scene : RebalancerScene {
   explicit Scene(std::uint32_t other_nodes, std::size_t instances = 2)
-      : builder(instances), fleet(settings()) {
-    builder.view.settings.slo_ttft_s = 10;
+      : RebalancerScene(instances) {
     builder[0].others_queueing = other_nodes;
     show();
   }
-  static SchedulerSettings settings() {
-    SchedulerSettings s;
-    s.prefill_s_per_token = 0.001;
-    return s;
-  }
-  void show() { fleet.set_view(builder.build()); }
-  LiveRequest& queue(std::uint32_t tokens, Slot at = 0, Slot other = 1, Time arrived = 0s) {
-    ++last_id;
-    Arrival arrival = arrival_of(last_id, {last_id});
-    arrival.input_tokens = tokens;
-    LiveRequest& request = ledger.open(std::move(arrival), arrived);
-    request.candidates = {at, other};
-    ledger.enqueue(request, at, tokens, order.rank(request.arrival, 0));
-    return request;
-  }
   std::size_t relieve(Time now, const RebalanceRule& rule = {}, Slot source = 0) {
-    Rebalancer::Moves moves;
-    std::uint32_t budget = 1'000;
-    rebalancer.relieve(source, order, rule, now, budget, moves);
-    return moves.size();
+    return RebalancerScene::relieve(source, now, 1'000, rule).size();
   }
   // From where it waits to the other.
   bool moves(LiveRequest& request, Time now) {
@@ -47,13 +25,6 @@ struct Scene {
     fleet.at(1 - from).own.prefilling_tokens = 0;
     return relieve(now, {}, from) == 1;
   }
-
-  FleetBuilder builder;
-  Fleet fleet;
-  Ledger ledger{fleet};
-  Rebalancer rebalancer{fleet, ledger};
-  LongestHit order;
-  RequestId last_id = 0;
 };
 
 }  // namespace

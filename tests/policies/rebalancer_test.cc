@@ -2,52 +2,18 @@
 
 #include <doctest/doctest.h>
 
-#include "policies/order/longest_hit.h"
-#include "tests/policies/fleet_builder.h"
+#include "tests/policies/rebalancer_scene.h"
 
 using namespace dualmesh::policies;
 using namespace std::chrono_literals;
 
 namespace {
 
-// One token is one millisecond; SLO 10 s, so that an instance is overloaded beyond 5,000 tokens.
-struct Scene {
-  explicit Scene(std::size_t instances) : builder(instances), fleet(settings()) {
-    builder.view.settings.slo_ttft_s = 10;
-    fleet.set_view(builder.build());
+struct Scene : RebalancerScene {
+  using RebalancerScene::RebalancerScene;
+  Rebalancer::Moves relieve(Slot source, Time now = 1s) {
+    return RebalancerScene::relieve(source, now, 64);
   }
-  static SchedulerSettings settings() {
-    SchedulerSettings s;
-    s.prefill_s_per_token = 0.001;
-    s.block_tokens = 100;
-    return s;
-  }
-
-  // Queued at its first candidate; `hits` in blocks at each.
-  LiveRequest& queue(std::uint32_t tokens, Slot at, Slot other, Time arrived = 0s,
-                     std::vector<std::uint32_t> hits = {}) {
-    ++last_id;
-    Arrival arrival = arrival_of(last_id, {last_id});
-    arrival.input_tokens = tokens;
-    arrival.hit_blocks = std::move(hits);
-    LiveRequest& request = ledger.open(std::move(arrival), arrived);
-    request.candidates = {at, other};
-    const std::uint32_t hit = hit_tokens(request.arrival, at, 100);
-    ledger.enqueue(request, at, tokens - hit, order.rank(request.arrival, hit));
-    return request;
-  }
-  Rebalancer::Moves relieve(Slot source, Time now = 1s, std::uint32_t budget = 64) {
-    Rebalancer::Moves moves;
-    rebalancer.relieve(source, order, {}, now, budget, moves);
-    return moves;
-  }
-
-  FleetBuilder builder;
-  Fleet fleet;
-  Ledger ledger{fleet};
-  Rebalancer rebalancer{fleet, ledger};
-  LongestHit order;
-  RequestId last_id = 0;
 };
 
 }  // namespace
@@ -187,7 +153,7 @@ TEST_CASE("an instance somebody has waited for too long is overloaded, with no b
 TEST_CASE("where others have waited too long is no place to move to") {
   Scene scene(3);
   scene.builder[1].others.head_wait_ms = 3000;
-  scene.fleet.set_view(scene.builder.build());
+  scene.show();
   for (int i = 0; i < 7; ++i) scene.queue(1000, 0, 1);
   for (const Rebalancer::Move& move : scene.relieve(0)) CHECK(move.to == 2);
 }
@@ -195,13 +161,13 @@ TEST_CASE("where others have waited too long is no place to move to") {
 TEST_CASE("the pending prefill of other nodes counts at source and target") {
   Scene scene(2);
   scene.builder[0].others.prefilling_tokens = 4900;
-  scene.fleet.set_view(scene.builder.build());
+  scene.show();
   scene.queue(200, 0, 1);
   CHECK(scene.relieve(0).size() == 1);
   Scene other(2);
   other.builder[0].others.prefilling_tokens = 4900;
   other.builder[1].others.queued_tokens = 4900;
-  other.fleet.set_view(other.builder.build());
+  other.show();
   other.queue(200, 0, 1);
   CHECK(other.relieve(0).empty());
 }
@@ -212,13 +178,13 @@ TEST_CASE("nodes that queue at one instance share its excess, instead of each mo
   Scene scene(2);
   scene.builder[0].others.queued_tokens = 6300;
   scene.builder[0].others_queueing = 2;
-  scene.fleet.set_view(scene.builder.build());
+  scene.show();
   for (int i = 0; i < 4; ++i) scene.queue(800, 0, 1, i * 1ms);
   CHECK(scene.relieve(0).size() == 2);
   // The same tokens of others, but prefilling: nobody else has anything to move.
   Scene alone(2);
   alone.builder[0].others.prefilling_tokens = 5500;
-  alone.fleet.set_view(alone.builder.build());
+  alone.show();
   for (int i = 0; i < 4; ++i) alone.queue(1000, 0, 1, i * 1ms);
   CHECK(alone.relieve(0).size() == 4);
 }
