@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 from cluster import MODEL, Cluster
@@ -186,3 +187,15 @@ class NetworkCluster(Cluster):
 
     def part(self, one_side, other_side):
         self.network.part(self.numbers(one_side), self.numbers(other_side))
+
+
+@contextmanager
+def network_cluster(nodes, engines):
+    """One that has started, without keeping logs; the tests are skipped where there can be none."""
+    reason = why_not()
+    if reason is not None:
+        import pytest  # here, because benchmarks use this file without it
+        pytest.skip(reason)
+    with NetworkCluster() as cluster:
+        cluster.keep_logs = False
+        yield cluster.start(nodes=nodes, engines=engines)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from checks import finish_clean, metric, succeed
 from cluster import MODEL, chat_body, post, wait_until
-from namespaces import NetworkCluster, why_not
+from namespaces import network_cluster
 
 MARK = "x-dualmesh-handed-by"
 
@@ -15,12 +15,7 @@ MARK = "x-dualmesh-handed-by"
 @pytest.fixture(name="mesh", scope="module")
 def mesh_fixture():
     """Two nodes in namespaces of their own, shared by the tests of this file."""
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with NetworkCluster() as cluster:
-        cluster.keep_logs = False
-        cluster.start(nodes=2, engines=2)
+    with network_cluster(nodes=2, engines=2) as cluster:
         succeed(cluster, cluster.nodes[0], "policy", "set", "selective_push")
         for node in cluster.nodes:
             wait_until(lambda n=node: cluster.ask(n, "policy")["policy"] == "selective_push", 5.0,

@@ -5,18 +5,14 @@ import time
 import pytest
 from checks import all_alive, deaths, finish_clean, rejoin, serve, succeed, wait_dead
 from cluster import wait_until
-from namespaces import NetworkCluster, why_not
+from namespaces import network_cluster
 
 
 @pytest.fixture(name="mesh", scope="module")
 def mesh_fixture():
     """Five nodes in namespaces of their own, shared by the tests of this file."""
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with NetworkCluster() as cluster:
-        cluster.keep_logs = False
-        yield cluster.start(nodes=5, engines=4)
+    with network_cluster(nodes=5, engines=4) as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)
