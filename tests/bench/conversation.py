@@ -1,5 +1,5 @@
-"""DualMesh and DualMap beside round robin on the same nodes: the Mooncake conversation trace against 8 simulated
-instances behind 3 nodes, replayed in turns by switching the policy of the running mesh."""
+"""dualmesh and DualMap beside round robin on equal meshes: the Mooncake conversation trace against
+8 simulated instances behind 3 nodes, each policy on nodes and instances of its own."""
 
 import json
 import os
