@@ -153,7 +153,8 @@ void add_simulation_options(CLI::App& app, SimulationCommand command, Simulation
     app.add_option("--policy", o.policy,
                    "NAME[:PARAMETER=NUMBER,...][@ORDER]; see policies/README.md")
         ->capture_default_str();
-    app.add_option("--queue", o.queue, "order of the routers' queues (default: the policy's own)");
+    app.add_option("--queue", o.queue,
+                   "order of the routers' queues, where POLICY names none (default: its own)");
   }
   if (command != SimulationCommand::capacity) {
     app.add_option("--qps", o.selection.qps,
@@ -224,6 +225,10 @@ std::string settle(SimulationOptions& o, SimulationCommand command) {
       return "--policy: " + problem;
     }
     if (o.queue.empty()) return {};
+    if (policies::split_routing(o.policy).names_order) {
+      return fmt::format("--queue {}: --policy {} names an order already; allowed: one of the two",
+                         o.queue, o.policy);
+    }
     const std::string problem = policies::check_queue_order(o.queue);
     return problem.empty() ? "" : "--queue: " + problem;
   }
