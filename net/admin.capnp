@@ -196,7 +196,7 @@ struct Row {                 # one entry of a stream, for diff
 
 struct Estimate {
   instance @0 :Text;
-  ring @1 :Text;             # A, B, or empty
+  ring @1 :Text;             # A, B; chosen, backup where the policy has no such two; or empty
   hitTokens @2 :UInt32;
   pendingTokens @3 :UInt64;
   ttftMs @4 :Float64;

@@ -64,7 +64,8 @@ struct DecisionRecord {
   std::uint64_t depth_digest = 0;
   std::uint64_t view_generation = 0;
   bool rings_agreed = true;           // false: nodes held differing rings at that moment
-  std::array<CandidateEstimate, 2> candidates;  // [0] from ring A, [1] from ring B
+  std::array<CandidateEstimate, 2> candidates;  // the one first chosen, and its backup; or by_ring:
+  bool by_ring = false;               // the owners on ring A and ring B, in this order
   Slot chosen = kNoSlot;              // where it is now
   Slot backup = kNoSlot;
   std::string handed_to;              // the node that places it; empty: this one

@@ -60,7 +60,8 @@ struct Choice {
   Slot primary = kNoSlot;  // kNoSlot: no instance can take it, or, with `wait`, none yet
   Slot backup = kNoSlot;   // the candidate not taken; kNoSlot when there was none
   Reason reason = Reason::none;
-  std::array<CandidateEstimate, 2> candidates;
+  std::array<CandidateEstimate, 2> candidates;  // the primary and the backup, or by_ring:
+  bool by_ring = false;                         // the owners on ring A and ring B, in this order
   bool wait = false;  // it stays at the router, to be asked for again when load or fleet change
   // Index of the view's peers: that node places it, on candidates[0] as far as we can tell.
   std::uint32_t hand_to = kNoPeer;

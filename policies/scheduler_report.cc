@@ -44,6 +44,7 @@ void Scheduler::State::describe(DecisionRecord& record, const ModelState* model,
   record.view_generation = view.generation;
   record.rings_agreed = view.rings_agree;
   record.candidates = choice.candidates;
+  record.by_ring = choice.by_ring;
   record.chosen = choice.primary;
   record.backup = choice.backup;
   record.reason = choice.reason;

@@ -37,8 +37,8 @@ class DecisionWriter {
     out.setDepthDigest(hex(record.depth_digest));
     out.setRingsAgreed(record.rings_agreed);
     auto candidates = out.initCandidates(2);
-    write_candidate(record.candidates[0], "A", candidates[0]);
-    write_candidate(record.candidates[1], "B", candidates[1]);
+    write_candidate(record.candidates[0], record.by_ring ? "A" : "chosen", candidates[0]);
+    write_candidate(record.candidates[1], record.by_ring ? "B" : "backup", candidates[1]);
     out.setChosen(name(record.chosen));
     out.setBackup(name(record.backup));
     out.setReason(policies::to_string(record.reason));

@@ -27,6 +27,7 @@ Choice choose_of_two(const PlacementRequest& request, const PlacementContext& co
                      Prefer&& prefer) {
   Choice choice;
   choice.candidates = dual_candidates(request, context);
+  choice.by_ring = true;
   const auto& [a, b] = choice.candidates;
   if (b.slot == kNoSlot) {
     choice.primary = a.slot;

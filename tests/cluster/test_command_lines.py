@@ -160,6 +160,28 @@ def test_drain_waits_for_the_requests_of_all_nodes(cluster):
     cluster.wait_converged()
 
 
+def test_explain_names_rings_only_where_a_policy_has_two(cluster, tmp_path):
+    node = cluster.nodes[0]
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Tell me something about ferries. " * 40)
+
+    def rings():
+        decision = cluster.ask(node, "explain", "--prompt-file", prompt)["decision"]
+        candidates = decision["candidates"]
+        names = [candidate["ring"] for candidate in candidates]
+        if names[0] == "chosen":
+            assert [each["instance"] for each in candidates] == [decision["chosen"],
+                                                                 decision["backup"]]
+        return names
+
+    assert rings() == ["chosen", "backup"]
+    assert cluster.ctl(node, "policy", "set", "dualmap").returncode == 0
+    wait_until(lambda: rings() == ["A", "B"], 5.0, "the owners on the two rings are named")
+    assert cluster.ctl(node, "policy", "set", "dualmesh").returncode == 0
+    wait_until(lambda: rings() == ["chosen", "backup"], 5.0, "dualmesh is back")
+    cluster.wait_converged()
+
+
 def test_explain_says_which_instance_takes_no_requests_and_why(cluster, tmp_path):
     node = cluster.nodes[0]
     prompt = tmp_path / "prompt.txt"

@@ -28,6 +28,30 @@ TEST_CASE("explain says what the next submit will do, and changes nothing") {
   }
 }
 
+TEST_CASE("a record tells owners on two rings from an instance that was chosen and its backup") {
+  Scene scene(5);
+  const auto explain = [&](const char* policy, std::uint64_t block) {
+    scene.builder.view.settings.policy = policy;
+    scene.show();
+    return scene.scheduler.explain(arrival_of(1, {block}), scene.now);
+  };
+  for (std::uint64_t block = 0; block < 50; ++block) {
+    for (const char* policy : {"dualmap", "dualmap_no_rebalance", "dualmap_min_ttft"}) {
+      const DecisionRecord record = explain(policy, block);
+      const Ring& ring = scene.builder.view.models.at("m").ring_a;
+      CHECK(record.by_ring);
+      CHECK(record.candidates[0].slot == ring.owner(record.ring_key, [](Slot) { return true; }));
+    }
+    for (const char* policy : {"dualmesh", "round_robin", "least_request", "ring_affinity"}) {
+      CAPTURE(policy);
+      const DecisionRecord record = explain(policy, block);
+      CHECK(!record.by_ring);
+      CHECK(record.candidates[0].slot == record.chosen);
+      CHECK(record.candidates[1].slot == record.backup);
+    }
+  }
+}
+
 TEST_CASE("prefill cost is learned from those alone, from one ahead of one, and from that one") {
   SchedulerSettings settings;
   settings.prefill_limit = 3;
