@@ -27,4 +27,13 @@ bool split_destination(std::string_view text, HostPort& out, PortZero zero) {
   return true;
 }
 
+std::string join_destination(const HostPort& parts) {
+  const bool v6 = parts.host.find(':') != std::string::npos;
+  return (v6 ? "[" + parts.host + "]" : parts.host) + ":" + std::to_string(parts.port);
+}
+
+bool is_everywhere(std::string_view host) {
+  return host == "0.0.0.0" || host == "::" || host == "*";
+}
+
 }  // namespace dualmesh::net

@@ -50,17 +50,15 @@ void add_other(const net::LoadGauges& gauges, policies::Time now, policies::Time
   }
 }
 
-bool is_everywhere(const std::string& host) { return host == "0.0.0.0" || host == "::"; }
-
 // Where its clients' listener can be dialled; empty when nobody can tell. One that listens on every
 // address is dialled where its peers dial it.
 std::string client_address(const crdt::Member& member) {
   net::HostPort http, mesh;
   if (!net::split_destination(member.http_address, http)) return {};
-  if (!is_everywhere(http.host)) return member.http_address;
-  if (!net::split_destination(member.mesh_address, mesh) || is_everywhere(mesh.host)) return {};
-  const bool v6 = mesh.host.find(':') != std::string::npos;
-  return (v6 ? "[" + mesh.host + "]" : mesh.host) + ":" + std::to_string(http.port);
+  if (!net::is_everywhere(http.host)) return member.http_address;
+  if (!net::split_destination(member.mesh_address, mesh)) return {};
+  if (net::is_everywhere(mesh.host)) return {};
+  return net::join_destination({mesh.host, http.port});
 }
 
 bool same_members(const std::vector<policies::RingMember>& a,

@@ -13,10 +13,11 @@
 #include <chrono>
 #include <random>
 
+#include "net/destination.h"
+#include "net/error.h"
 #include "net/mesh_tls_stream.h"
 #include "node/mesh/mesh_metrics.h"
 #include "node/mesh/mesh_node.h"
-#include "node/mesh/registry.h"
 #include "node/mesh/repeat.h"
 
 namespace dualmesh::node {
@@ -122,12 +123,10 @@ std::uint64_t monotonic_ns() {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
-
 // An address, not a name that begins like one.
 bool is_loopback(const std::string& host) {
   in_addr address{};
-  return host == "localhost" || host == "[::1]" ||
+  return host == "localhost" || host == "::1" ||
          (::inet_pton(AF_INET, host.c_str(), &address) == 1 && host.starts_with("127."));
 }
 
@@ -240,19 +239,18 @@ class Running final : private kj::TaskSet::ErrorHandler {
 }  // namespace
 
 net::Result<void> check_listen(const MeshConfig& config) {
-  if (!is_host_port(config.listen) && !config.listen.ends_with(":0")) {
+  net::HostPort listen;
+  if (!net::split_destination(config.listen, listen, net::PortZero::allowed)) {
     return net::Error{fmt::format("mesh.listen must be HOST:PORT, not '{}'", config.listen)};
   }
-  const std::string host = host_of(config.listen);
-  if (!is_loopback(host) && !config.tls.any() && !config.insecure) {
+  if (!is_loopback(listen.host) && !config.tls.any() && !config.insecure) {
     return net::Error{fmt::format(
         "mesh.listen {} can be reached from other machines, and there is no certificate: set "
         "mesh.tls.ca, mesh.tls.certificate and mesh.tls.key; or mesh.insecure = true if everyone "
         "on that network may administer this mesh; or listen on a loopback address",
         config.listen)};
   }
-  const bool everywhere = host == "0.0.0.0" || host == "[::]" || host == "*";
-  if (everywhere && config.advertise.empty()) {
+  if (net::is_everywhere(listen.host) && config.advertise.empty()) {
     return net::Error{fmt::format(
         "mesh.listen {} is every address of this machine: set mesh.advertise to the HOST:PORT that "
         "other nodes dial",
@@ -273,8 +271,12 @@ void MeshLoop::run(const std::function<void(net::Result<std::uint16_t>)>& starte
         fmt::format("mesh.listen {}: {}", config.listen, exception.getDescription().cStr())});
   }
   const auto port = static_cast<std::uint16_t>(listener->getPort());
-  if (config.advertise.empty())
-    config.advertise = fmt::format("{}:{}", host_of(config.listen), port);
+  if (config.advertise.empty()) {
+    net::HostPort listen;
+    DUALMESH_CHECK(net::split_destination(config.listen, listen, net::PortZero::allowed),
+                   "mesh.listen {}", config.listen);
+    config.advertise = net::join_destination({listen.host, port});
+  }
   try {
     Running running(*this, io, kj::mv(listener));
     started(port);

@@ -142,8 +142,7 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
                               "mesh.tls, or mesh.insecure = true in a network you trust",
                               config.mesh.listen)});
     }
-    const bool everywhere = listen.host == "0.0.0.0" || listen.host == "::" || listen.host == "*";
-    if (everywhere && config.mesh.advertise.empty()) {
+    if (net::is_everywhere(listen.host) && config.mesh.advertise.empty()) {
       problems.push_back({where, fmt::format("mesh.advertise: missing; mesh.listen {} is every "
                                              "address of this machine, and others need one to dial",
                                              config.mesh.listen)});

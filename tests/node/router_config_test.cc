@@ -315,6 +315,22 @@ TEST_CASE("addresses") {
   CHECK(config.mesh.instances.empty());
 }
 
+TEST_CASE("an address taken apart and put together is the same") {
+  for (const char* address : {"a:1", "10.0.0.1:65535", "[::]:8000", "[fe80::1]:80"}) {
+    CAPTURE(address);
+    net::HostPort parts;
+    REQUIRE(net::split_destination(address, parts));
+    CHECK(net::join_destination(parts) == address);
+  }
+}
+
+TEST_CASE("every address of a host is one of three, and no single one") {
+  for (const char* all : {"0.0.0.0", "::", "*"}) CHECK(net::is_everywhere(all));
+  for (const char* one : {"127.0.0.1", "::1", "0.0.0.1", "localhost", ""}) {
+    CHECK(!net::is_everywhere(one));
+  }
+}
+
 TEST_CASE("loopback is what an address is, not how it is spelled") {
   for (const char* here : {"localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"}) {
     CAPTURE(here);
