@@ -1,0 +1,103 @@
+// KvState: every stream this node knows, their blocks in the index, and recent changes to pass on.
+//
+//   engine batches (KvStream, KvTranslator) -> observed() --+
+//   deltas and states of other nodes (KvExchange) ----------+-> BlockMap -> BlockIndex
+//                                                           +-> ChangeLog -> KvExchange
+//
+// Invariants: the index holds the present, known blocks of all maps up to its depth limit. A stream of
+// which more than `max_stream_blocks` are held, or the largest when all together exceed `max_blocks`,
+// is given up: its map is emptied, it says so (flooded) and takes nothing more of that epoch; so
+// memory is bounded whatever engines or peers send.
+// Threads: none; the ingest thread's. Readers use index() alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "node/kv/change_log.h"
+#include "node/kv/kv_types.h"
+
+namespace dualmesh::node {
+
+struct KvLimits {
+  std::size_t max_blocks = 16'000'000;        // of all streams, maps and index alike
+  std::size_t max_stream_blocks = 4'000'000;  // of one
+  std::size_t log_changes = 65'536;           // recent changes kept per stream, to pass on
+};
+
+// Batches first..last of one engine's life, in order, with their net changes.
+struct ObservedBatches {
+  crdt::Epoch epoch;
+  crdt::Version from, to;          // (from, to]; from == end of the stream, or it begins anew after a gap
+  std::span<const BlockChange> changes;
+  std::uint64_t last_batch = 0;    // digest of the batch at `to`
+  StreamFacts facts;
+};
+
+enum class Taken : std::uint8_t {
+  changed,
+  nothing_new,
+  gap,       // does not join on: ask for the state
+  older,     // of an earlier epoch
+  refused,   // malformed, or the stream is given up
+};
+
+// A state frozen to be sent in pieces; shared by all who ask meanwhile.
+struct StreamCut {
+  StreamPosition position;
+  StreamFacts facts;
+  std::vector<std::pair<EngineHash, BlockMap::Entry>> entries;
+};
+
+class KvState {
+ public:
+  explicit KvState(KvLimits limits);
+  ~KvState();
+
+  // Streams exist while their instance has an endpoint for events; those of others are dropped. The
+  // cache ids stay with their stream while it exists.
+  void set_streams(std::span<const StreamKey> streams);
+  std::optional<policies::CacheId> cache_of(const StreamKey& stream) const;
+
+  // What this node's own subscription brought. A gap of the engine's own (from > end) begins an
+  // interval anew; a new epoch replaces the stream.
+  Taken observed(const StreamKey& stream, const ObservedBatches& batches);
+
+  // What another node sent. A delta must start at or before our end within the epoch.
+  Taken take_delta(const StreamKey& stream, const ObservedBatches& delta);
+  // A whole state. Replaces what is worth less; is laid under or over what it touches.
+  Taken take_state(const StreamKey& stream, const StreamPosition& position, const StreamFacts& facts,
+                   BlockMap&& map);
+  // The same life by another epoch, which is greater: our blocks stay.
+  bool rename(const StreamKey& stream, crdt::Epoch epoch);
+
+  StreamPosition position(const StreamKey& stream) const;
+  StreamFacts facts(const StreamKey& stream) const;
+  const BlockMap* map(const StreamKey& stream) const;    // null: unknown stream
+  // Changes after `from`, at most `max_changes` of them in whole steps; nothing when the log does
+  // not reach back so far.
+  std::optional<LoggedChanges> changes_since(const StreamKey& stream, crdt::Version from,
+                                             std::size_t max_changes) const;
+  std::uint64_t batch_at(const StreamKey& stream, crdt::Version step) const;  // its digest; 0: not kept
+  std::shared_ptr<const StreamCut> cut(const StreamKey& stream);  // one per stream while somebody holds it
+  bool flooded(const StreamKey& stream) const;
+  std::vector<StreamKey> streams() const;
+  std::size_t blocks() const;           // held in all maps
+  std::size_t present(const StreamKey& stream) const;
+
+  const policies::BlockIndex& index() const;
+  void upkeep(std::size_t at_most);  // the index's, and what its depth limit leaves to do
+
+ private:
+  struct Stream;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dualmesh::node

@@ -1,0 +1,63 @@
+// What the parts of cache knowledge speak of: streams, blocks, changes, positions.
+//
+// A stream is what one data-parallel rank of one instance says of its cache, in one life of the engine.
+// Its steps are the engine's batches: step = sequence number + 1. Its epoch tells lives apart: the
+// engine's time stamp of batch 0 in microseconds where an observer saw that batch, so that all who
+// saw it agree without asking each other; else the stamp of the first batch anybody saw.
+//
+// Threads: values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "crdt/change_map.h"
+#include "crdt/identity.h"
+#include "policies/block_index.h"
+#include "policies/time.h"
+
+namespace dualmesh::node {
+
+// One rank of one instance, mesh-wide.
+struct StreamKey {
+  std::string instance;  // name in the registry
+  std::uint32_t rank = 0;
+  auto operator<=>(const StreamKey&) const = default;
+};
+
+// A block as the mesh holds it. Its key in the map is the engine's hash, mixed with the medium, so
+// that a removal, which names the hash alone, resolves on every node.
+struct __attribute__((packed, aligned(4))) Block {
+  policies::BlockKey key = 0;  // 0: not known, as the block's parent was not; never claimed
+  std::uint16_t depth = 0;     // 0 for the first block of a prompt
+  policies::Medium medium = policies::Medium::gpu;
+  std::uint8_t unused = 0;
+  bool known() const { return key != 0; }
+  bool operator==(const Block&) const = default;
+};
+using EngineHash = std::uint64_t;
+// The map's key of an engine's block in a medium.
+EngineHash in_medium(EngineHash hash, policies::Medium medium);
+
+using BlockMap = crdt::ChangeMap<EngineHash, Block>;
+using BlockChange = BlockMap::Change;
+
+// What a stream says of itself beside its blocks.
+struct StreamFacts {
+  std::uint32_t block_tokens = 0;  // 0: not known yet
+  bool operator==(const StreamFacts&) const = default;
+};
+
+// How far somebody knows a stream. Ordered by what is worth more: epoch, end, completeness.
+struct StreamPosition {
+  crdt::Epoch epoch;           // 0: nothing is known
+  crdt::Version base, end;     // base 0: complete
+  std::uint64_t unknown = 0;   // blocks held without a key
+  std::uint64_t last_batch = 0;  // digest of the batch at `end` (batch_digest); 0: not known
+  crdt::StateDigest digest;      // of the map
+  bool complete() const { return epoch.value != 0 && base.value == 0 && unknown == 0; }
+  bool operator==(const StreamPosition&) const = default;
+};
+
+}  // namespace dualmesh::node
