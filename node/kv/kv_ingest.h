@@ -1,0 +1,54 @@
+// KvIngest: the thread on which all knowledge of caches is made, and the only door to it.
+//
+//   engines -> ZmqSubscriptions -> KvObservation --+
+//                                                  +-> KvState -> BlockIndex -> requests (any thread)
+//   other nodes -> mesh thread -> KvExchange ------+      |
+//   other nodes <- mesh thread <- KvExchange <------------+
+//
+// It subscribes to the streams of which this node is an observer, and to others no longer. Messages to
+// other nodes are made when the mesh thread has asked for one, so that each says all there is to say.
+//
+// Invariant: whatever engines and peers send, memory stays within KvLimits, one message a peer and
+// 16 MiB of received ones; a turn of the loop is bounded, so everybody is served.
+// Threads: construct and destroy on main; KvPort on the mesh thread; the rest from any.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "node/kv/kv_report.h"
+#include "node/mesh/kv_port.h"
+#include "policies/fleet_view.h"
+
+namespace dualmesh::node {
+
+struct KvIngestSettings {
+  crdt::NodeId self;
+  KvLimits limits;
+  KvExchangeSettings exchange;
+  policies::Duration join_timeout = std::chrono::seconds(10);
+};
+
+class KvIngest final : public KvPort {
+ public:
+  // `waiting`: a message for some peer may be had. `published`: a new report; also after each change
+  // of a cache's confidence. Both on the ingest thread, and must return at once.
+  KvIngest(KvIngestSettings settings, std::function<void()> waiting,
+           std::function<void(std::shared_ptr<const KvReport>)> published);
+  ~KvIngest() override;
+
+  void set_view(std::shared_ptr<const policies::FleetView> view);
+  const policies::BlockIndex& index() const;
+  std::shared_ptr<const KvReport> report() const;
+
+  void kv_peers(std::vector<KvPeerLife> living) override;
+  void kv_received(crdt::NodeId from, std::string message) override;
+  std::string kv_take(crdt::NodeId to) override;
+  bool kv_ready(std::string& why_not) override;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dualmesh::node
