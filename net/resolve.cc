@@ -1,24 +1,12 @@
-// Names to addresses: resolve() of http_client.h and destination.h.
+// Names to addresses: resolve() of http_client.h.
 #include <spdlog/fmt/fmt.h>
 
 #include <asio/ip/tcp.hpp>
 
 #include "net/asio_loop.h"
-#include "net/destination.h"
 #include "net/http_client.h"
 
 namespace dualmesh::net {
-
-bool is_loopback(const std::string& host) {
-  if (host == "localhost") return true;
-  std::error_code error;
-  const auto address = asio::ip::make_address(host, error);
-  if (error) return false;
-  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
-    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).is_loopback();
-  }
-  return address.is_loopback();
-}
 
 void resolve(IoThread& thread, const std::string& host, std::uint16_t port,
              std::function<void(std::vector<std::string> addresses, std::string why)> done) {

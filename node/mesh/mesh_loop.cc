@@ -1,6 +1,5 @@
 #include "node/mesh/mesh_loop.h"
 
-#include <arpa/inet.h>
 #include <kj/async-io.h>
 #include <kj/async-unix.h>
 #include <netdb.h>
@@ -123,13 +122,6 @@ std::uint64_t monotonic_ns() {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-// An address, not a name that begins like one.
-bool is_loopback(const std::string& host) {
-  in_addr address{};
-  return host == "localhost" || host == "::1" ||
-         (::inet_pton(AF_INET, host.c_str(), &address) == 1 && host.starts_with("127."));
-}
-
 // The parts of a running loop, in the order of their dependence.
 class Running final : private kj::TaskSet::ErrorHandler {
  public:
@@ -243,7 +235,7 @@ net::Result<void> check_listen(const MeshConfig& config) {
   if (!net::split_destination(config.listen, listen, net::PortZero::allowed)) {
     return net::Error{fmt::format("mesh.listen must be HOST:PORT, not '{}'", config.listen)};
   }
-  if (!is_loopback(listen.host) && !config.tls.any() && !config.insecure) {
+  if (!net::is_loopback(listen.host) && !config.tls.any() && !config.insecure) {
     return net::Error{fmt::format(
         "mesh.listen {} can be reached from other machines, and there is no certificate: set "
         "mesh.tls.ca, mesh.tls.certificate and mesh.tls.key; or mesh.insecure = true if everyone "

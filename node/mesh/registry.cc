@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "net/destination.h"
 #include "net/mesh_codec.h"
 
 namespace dualmesh::node {
@@ -97,9 +98,10 @@ net::Result<void> check(const SeedInstance& instance) {
     return net::Error{fmt::format("instance name must have 1 to {} characters, not {}",
                                   CodecLimits::kNameBytes, instance.name.size())};
   }
-  if (!is_host_port(instance.address)) {
-    return net::Error{
-        fmt::format("address of {} must be HOST:PORT, not '{}'", instance.name, instance.address)};
+  net::HostPort address;
+  if (!net::split_destination(instance.address, address)) {
+    return net::Error{fmt::format("address of {} must be HOST:PORT, the port not 0, not '{}'",
+                                  instance.name, instance.address)};
   }
   if (!(instance.weight > 0.0 && instance.weight <= kMaxWeight)) {
     return net::Error{fmt::format("weight of {} must be above 0 and at most {}, not {}",
@@ -124,16 +126,6 @@ const char* to_string(Lifecycle lifecycle) {
       break;
   }
   return "removed";
-}
-
-bool is_host_port(std::string_view address) {
-  const std::size_t colon = address.rfind(':');
-  if (colon == std::string_view::npos || colon == 0 || address.size() > 512) return false;
-  const std::string_view digits = address.substr(colon + 1);
-  std::uint32_t port = 0;
-  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  return parsed.ec == std::errc{} && parsed.ptr == digits.data() + digits.size() && port >= 1 &&
-         port <= 65'535 && address.find_first_of(" \t\r\n") == std::string_view::npos;
 }
 
 void Registry::write(const std::string& name, InstanceField field, crdt::Stamp stamp,

@@ -43,8 +43,6 @@ struct InstanceRecord {
 };
 
 const char* to_string(policies::Lifecycle lifecycle);
-// host:port with a host and a port of 1 to 65535.
-bool is_host_port(std::string_view address);
 
 class Registry {
  public:

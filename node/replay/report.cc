@@ -242,8 +242,9 @@ bool can_be_written(const std::string& path) {
 net::Result<void> write_atomically(const std::string& path, const std::string& text) {
   namespace fs = std::filesystem;
   std::error_code error;
-  const fs::path target = fs::is_symlink(path, error) ? fs::canonical(path, error) : fs::path(path);
-  if (error && fs::is_symlink(path)) return net::Error{path + ": a link that leads nowhere"};
+  const bool link = fs::is_symlink(path, error);
+  const fs::path target = link ? fs::canonical(path, error) : fs::path(path);
+  if (link && error) return net::Error{path + ": a link that leads nowhere"};
   if (fs::exists(target, error) && !fs::is_regular_file(target, error)) {
     std::ofstream device(target, std::ios::binary);  // or a pipe: to be written to, not replaced
     device << text;

@@ -40,11 +40,13 @@ TEST_CASE("registry: bad additions are refused with what is wrong") {
   Replica node(1);
   node.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1")});
   CHECK_FALSE(node.registry.add(seed("", "h:2"), kWall).has_value());
-  for (const char* address : {"", "h", "h:", ":1", "h:0", "h:65536", "h:x", "h :1"}) {
+  for (const char* address : {"", "h", "h:", ":1", "h:0", "h:65536", "h:x", "h :1",
+                              "::1:80", "a/b:80"}) {
     CHECK_FALSE(node.registry.add(seed("e2", address), kWall).has_value());
   }
   CHECK(node.registry.add(seed("e2", "h:1"), kWall).error().message.find("e1 already has") !=
         std::string::npos);
+  CHECK(node.registry.add(seed("e6", "[::1]:80"), kWall).has_value());
   SeedInstance heavy = seed("e2", "h:2");
   heavy.weight = 0.0;
   CHECK_FALSE(node.registry.add(heavy, kWall).has_value());

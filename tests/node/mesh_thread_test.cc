@@ -12,6 +12,7 @@
 #include "net/admin.capnp.h"
 #include "net/mesh.capnp.h"
 #include "net/mesh_connection.h"
+#include "node/mesh/mesh_loop.h"
 #include "tests/node/fake_mesh_host.h"
 
 namespace dualmesh::node {
@@ -251,6 +252,11 @@ TEST_CASE("a mesh listener that others can reach needs consent, and bad addresse
   auto named = MeshThread::start(config, host, host);
   REQUIRE_FALSE(named.has_value());
   CHECK(named.error().message.find("mesh.insecure") != std::string::npos);
+  for (const char* here : {"127.9.9.9:0", "[::1]:0", "[::ffff:127.0.0.1]:0", "localhost:0"}) {
+    CAPTURE(here);
+    config.listen = here;
+    CHECK(check_listen(config).has_value());
+  }
   config.listen = "0.0.0.0:0";
 
   config.insecure = true;

@@ -237,6 +237,7 @@ TEST_CASE("a result goes where a link leads, and into a device without replacing
   CHECK(fs::is_character_file("/dev/null"));
   CHECK(write_atomically((folder / "lost").string(), "four").has_error());
   CHECK(fs::is_symlink(folder / "lost"));
+  CHECK(write_atomically((folder / std::string(300, 'x')).string(), "five").has_error());
   fs::remove_all(folder);
 }
 
