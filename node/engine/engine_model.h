@@ -102,6 +102,7 @@ class EngineModel {
   std::size_t waiting() const { return waiting_.size(); }
   std::size_t running() const { return running_.size(); }
   const PrefixCache& cache() const { return cache_; }
+  void observe_cache(CacheObserver* observer) { cache_.set_observer(observer); }
   const EngineCounters& counters() const { return counters_; }
   const EngineParameters& parameters() const { return parameters_; }
 

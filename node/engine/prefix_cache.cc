@@ -42,6 +42,7 @@ void PrefixCache::publish(BlockKey key) {
     spare_.pop_back();
     blocks_[at->second] = Block{.key = key, .holders = 1};
     ++pinned_;
+    if (observer_ != nullptr) observer_->stored(key);
   } else {
     hold(at->second);
   }
@@ -88,6 +89,7 @@ void PrefixCache::evict_until(std::size_t used_at_most) {
     DUALMESH_CHECK(victim != kNone, "{} blocks used, none evictable", private_ + index_.size());
     unlink(victim);
     index_.erase(blocks_[victim].key);
+    if (observer_ != nullptr) observer_->evicted(blocks_[victim].key);
     spare_.push_back(victim);
     ++evictions_;
   }

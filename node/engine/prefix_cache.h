@@ -19,9 +19,20 @@
 
 namespace dualmesh::node {
 
+// Hears of each block that begins or ceases to be shared, in that order.
+class CacheObserver {
+ public:
+  virtual ~CacheObserver() = default;
+  virtual void stored(policies::BlockKey key) = 0;
+  virtual void evicted(policies::BlockKey key) = 0;
+};
+
 class PrefixCache {
  public:
   explicit PrefixCache(std::size_t capacity_blocks);
+
+  // Null: nobody. It outlives the cache.
+  void set_observer(CacheObserver* observer) { observer_ = observer; }
 
   // Leading blocks of `keys` that are held.
   std::size_t match(std::span<const policies::BlockKey> keys) const;
@@ -61,6 +72,7 @@ class PrefixCache {
   std::vector<std::uint32_t> spare_;
   std::uint32_t oldest_ = kNone;
   std::uint32_t newest_ = kNone;
+  CacheObserver* observer_ = nullptr;
 };
 
 }  // namespace dualmesh::node

@@ -4,6 +4,7 @@
 #include <list>
 #include <map>
 #include <random>
+#include <set>
 
 #include "node/engine/prefix_cache.h"
 
@@ -92,7 +93,18 @@ struct NaiveCache {
   }
 };
 
-TEST_CASE("agrees with a naive cache under random use") {
+// What somebody holds for true who hears of changes alone.
+struct Listener final : CacheObserver {
+  std::set<BlockKey> held;
+  void stored(BlockKey key) override { REQUIRE(held.insert(key).second); }
+  void evicted(BlockKey key) override { REQUIRE(held.erase(key) == 1); }
+  bool same_as(const NaiveCache& naive) const {
+    return std::equal(held.begin(), held.end(), naive.holders.begin(), naive.holders.end(),
+                      [](BlockKey key, const auto& entry) { return key == entry.first; });
+  }
+};
+
+TEST_CASE("agrees with a naive cache under random use, and so does who hears of its changes") {
   struct Holder {
     Keys keys;
     std::size_t shared = 0;
@@ -103,6 +115,8 @@ TEST_CASE("agrees with a naive cache under random use") {
     auto pick = [&](std::size_t below) { return std::size_t{random()} % below; };
     const std::size_t capacity = 4 + pick(20);
     PrefixCache cache(capacity);
+    Listener listener;
+    cache.set_observer(&listener);
     NaiveCache naive{capacity};
     std::vector<Holder> holders;
     for (int step = 0; step < 300; ++step) {
@@ -134,6 +148,7 @@ TEST_CASE("agrees with a naive cache under random use") {
         cache.release(holder.keys, holder.privates);
         naive.release(holder.keys, holder.privates);
       }
+      REQUIRE(listener.same_as(naive));
       REQUIRE(cache.in_use() == naive.in_use());
       REQUIRE(cache.evictable() == naive.idle.size());
       REQUIRE(cache.in_use() + cache.evictable() <= capacity);
