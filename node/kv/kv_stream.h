@@ -29,6 +29,8 @@
 
 namespace dualmesh::node {
 
+inline constexpr std::uint64_t kNoSequence = UINT64_MAX;
+
 struct RawBatch {
   std::uint64_t sequence = 0;
   std::string payload;
