@@ -42,6 +42,15 @@ enum class Outcome : std::uint8_t {
   rejected,
 };
 
+// How sure a hit is, the surest last.
+enum class HitSource : std::uint8_t {
+  unknown,    // nothing is known of that cache
+  predicted,  // by what was placed there
+  degraded,   // by the engine's events, of which some are missing
+  exact,      // by the engine's events
+};
+
+const char* to_string(HitSource source);
 const char* to_string(Reason reason);
 const char* to_string(Outcome outcome);
 
@@ -50,6 +59,7 @@ struct CandidateEstimate {
   std::uint32_t hit_tokens = 0;
   std::uint64_t pending_tokens = 0;   // own + others', before this request
   double ttft_s = 0.0;
+  HitSource source = HitSource::predicted;  // of hit_tokens
 };
 
 struct DecisionRecord {

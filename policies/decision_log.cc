@@ -22,6 +22,16 @@ const DecisionRecord* DecisionLog::find(RequestId id) const {
   return found == by_id_.end() ? nullptr : &records_[found->second];
 }
 
+const char* to_string(HitSource source) {
+  switch (source) {
+    case HitSource::unknown: return "unknown";
+    case HitSource::predicted: return "predicted";
+    case HitSource::degraded: return "degraded";
+    case HitSource::exact: return "exact";
+  }
+  return "?";
+}
+
 const char* to_string(Reason reason) {
   switch (reason) {
     case Reason::none: return "none";

@@ -18,6 +18,7 @@
 
 #include "policies/decision.h"
 #include "policies/fleet.h"
+#include "policies/hits.h"
 #include "policies/scheduler.h"
 
 namespace dualmesh::policies {
@@ -95,12 +96,9 @@ class Policy {
   virtual void ended(const Arrival&, Slot, const Service&) {}
 };
 
-// Cached prefix tokens of the request at `slot`, by whole blocks.
-inline std::uint32_t hit_tokens(const Arrival& arrival, Slot slot, std::uint32_t block_tokens) {
-  if (slot >= arrival.hit_blocks.size()) return 0;
-  if (arrival.block_tokens > 0) block_tokens = arrival.block_tokens;
-  const std::uint64_t tokens = std::uint64_t{arrival.hit_blocks[slot]} * block_tokens;
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(tokens, arrival.input_tokens));
+// Of one block of the request's chain.
+inline std::uint32_t block_tokens(const Arrival& arrival, const Fleet& fleet) {
+  return arrival.block_tokens > 0 ? arrival.block_tokens : fleet.settings().block_tokens;
 }
 
 // Time to first token if the request were last in the queue of `slot`.
@@ -108,7 +106,8 @@ inline CandidateEstimate estimate(const PlacementRequest& request, const Fleet& 
   CandidateEstimate result;
   result.slot = slot;
   if (slot == kNoSlot) return result;
-  result.hit_tokens = hit_tokens(request.arrival, slot, fleet.settings().block_tokens);
+  result.hit_tokens = hit_tokens(request.arrival, slot);
+  result.source = hit_source(request.arrival, slot);
   result.pending_tokens = fleet.pending_tokens(slot);
   const std::uint64_t miss = request.arrival.input_tokens - result.hit_tokens;
   result.ttft_s =

@@ -148,8 +148,7 @@ void Rebalancer::note_moved(Slot target, std::uint32_t tokens, Time now) {
 }
 
 std::uint32_t Rebalancer::uncached_at(const LiveRequest& request, Slot slot) const {
-  return request.arrival.input_tokens -
-         hit_tokens(request.arrival, slot, fleet_.settings().block_tokens);
+  return request.arrival.input_tokens - hit_tokens(request.arrival, slot);
 }
 
 }  // namespace dualmesh::policies

@@ -89,8 +89,7 @@ void Scheduler::finished(RequestId id, const Usage& usage, Time now, Effects& ef
     return;
   }
   s.totals.input_tokens += usage.prompt_tokens != 0 ? usage.prompt_tokens : arrival.input_tokens;
-  s.totals.predicted_hit_tokens +=
-      hit_tokens(arrival, request->record.chosen, s.settings.block_tokens);
+  s.totals.predicted_hit_tokens += hit_tokens(arrival, request->record.chosen);
   s.totals.reported_cached_tokens += usage.cached_tokens;
   request->record.cached_tokens = usage.cached_tokens;
   if (request->slot != kNoSlot) ++s.fleet.at(request->slot).completed;

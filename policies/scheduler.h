@@ -58,7 +58,8 @@ struct Arrival {
   PromptChain chain;
   std::uint32_t block_tokens = 0;  // of one block of the chain; 0: as in the settings
   std::uint32_t input_tokens = 0;
-  std::vector<std::uint32_t> hit_blocks;  // by slot (ResidencyIndex::longest_prefix); short = 0
+  std::vector<std::uint32_t> hit_tokens;  // cached prefix, by slot; short = 0
+  std::vector<HitSource> hit_sources;     // by slot; short = predicted
   std::uint64_t client = 0;               // hash of API key or `user`; 0: unknown
   bool handed = false;                    // by another node, or back from it: it stays here
   std::uint64_t system_key = 0;  // hash of the first 200 characters of the system prompt; 0: none

@@ -64,7 +64,7 @@ bool Scheduler::State::place(LiveRequest& request, Reason why, Time now, Effects
   if (!fleet.view().rings_agree) ++totals.decisions_under_disagreement;
 
   const Slot slot = choice.primary;
-  const std::uint32_t hit = hit_tokens(request.arrival, slot, settings.block_tokens);
+  const std::uint32_t hit = hit_tokens(request.arrival, slot);
   const std::uint32_t uncached = request.arrival.input_tokens - hit;
   effects.placed.push_back({request.arrival.id, slot});
   if (queues) {

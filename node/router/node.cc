@@ -7,6 +7,7 @@
 
 #include "node/mesh/ring_generation.h"
 #include "node/router/node_metrics.h"
+#include "policies/hits.h"
 
 namespace dualmesh::node {
 namespace {
@@ -330,9 +331,7 @@ net::Result<Explanation> Node::explain(const std::string& path, std::string_view
     return scheduler.explain(arrival, scheduler_.now());
   });
   for (const policies::Slot slot : model->second.serving) {
-    const std::uint32_t blocks = slot < arrival.hit_blocks.size() ? arrival.hit_blocks[slot] : 0;
-    explanation.hit_tokens.emplace_back(
-        slot, std::min(blocks * arrival.block_tokens, arrival.input_tokens));
+    explanation.hit_tokens.emplace_back(slot, policies::hit_tokens(arrival, slot));
   }
   return explanation;
 }

@@ -5,6 +5,7 @@
 
 #include "node/router/api_error.h"
 #include "node/router/routed_request.h"
+#include "policies/hits.h"
 
 namespace dualmesh::node {
 
@@ -63,7 +64,8 @@ policies::Arrival make_arrival(const FlowSettings& settings, const policies::Cha
       (fields.canonical.size() + settings.bytes_per_token - 1) / settings.bytes_per_token;
   arrival.input_tokens =
       fields.token_ids > 0 ? fields.token_ids : static_cast<std::uint32_t>(estimate);
-  residency.longest_prefix(arrival.chain.blocks, arrival.hit_blocks);
+  residency.longest_prefix(arrival.chain.blocks, arrival.hit_tokens);
+  policies::to_tokens(arrival.hit_tokens, arrival.block_tokens);
   const std::string_view client = api_key.empty() ? std::string_view(fields.user) : api_key;
   arrival.system_key = fields.system_key;
   arrival.client = policies::client_key(client);

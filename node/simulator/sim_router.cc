@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "node/mesh/load_gauges.h"
+#include "policies/hits.h"
 
 namespace dualmesh::node {
 namespace {
@@ -58,7 +59,8 @@ void SimRouter::met(crdt::NodeId node, const crdt::Member& member) {
 }
 
 void SimRouter::look_up(policies::Arrival& arrival) const {
-  index_.longest_prefix(arrival.chain.blocks, arrival.hit_blocks);
+  index_.longest_prefix(arrival.chain.blocks, arrival.hit_tokens);
+  policies::to_tokens(arrival.hit_tokens, arrival.block_tokens);
 }
 
 void SimRouter::placed(policies::Slot slot, std::span<const policies::BlockKey> blocks,

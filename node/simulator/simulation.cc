@@ -185,6 +185,7 @@ policies::Arrival Simulation::arrival_of(std::uint32_t number) const {
   policies::Arrival arrival;
   arrival.id = number;
   arrival.model = kModel;
+  arrival.block_tokens = kBlockTokens;
   arrival.input_tokens = request.input_tokens;
   arrival.chain.blocks = keys_of(request);
   arrival.chain.whole = key_of(request.blocks.back());

@@ -9,9 +9,8 @@
 
 namespace dualmesh::policies {
 
-inline std::uint32_t hit_at(const PlacementRequest& request, const PlacementContext& context,
-                            Slot slot) {
-  return hit_tokens(request.arrival, slot, context.fleet.settings().block_tokens);
+inline std::uint32_t hit_at(const PlacementRequest& request, const PlacementContext&, Slot slot) {
+  return hit_tokens(request.arrival, slot);
 }
 
 // 0 to 1: the share of the prompt that is cached there.

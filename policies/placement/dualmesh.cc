@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/container/static_vector.hpp>
+#include <tuple>
 #include <utility>
 
 #include "policies/placement/dual_candidates.h"
@@ -33,13 +34,17 @@ double mean_pending(const PlacementContext& context) {
   return active.empty() ? 0 : sum / static_cast<double>(active.size());
 }
 
+bool is_surer(const CandidateEstimate& one, const CandidateEstimate& other) {
+  return one.hit_tokens > 0 && one.source > other.source;
+}
+
 }  // namespace
 
 double DualMesh::cost(const PlacementRequest& request, const Fleet& fleet, double price_tokens,
                       const CandidateEstimate& candidate) const {
   // The last token is always computed.
-  const std::uint32_t miss =
-      std::max(request.arrival.input_tokens - candidate.hit_tokens, std::uint32_t{1});
+  const double worth = candidate.source == HitSource::predicted ? predicted_ : 1.0;
+  const double miss = std::max(request.arrival.input_tokens - worth * candidate.hit_tokens, 1.0);
   return miss *
          (static_cast<double>(candidate.pending_tokens) + price_tokens +
           decode_tokens_ * (1.0 + fleet.decoding_requests(candidate.slot))) *
@@ -65,8 +70,9 @@ Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext&
   }
   const auto pending = [&](Slot slot) { return fleet.pending_tokens(slot); };
   const auto miss_and_pending = [&](Slot slot) {
-    const std::uint32_t hit = hit_tokens(request.arrival, slot, fleet.settings().block_tokens);
-    return std::pair(request.arrival.input_tokens - hit, pending(slot));
+    const std::uint32_t hit = hit_tokens(request.arrival, slot);
+    const auto doubt = -static_cast<int>(hit_source(request.arrival, slot));
+    return std::tuple(request.arrival.input_tokens - hit, pending(slot), doubt);
   };
   const CandidateEstimate holder =
       estimate(request, fleet, least(context, random, miss_and_pending));
@@ -78,6 +84,10 @@ Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext&
   const auto cheaper = [](const Priced& a, const Priced& b) { return a.cost < b.cost; };
   const auto second = priced.begin() + std::min<std::ptrdiff_t>(2, std::ssize(priced));
   std::partial_sort(priced.begin(), second, priced.end(), cheaper);
+  if (priced.size() > 1 && is_surer(priced[1].estimate, priced[0].estimate) &&
+      priced[1].cost <= priced[0].cost * (1 + near_)) {
+    std::swap(priced[0], priced[1]);
+  }
   choice.primary = priced[0].estimate.slot;
   choice.candidates[0] = priced[0].estimate;
   choice.reason = Reason::only_candidate;

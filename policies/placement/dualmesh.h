@@ -17,6 +17,11 @@
 // instance that has computed what all prompts begin with. Each sequence that decodes takes its part
 // of every iteration and will go on to, as will this request, so it counts as work that waits.
 //
+// Hits that are predicted stand beside hits that engines' events prove. A wrong prediction costs a
+// whole prefill, so a predicted token may be taken for less (`predicted`), and of the two cheapest,
+// where they are as good as equal (`near`), a hit that is surer wins. Where all hits are of one
+// kind, and `predicted` is 1, none of this changes anything.
+//
 // Requests wait at the router in the order `slo`, and are moved only away from an instance with
 // more work than two SLOs: a move costs the hits of all requests that follow.
 //
@@ -37,8 +42,11 @@ class DualMesh final : public Policy {
   static constexpr std::array kParameters{
       Parameter{"price", 2, 0, 1e6, "of a computed token, in what waits at an instance on average"},
       Parameter{"decode_tokens", 200, 0, 1e6, "a decoding sequence counts as so many that wait"},
+      Parameter{"predicted", 1, 0, 1, "worth of a cached token that is only predicted"},
+      Parameter{"near", 0.02, 0, 1, "costs that differ by this share are as good as equal"},
   };
-  explicit DualMesh(const ParameterValues& values) : price_(values[0]), decode_tokens_(values[1]) {}
+  explicit DualMesh(const ParameterValues& values)
+      : price_(values[0]), decode_tokens_(values[1]), predicted_(values[2]), near_(values[3]) {}
 
   std::string_view name() const override { return "dualmesh"; }
   std::string_view default_order() const override { return "slo"; }
@@ -53,6 +61,8 @@ class DualMesh final : public Policy {
 
   double price_;
   double decode_tokens_;
+  double predicted_;
+  double near_;
 };
 
 }  // namespace dualmesh::policies

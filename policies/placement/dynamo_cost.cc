@@ -23,8 +23,7 @@ Choice DynamoCost::choose(const PlacementRequest& request, const PlacementContex
                           Random& random) const {
   const Arrival& arrival = request.arrival;
   const double input = std::max(arrival.input_tokens, 1U);
-  const double block = std::max(
-      arrival.block_tokens > 0 ? arrival.block_tokens : context.fleet.settings().block_tokens, 1U);
+  const double block = std::max(block_tokens(arrival, context.fleet), 1U);
   const auto pending = [&](Slot slot) {
     return static_cast<double>(context.fleet.pending_tokens(slot));
   };

@@ -15,9 +15,11 @@ double score(const PlacementRequest& request, const PlacementContext& context, S
 }
 
 // It has the prefix that makes the class.
-bool holds(const PlacementRequest& request, Slot slot) {
-  const auto& hits = request.arrival.hit_blocks;
-  return slot < hits.size() && hits[slot] >= std::max(request.depth, 1U);
+bool holds(const PlacementRequest& request, const PlacementContext& context, Slot slot) {
+  const auto& hits = request.arrival.hit_tokens;
+  const std::uint64_t prefix = std::uint64_t{std::max(request.depth, 1U)} *
+                               std::max(block_tokens(request.arrival, context.fleet), 1U);
+  return slot < hits.size() && hits[slot] >= prefix;
 }
 
 }  // namespace
@@ -48,7 +50,7 @@ LMetric::Judgement LMetric::judge(const PlacementRequest& request,
   std::optional<double> best_holder;
   std::optional<double> best_other;
   for_each_usable(context, [&](Slot slot) {
-    const bool holder = holds(request, slot);
+    const bool holder = holds(request, context, slot);
     (holder ? holders : others) += 1;
     std::optional<double>& best = holder ? best_holder : best_other;
     const double value = score(request, context, slot);
@@ -70,7 +72,7 @@ Choice LMetric::choose(const PlacementRequest& request, const PlacementContext& 
   }
   // Holders come after all others.
   const auto outside_first = [&](Slot slot) {
-    return std::pair(holds(request, slot), by_score(slot));
+    return std::pair(holds(request, context, slot), by_score(slot));
   };
   return choose_least(request, context, random, outside_first, Reason::spilled);
 }

@@ -6,10 +6,12 @@ namespace dualmesh::policies {
 
 namespace {
 
-double cached_share(const Arrival& arrival, Slot slot) {
-  if (slot >= arrival.hit_blocks.size() || arrival.chain.blocks.empty()) return 0;
-  const auto blocks = static_cast<double>(arrival.chain.blocks.size());
-  return std::min(arrival.hit_blocks[slot] / blocks, 1.0);
+// Of the whole blocks of the chain.
+double cached_share(const Arrival& arrival, const Fleet& fleet, Slot slot) {
+  if (slot >= arrival.hit_tokens.size() || arrival.chain.blocks.empty()) return 0;
+  const auto tokens = static_cast<double>(arrival.chain.blocks.size()) *
+                      static_cast<double>(block_tokens(arrival, fleet));
+  return tokens > 0 ? std::min(arrival.hit_tokens[slot] / tokens, 1.0) : 0;
 }
 
 double memory_taken(const Fleet& fleet, const Load& load) {
@@ -30,7 +32,7 @@ Choice PrecisePrefix::choose(const PlacementRequest& request, const PlacementCon
                                  ? 1.0
                                  : static_cast<double>(range.most - engine_queue(load)) /
                                        static_cast<double>(range.most - range.least);
-    return -(prefix_ * cached_share(request.arrival, slot) + queue_ * shortness +
+    return -(prefix_ * cached_share(request.arrival, context.fleet, slot) + queue_ * shortness +
              kv_ * (1 - memory_taken(context.fleet, load)));
   };
   return choose_least(request, context, random, cost, Reason::best_score);

@@ -57,8 +57,8 @@ class Traffic {
     arrival.input_tokens = kBlocks * 512;
     arrival.client = 1 + session;
     arrival.system_key = 1 + session % 50;
-    arrival.hit_blocks.resize(kInstances);
-    for (std::uint32_t& hit : arrival.hit_blocks) hit = 1 + random_() % kBlocks;
+    arrival.hit_tokens.resize(kInstances);
+    for (std::uint32_t& hit : arrival.hit_tokens) hit = (1 + random_() % kBlocks) * 512;
     return arrival;
   }
 

@@ -81,14 +81,17 @@ inline PromptChain chain_of(const std::vector<std::uint64_t>& blocks) {
   return chain;
 }
 
+inline constexpr std::uint32_t kBlock = 512;  // tokens
+
 inline Arrival arrival_of(RequestId id, const std::vector<std::uint64_t>& blocks,
                           std::vector<std::uint32_t> hit_blocks = {}) {
   Arrival arrival;
   arrival.id = id;
   arrival.model = "m";
   arrival.chain = chain_of(blocks);
-  arrival.input_tokens = static_cast<std::uint32_t>(blocks.size() * 512);
-  arrival.hit_blocks = std::move(hit_blocks);
+  arrival.input_tokens = static_cast<std::uint32_t>(blocks.size() * kBlock);
+  arrival.hit_tokens = std::move(hit_blocks);
+  for (std::uint32_t& hit : arrival.hit_tokens) hit *= kBlock;
   return arrival;
 }
 

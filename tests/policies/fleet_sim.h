@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "policies/hits.h"
 #include "policies/residency_index.h"
 #include "policies/scheduler.h"
 #include "tests/policies/fleet_builder.h"
@@ -152,7 +153,8 @@ class FleetSim {
     request.router = random_() % routers_.size();
     ++open_;
     Router& router = *routers_[request.router];
-    router.index.longest_prefix(arrival.chain.blocks, arrival.hit_blocks);
+    router.index.longest_prefix(arrival.chain.blocks, arrival.hit_tokens);
+    to_tokens(arrival.hit_tokens, kBlock);
     effects_.clear();
     router.scheduler.submit(std::move(arrival), now_, effects_);
     carry_out(router);

@@ -54,7 +54,7 @@ class MeshSim {
     const RequestId id = requests.size();
     Arrival arrival = arrival_of(id, {key});
     arrival.input_tokens = input;
-    arrival.hit_blocks = hits;
+    arrival.hit_tokens = hits;
     arrival.block_tokens = 1;
     requests.push_back({node, kNoSlot, input, std::move(hits), now, Time(-1), 0, false});
     call(node, [&](Scheduler& s, Effects& e) { s.submit(std::move(arrival), now, e); });

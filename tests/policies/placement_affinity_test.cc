@@ -44,8 +44,8 @@ struct TwoCandidates : PlacementScene {
       a = model().ring_a.owner(arrival.chain.blocks[0], any);
       b = model().ring_b.owner(arrival.chain.blocks[0], any);
     }
-    arrival.hit_blocks.resize(8);
-    arrival.hit_blocks[a] = hit_blocks;
+    arrival.hit_tokens.resize(8);
+    arrival.hit_tokens[a] = hit_blocks * kBlock;
   }
   void pending(std::uint64_t at_a, std::uint64_t at_b) {
     own(a).queued_tokens = at_a;
@@ -119,8 +119,8 @@ TEST_CASE("ring_affinity takes the owner of the key at its depth, whatever the l
     const Slot owner = ring_order(scene, scene.arrival.chain.blocks[1])[0];
     owners.insert(owner);
     scene.own(owner).queued_tokens = 1'000'000;
-    scene.arrival.hit_blocks.assign(6, 3);
-    scene.arrival.hit_blocks[owner] = 0;
+    scene.arrival.hit_tokens.assign(6, 3 * kBlock);
+    scene.arrival.hit_tokens[owner] = 0;
     CHECK(scene.choose(policy).primary == owner);
     CHECK(scene.choose(policy).reason == Reason::ring_owner);
     scene.depth = 1;

@@ -51,9 +51,10 @@ TEST_CASE("no policy allocates when it chooses") {
     std::vector<std::uint64_t> blocks(128, session);
     arrivals.push_back(arrival_of(session, blocks));
     arrivals.back().client = arrivals.back().system_key = session % 20;  // some without
-    arrivals.back().hit_blocks.resize(kInstances);
+    arrivals.back().hit_tokens.resize(kInstances);
     for (Slot slot = 0; slot < kInstances; ++slot) {
-      arrivals.back().hit_blocks[slot] = static_cast<std::uint32_t>(session * slot % 129);
+      arrivals.back().hit_tokens[slot] =
+          static_cast<std::uint32_t>(session * slot % 129) * kBlock;
     }
   }
   for (const std::string& name : policy_names()) {
@@ -87,7 +88,7 @@ TEST_CASE("dualmap allocates nothing to place a request, under full queues") {
     for (std::size_t i = 1; i < blocks.size(); ++i) blocks[i] = last % 500 * 1'000 + i;
     Arrival arrival = arrival_of(++last, blocks, std::vector<std::uint32_t>(kInstances));
     arrival.model = "meta-llama/Llama-3.1-8B-Instruct";
-    arrival.hit_blocks[last % kInstances] = static_cast<std::uint32_t>(last * 31 % 129);
+    arrival.hit_tokens[last % kInstances] = static_cast<std::uint32_t>(last * 31 % 129) * kBlock;
     const std::uint64_t before = allocations.load();
     scheduler.submit(std::move(arrival), now, effects);
     counted += allocations.load() - before;

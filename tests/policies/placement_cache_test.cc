@@ -110,7 +110,7 @@ TEST_CASE("lmetric's guard: a class beyond its holders' share leaves them after 
   CHECK(scene.pick(with<LMetric>("guard=0"), hot) == 0);
   // The hit is there too from now on, M = {0, n}: 4 in a row.
   Arrival twice = ten_blocks({0, 0, 0, 0});
-  twice.hit_blocks[0] = twice.hit_blocks[spilled.primary] = 10;
+  twice.hit_tokens[0] = twice.hit_tokens[spilled.primary] = 10 * kBlock;
   CHECK(scene.take(policy, twice).reason == Reason::best_score);
   CHECK(scene.take(policy, twice).reason == Reason::best_score);
   CHECK(scene.take(policy, twice).reason == Reason::spilled);

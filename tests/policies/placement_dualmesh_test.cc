@@ -112,7 +112,7 @@ TEST_CASE("dualmesh: candidates follow the key and who holds most, not the load 
     Arrival later = request_of(key);
     later.id = 77;
     later.input_tokens = 9'000;
-    later.hit_blocks = {9, 0, 3, 0, 0, 7, 0, 1};
+    later.hit_tokens = {9 * kBlock, 0, 3 * kBlock, 0, 0, 7 * kBlock, 0, kBlock};
     expected.insert(0);  // and neither 2, 5 nor 7 unless the key names it
     CHECK(candidates(scene, later) == expected);
   }
@@ -124,11 +124,11 @@ TEST_CASE("dualmesh: of those that hold as much of the prompt the one with the l
   for (std::uint64_t key = 0; key < 50; ++key) {
     Arrival arrival = request_of(key);
     const std::set<Slot> named = expected_candidates(scene, arrival);
-    arrival.hit_blocks.assign(8, 9);
+    arrival.hit_tokens.assign(8, 9 * kBlock);
     Slot idle = kNoSlot;
     for (Slot slot = 0; slot < 8; ++slot) {
       if (named.count(slot) > 0) {
-        arrival.hit_blocks[slot] = 0;
+        arrival.hit_tokens[slot] = 0;
       } else {
         idle = slot;
       }
@@ -171,8 +171,8 @@ TEST_CASE("dualmesh: the hit is taken when loads are equal") {
     Arrival arrival = request_of(key);
     for (const Slot holder : expected_candidates(scene, arrival)) {
       for (const std::uint64_t tokens : {std::uint64_t{0}, std::uint64_t{30'000}}) {
-        arrival.hit_blocks.assign(8, 0);
-        arrival.hit_blocks[holder] = 1;
+        arrival.hit_tokens.assign(8, 0);
+        arrival.hit_tokens[holder] = kBlock;
         scene.pending(std::vector<std::uint64_t>(8, tokens));
         const Choice choice = scene.choose(policy, arrival);
         CHECK(choice.primary == holder);
@@ -215,8 +215,8 @@ TEST_CASE("dualmesh: the price is of what waits at all instances of the model, b
     while (named.count(beside) > 0) ++beside;
     if (beside == 6) continue;
     ++looked_at;
-    arrival.hit_blocks.assign(6, 0);
-    arrival.hit_blocks[holder] = 9;
+    arrival.hit_tokens.assign(6, 0);
+    arrival.hit_tokens[holder] = 9 * kBlock;
     std::vector<std::uint64_t> tokens(6, 0);
     tokens[holder] = 12'000;
     tokens[beside] = 27'900;  // a mean of 6,650
@@ -292,7 +292,7 @@ TEST_CASE("dualmesh: of random views the candidate with the least cost, beside a
     Arrival arrival = request_of(random());
     double pending = 0;  // everywhere
     for (Slot slot = 0; slot < 8; ++slot) {
-      arrival.hit_blocks.push_back(random() % 10);
+      arrival.hit_tokens.push_back(random() % 10 * kBlock);
       scene.own(slot) = Load{.decoding_requests = static_cast<std::uint32_t>(random() % 100),
                              .queued_tokens = random() % 20'000,
                              .prefilling_tokens = random() % 9'000};
@@ -303,12 +303,12 @@ TEST_CASE("dualmesh: of random views the candidate with the least cost, beside a
     Slot holder = 0;
     for (Slot slot = 0; slot < 8; ++slot) {
       const Load& own = scene.own(slot);
-      cost[slot] = (5'120.0 - 512.0 * arrival.hit_blocks[slot]) *
+      cost[slot] = (5'120.0 - arrival.hit_tokens[slot]) *
                    (static_cast<double>(own.pending_tokens()) + 3 * pending / 8 +
                     50.0 * (own.decoding_requests + 1));
       const Load& best = scene.own(holder);
-      const std::uint32_t hit = arrival.hit_blocks[slot];
-      const std::uint32_t most = arrival.hit_blocks[holder];
+      const std::uint32_t hit = arrival.hit_tokens[slot];
+      const std::uint32_t most = arrival.hit_tokens[holder];
       if (hit > most || (hit == most && own.pending_tokens() < best.pending_tokens())) {
         holder = slot;
       }
@@ -385,4 +385,43 @@ TEST_CASE("dualmesh: waits in the order slo and is moved only from where two SLO
   CHECK(policy.rebalances());
   CHECK(policy.rebalance_rule().source_slos == 2.0);
   CHECK(!policy.rebalance_rule().by_wait);
+}
+
+TEST_CASE("dualmesh: of two as good as equal the one whose hit is surer") {
+  Two two;
+  two.arrival = ten_blocks({9, 9});
+  std::set<Slot> taken;
+  for (int i = 0; i < 50; ++i) taken.insert(two.pick());
+  CHECK(taken == std::set<Slot>{0, 1});
+  for (const Slot sure : {Slot{0}, Slot{1}}) {
+    for (const HitSource source : {HitSource::degraded, HitSource::exact}) {
+      two.arrival.hit_sources.assign(2, HitSource::predicted);
+      two.arrival.hit_sources[sure] = source;
+      for (int i = 0; i < 20; ++i) CHECK(two.pick() == sure);
+    }
+  }
+  // Nothing is cached there, however sure that is.
+  two.arrival = ten_blocks({0, 0});
+  two.arrival.hit_sources = {HitSource::predicted, HitSource::exact};
+  taken.clear();
+  for (int i = 0; i < 50; ++i) taken.insert(two.pick());
+  CHECK(taken == std::set<Slot>{0, 1});
+  // And it is worth no more than `near`: a block is a tenth of what both have to compute.
+  two.arrival = ten_blocks({0, 1});
+  two.arrival.hit_sources = {HitSource::exact, HitSource::predicted};
+  for (int i = 0; i < 20; ++i) CHECK(two.pick() == 1);
+}
+
+TEST_CASE("dualmesh: a predicted token can be taken for less than one that is known") {
+  Two two("predicted=0.5");
+  two.arrival = ten_blocks({9, 5});
+  CHECK(two.pick() == 0);  // both predicted
+  two.arrival.hit_sources = {HitSource::predicted, HitSource::exact};
+  for (int i = 0; i < 20; ++i) CHECK(two.pick() == 1);  // 4.5 blocks against 5
+  two.arrival.hit_tokens[1] = 4 * kBlock;
+  for (int i = 0; i < 20; ++i) CHECK(two.pick() == 0);
+  const Choice choice = two.scene.choose(two.policy, two.arrival);
+  CHECK(choice.candidates[0].source == HitSource::predicted);
+  CHECK(choice.candidates[1].source == HitSource::exact);
+  CHECK(choice.candidates[0].hit_tokens == 9 * kBlock);
 }

@@ -36,10 +36,10 @@ struct Scene {
         continue;
       a_slot = choice.candidates[0].slot;
       b_slot = choice.candidates[1].slot;
-      a.hit_blocks.resize(builder.view.instances.size());
+      a.hit_tokens.resize(builder.view.instances.size());
       if (hits.size() == 2) {
-        a.hit_blocks[a_slot] = hits[0];
-        a.hit_blocks[b_slot] = hits[1];
+        a.hit_tokens[a_slot] = hits[0] * kBlock;
+        a.hit_tokens[b_slot] = hits[1] * kBlock;
       }
       return a;
     }

@@ -32,10 +32,11 @@ struct RebalancerScene {
     ++last_id;
     Arrival arrival = arrival_of(last_id, {last_id});
     arrival.input_tokens = tokens;
-    arrival.hit_blocks = std::move(hits);
+    arrival.hit_tokens = std::move(hits);
+    to_tokens(arrival.hit_tokens, fleet.settings().block_tokens);
     LiveRequest& request = ledger.open(std::move(arrival), arrived);
     request.candidates = {at, other};
-    const std::uint32_t hit = hit_tokens(request.arrival, at, fleet.settings().block_tokens);
+    const std::uint32_t hit = hit_tokens(request.arrival, at);
     ledger.enqueue(request, at, tokens - hit, order.rank(request.arrival, hit));
     return request;
   }

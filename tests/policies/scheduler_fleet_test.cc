@@ -62,8 +62,8 @@ TEST_CASE("what waits for an instance that drains, goes or dies is placed anew; 
     scene.submit(arrival_of(1, {1}, {1, 0, 0, 0}));
     const Slot slot = scene.effects.dispatched[0].slot;
     Arrival second = arrival_of(2, {1});
-    second.hit_blocks.assign(4, 0);
-    second.hit_blocks[slot] = 1;
+    second.hit_tokens.assign(4, 0);
+    second.hit_tokens[slot] = kBlock;
     scene.submit(second);
     REQUIRE(scene.effects.dispatched.empty());
     if (how == 2) {

@@ -98,7 +98,7 @@ class History {
     if (random_() % 8 == 0) arrival.model = random_() % 2 == 0 ? "n" : "nobody";
     arrival.input_tokens = 1 + static_cast<std::uint32_t>(random_() % 3000);
     for (std::size_t i = random_() % (builder_.view.instances.size() + 1); i > 0; --i) {
-      arrival.hit_blocks.push_back(static_cast<std::uint32_t>(random_() % 6));
+      arrival.hit_tokens.push_back(static_cast<std::uint32_t>(random_() % 6) * 512);
     }
     requests_[id].arrival = arrival;
     begin();
@@ -223,8 +223,8 @@ class History {
   }
 
   std::uint32_t uncached(const Known& request) const {
-    const auto& hits = request.arrival.hit_blocks;
-    const std::uint32_t hit = request.slot < hits.size() ? hits[request.slot] * 512 : 0;
+    const auto& hits = request.arrival.hit_tokens;
+    const std::uint32_t hit = request.slot < hits.size() ? hits[request.slot] : 0;
     return request.arrival.input_tokens - std::min(hit, request.arrival.input_tokens);
   }
 
