@@ -46,6 +46,9 @@ using BlockChange = BlockMap::Change;
 // What a stream says of itself beside its blocks.
 struct StreamFacts {
   std::uint32_t block_tokens = 0;  // 0: not known yet
+  // The engine's cache group whose blocks decide on prefixes, which a removal names without saying
+  // what it is. -1: not known yet.
+  std::int16_t main_group = -1;
   bool operator==(const StreamFacts&) const = default;
 };
 
