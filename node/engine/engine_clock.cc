@@ -61,6 +61,22 @@ void wake_promptly() {
 EngineSnapshot::EngineSnapshot()
     : ttft_s(kTtftBounds), e2e_s(kE2eBounds), lateness_s(lateness_bounds()) {}
 
+EngineSnapshot& EngineSnapshot::operator+=(const EngineSnapshot& more) {
+  counters += more.counters;
+  running += more.running;
+  waiting += more.waiting;
+  blocks_in_use += more.blocks_in_use;
+  blocks_cached += more.blocks_cached;
+  blocks_total += more.blocks_total;
+  evictions += more.evictions;
+  succeeded += more.succeeded;
+  ttft_s += more.ttft_s;
+  e2e_s += more.e2e_s;
+  lateness_s += more.lateness_s;
+  iteration_s += more.iteration_s;
+  return *this;
+}
+
 double EngineSnapshot::lateness_ratio_p99() const {
   if (lateness_s.count() == 0) return 0.0;
   return lateness_s.quantile_at_most(0.99) /
@@ -110,8 +126,10 @@ void EngineClock::run() {
   }
 }
 
-EngineInstance::EngineInstance(EngineClock& clock, const EngineParameters& parameters)
-    : clock_(clock), model_(parameters) {
+EngineInstance::EngineInstance(EngineClock& clock, const EngineParameters& parameters,
+                               CacheChanged changed)
+    : clock_(clock), model_(parameters), changed_(std::move(changed)) {
+  if (changed_) model_.observe_cache(&events_);
   std::lock_guard lock(clock_.mutex_);
   clock_.instances_.push_back(this);
 }
@@ -155,6 +173,7 @@ void EngineInstance::finish(Wall::time_point now) {
   measured_.lateness_s.observe(seconds(now - due_));
   emissions_.clear();
   model_.finish_iteration(emissions_);
+  tell_changes();
   start(end_);
   // One hand-over per I/O thread; requests of one iteration are spread over few threads.
   using Batch = std::vector<std::pair<std::shared_ptr<const Deliver>, Emission>>;
@@ -180,6 +199,23 @@ void EngineInstance::finish(Wall::time_point now) {
       for (const auto& [deliver, emission] : batch) (*deliver)(emission);
     });
   }
+}
+
+void EngineInstance::tell_changes() {
+  if (!changed_) return;
+  if (auto events = events_.take(); !events.empty()) changed_(std::move(events));
+}
+
+bool EngineInstance::reset_cache() {
+  std::lock_guard lock(clock_.mutex_);
+  if (!model_.clear_cache()) return false;
+  tell_changes();
+  return true;
+}
+
+std::size_t EngineInstance::load() const {
+  std::lock_guard lock(clock_.mutex_);
+  return model_.running() + 4 * model_.waiting();
 }
 
 EngineSnapshot EngineInstance::snapshot() const {

@@ -22,10 +22,14 @@
 #include "net/io_threads.h"
 #include "node/engine/engine_model.h"
 #include "node/engine/histogram.h"
+#include "node/engine/kv_event_log.h"
 
 namespace dualmesh::node {
 
 using Deliver = std::function<void(const Emission&)>;
+// What an iteration did to the cache, told at its end and before anybody hears of its tokens;
+// called with the clock's lock held. Nothing is recorded where it is empty.
+using CacheChanged = std::function<void(std::vector<KvEvent>)>;
 
 // Everything an instance counts, in wall seconds.
 struct EngineSnapshot {
@@ -43,6 +47,7 @@ struct EngineSnapshot {
   double iteration_s = 0;  // of all iterations
 
   EngineSnapshot();
+  EngineSnapshot& operator+=(const EngineSnapshot& more);
   double lateness_ratio_p99() const;  // p99 lateness over the mean iteration
 };
 
@@ -72,13 +77,15 @@ class EngineClock {
 
 class EngineInstance {
  public:
-  EngineInstance(EngineClock& clock, const EngineParameters& parameters);
+  EngineInstance(EngineClock& clock, const EngineParameters& parameters, CacheChanged changed = {});
   ~EngineInstance();
   EngineInstance(const EngineInstance&) = delete;
 
   // The request's id is assigned here. It must fit an empty instance. Call on `thread`.
   RequestId submit(EngineRequest request, net::IoThread& thread, Deliver deliver);
   void cancel(RequestId id);
+  bool reset_cache();        // false and no change while a request holds blocks
+  std::size_t load() const;  // running requests, and waiting ones four times
   EngineSnapshot snapshot() const;
 
  private:
@@ -92,9 +99,12 @@ class EngineInstance {
   // Under the clock's mutex.
   void start(policies::Time at);
   void finish(Wall::time_point now);
+  void tell_changes();
 
   EngineClock& clock_;
   EngineModel model_;
+  const CacheChanged changed_;
+  KvEventLog events_{model_};
   std::unordered_map<RequestId, Client> clients_;
   RequestId next_id_ = 1;
   policies::Time end_{};     // of the running iteration

@@ -1,4 +1,4 @@
-// An instance's counters as Prometheus text under vLLM's names, and a few of its own.
+// An instance's counters, rank by rank, as Prometheus text: vLLM's names, and own ones.
 //
 // Own series are prefixed dualmesh_engine_: prefill tokens really computed, lateness of the
 // iteration timer as a histogram, iteration lengths on the wall, and p99 lateness over the mean
@@ -8,6 +8,7 @@
 // Source: the metrics page of vLLM's documentation (V1 names, with the older cache usage name).
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "node/engine/engine_clock.h"
@@ -19,7 +20,8 @@ struct EngineIdentity {
   std::string model;  // the first of those it serves
 };
 
-std::string render_metrics(const EngineSnapshot& snapshot, const EngineIdentity& identity,
+// By rank, at least one.
+std::string render_metrics(std::span<const EngineSnapshot> ranks, const EngineIdentity& identity,
                            const EngineParameters& parameters);
 
 }  // namespace dualmesh::node

@@ -90,6 +90,7 @@ std::uint32_t EngineModel::plan_prefill(Sequence& sequence, std::uint32_t budget
   sequence.computed += sequence.planned;
   const std::size_t whole = sequence.computed / parameters_.block_tokens;
   for (; sequence.shared < std::min(whole, request.blocks.size()); ++sequence.shared) {
+    storing_ = {&request, sequence.shared};
     cache_.publish(request.blocks[sequence.shared]);
     --sequence.private_blocks;
   }

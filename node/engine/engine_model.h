@@ -23,6 +23,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -43,11 +44,14 @@ struct EngineParameters {
 
 using RequestId = std::uint64_t;
 
+struct KvPrompt;  // kv_event_log.h
+
 struct EngineRequest {
   RequestId id = 0;  // unique among those in the model
   std::uint32_t prompt_tokens = 1;
   std::uint32_t output_tokens = 1;         // 0: prefill only (embeddings)
   std::vector<policies::BlockKey> blocks;  // one per whole prompt block
+  std::shared_ptr<const KvPrompt> prompt;  // for events alone; may be null
 };
 
 // What one iteration did for one request.
@@ -102,6 +106,13 @@ class EngineModel {
   std::size_t waiting() const { return waiting_.size(); }
   std::size_t running() const { return running_.size(); }
   const PrefixCache& cache() const { return cache_; }
+  // The block that is being stored: for observers of the cache, within stored().
+  struct Storing {
+    const EngineRequest* request = nullptr;
+    std::size_t block = 0;
+  };
+  Storing storing() const { return storing_; }
+  bool clear_cache() { return cache_.clear(); }  // see PrefixCache
   void observe_cache(CacheObserver* observer) { cache_.set_observer(observer); }
   const EngineCounters& counters() const { return counters_; }
   const EngineParameters& parameters() const { return parameters_; }
@@ -136,6 +147,7 @@ class EngineModel {
   std::vector<Sequence> running_;  // in the order of admission
   std::optional<Iteration> current_;
   EngineCounters counters_;
+  Storing storing_;
 };
 
 }  // namespace dualmesh::node

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <optional>
 #include <nlohmann/json.hpp>
 
 #include "net/json_depth.h"
@@ -17,22 +18,39 @@ using nlohmann::json;
 namespace {
 
 constexpr std::size_t kBytesPerToken = 4;
+constexpr int kTokenBits = 17;
 constexpr std::uint32_t kMaxDimensions = 4096;
 
 ApiError bad(std::string message, std::string param) {
   return {.message = std::move(message), .param = std::move(param)};
 }
 
-// Prompts can be long, and `n` is the only other field that matters: no tree is built for it.
-bool asks_for_one_choice(std::string_view body) {
+// Prompts can be long, and these two fields are all else that matters: no tree is built for them.
+std::optional<ApiError> read_small_fields(std::string_view body, EngineFields& fields) {
   thread_local simdjson::ondemand::parser parser;
   const simdjson::padded_string padded(body);
   simdjson::ondemand::document document;
-  simdjson::ondemand::value n;
-  if (parser.iterate(padded).get(document) != simdjson::SUCCESS) return true;
-  if (document.find_field_unordered("n").get(n) != simdjson::SUCCESS) return true;
+  simdjson::ondemand::value value;
+  if (parser.iterate(padded).get(document) != simdjson::SUCCESS) return {};
   std::int64_t count = 0;
-  return n.is_null() || (n.get_int64().get(count) == simdjson::SUCCESS && count == 1);
+  if (document.find_field_unordered("n").get(value) == simdjson::SUCCESS && !value.is_null() &&
+      (value.get_int64().get(count) != simdjson::SUCCESS || count != 1)) {
+    return bad("Only n = 1 is supported.", "n");
+  }
+  if (document.find_field_unordered("cache_salt").get(value) != simdjson::SUCCESS ||
+      value.is_null()) {
+    return {};
+  }
+  std::string_view salt;
+  if (value.get_string().get(salt) != simdjson::SUCCESS || salt.empty()) {
+    return bad("cache_salt must be a string that is not empty.", "cache_salt");
+  }
+  fields.cache_salt = salt;
+  return {};
+}
+
+std::uint64_t hash(std::string_view text, std::uint64_t seed) {
+  return XXH3_64bits_withSeed(text.data(), text.size(), seed);
 }
 
 bool is_single_input(const json& input) {
@@ -46,39 +64,50 @@ std::uint64_t seed_of(const json& input) {
 
 }  // namespace
 
-SimulatedPrompt tokenize_prompt(const net::PromptFields& fields, std::uint32_t block_tokens) {
+SimulatedPrompt tokenize_prompt(const net::PromptFields& fields, CacheSpace space,
+                                std::uint32_t block_tokens) {
   SimulatedPrompt prompt;
-  const std::size_t bytes = fields.canonical.size();
-  prompt.tokens = static_cast<std::uint32_t>(
-      std::max<std::size_t>(1, (bytes + kBytesPerToken - 1) / kBytesPerToken));
-  policies::PromptChainBuilder builder(
-      {.block_bytes = static_cast<std::uint32_t>(block_tokens * kBytesPerToken)}, fields.model);
-  builder.update(fields.canonical);
-  policies::PromptChain chain = builder.finish();
-  prompt.seed = chain.whole;
-  prompt.blocks = std::move(chain.blocks);
+  auto text = std::make_shared<KvPrompt>();
+  text->tokens = token_ids(fields);
+  prompt.tokens = static_cast<std::uint32_t>(text->tokens.size());
+  prompt.seed = hash(fields.canonical, hash(fields.model, 0));
+  policies::BlockKey previous = hash(space.salt, hash(space.lora, space.hash_seed));
+  prompt.blocks.resize(prompt.tokens / block_tokens);
+  for (std::size_t i = 0; i < prompt.blocks.size(); ++i) {
+    previous = XXH3_64bits_withSeed(text->tokens.data() + i * block_tokens,
+                                    block_tokens * sizeof(policies::TokenId), previous);
+    prompt.blocks[i] = previous;
+  }
+  text->lora = std::move(space.lora);
+  text->lora_number = space.lora_number;
+  text->salt = std::move(space.salt);
+  prompt.text = std::move(text);
   return prompt;
 }
 
-std::vector<std::uint32_t> token_ids(const net::PromptFields& fields) {
-  std::vector<std::uint32_t> ids;
-  for (std::size_t at = 0; at < fields.canonical.size(); at += kBytesPerToken) {
-    std::uint32_t id = 0;
-    for (std::size_t i = at; i < std::min(at + kBytesPerToken, fields.canonical.size()); ++i) {
-      id = id << 8 | static_cast<unsigned char>(fields.canonical[i]);
+std::vector<policies::TokenId> token_ids(const net::PromptFields& fields) {
+  std::string_view text = fields.canonical;
+  const bool given = fields.token_ids > 0;
+  if (given) text.remove_prefix(1);  // the mark of token prompts; then four bytes each
+  std::vector<policies::TokenId> ids;
+  ids.reserve(text.size() / kBytesPerToken + 1);
+  for (; !text.empty(); text.remove_prefix(std::min(kBytesPerToken, text.size()))) {
+    std::uint32_t bytes = 0;
+    for (std::size_t i = 0; i < std::min(kBytesPerToken, text.size()); ++i) {
+      bytes |= std::uint32_t{static_cast<unsigned char>(text[i])} << 8 * i;
     }
-    ids.push_back(id);
+    // Multiplied by an odd number, so that equal beginnings do not give neighbours.
+    ids.push_back(given ? bytes : bytes * 0x9E3779B1u >> (32 - kTokenBits));
   }
+  if (ids.empty()) ids.push_back(0);
   return ids;
 }
 
 boost::system::result<EngineFields, ApiError> read_engine_fields(Endpoint endpoint,
                                                                  std::string_view body) {
   EngineFields fields;
-  if (endpoint != Endpoint::embeddings) {
-    if (!asks_for_one_choice(body)) return bad("Only n = 1 is supported.", "n");
-    return fields;
-  }
+  if (auto error = read_small_fields(body, fields)) return *error;
+  if (endpoint != Endpoint::embeddings) return fields;
   if (net::is_nested_deeper(body)) return bad("The body is nested too deeply.", "");
   const json request = json::parse(body, nullptr, false);
   if (!request.is_object()) return bad("The body is not a JSON object.", "");
@@ -106,16 +135,18 @@ boost::system::result<EngineFields, ApiError> read_engine_fields(Endpoint endpoi
 }
 
 boost::system::result<TokenizeRequest, ApiError> tokenize_request(
-    std::string_view body, const std::string& default_model) {
+    std::string_view body, const std::string& default_model, bool takes_messages) {
   if (net::is_nested_deeper(body)) return bad("The body is nested too deeply.", "");
   json request = json::parse(body, nullptr, false);
   if (!request.is_object()) return bad("The body is not a JSON object.", "");
-  if (!request.contains("prompt") && !request.contains("messages")) {
-    return bad("prompt or messages is required.", "prompt");
+  const bool messages = takes_messages && request.contains("messages");
+  if (!request.contains("prompt") && !messages) {
+    return bad(takes_messages ? "prompt or messages is required." : "prompt is required.",
+               "prompt");
   }
   if (!request.contains("model")) request["model"] = default_model;
   TokenizeRequest out;
-  if (request.contains("messages")) out.endpoint = Endpoint::chat;
+  if (messages) out.endpoint = Endpoint::chat;
   out.body = request.dump();
   return out;
 }

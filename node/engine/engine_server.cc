@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <unordered_map>
 
 #include "net/prompt_reader.h"
-#include "node/engine/engine_answers.h"
+#include "node/engine/engine_delivery.h"
 #include "node/engine/engine_metrics.h"
 #include "node/engine/engine_request.h"
 
@@ -26,48 +30,19 @@ void refuse(const ExchangePtr& exchange, const ApiError& error) {
   exchange->respond(json_response(error.status, net::to_json(error)));
 }
 
+const ApiError kNotFound{.status = 404, .message = "Not Found", .type = "NotFoundError"};
+
+ApiError no_such_model(const std::string& model) {
+  return {.status = 404,
+          .message = "The model `" + model + "` does not exist.",
+          .param = "model",
+          .code = "model_not_found"};
+}
+
 std::int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
-}
-
-// A request being answered; lives on its I/O thread, held by the clock until its last emission.
-struct Active {
-  ExchangePtr exchange;
-  Answer answer;
-  bool stream = false;
-  std::uint32_t sent = 0;  // tokens
-  std::vector<std::uint64_t> embedding_seeds;
-  EmbeddingOptions embedding;
-  bool gone = false;
-};
-
-void deliver_stream(Active& active, const Emission& emission, std::uint32_t interval) {
-  const std::uint32_t ready = emission.token + 1;
-  std::string out;
-  if (emission.token == 0) out = stream_open(active.answer);
-  if (emission.token == 0 || emission.finished || ready - active.sent >= interval) {
-    out += stream_piece(active.answer, active.sent, ready);
-    active.sent = ready;
-  }
-  if (emission.finished) out += stream_close(active.answer);
-  if (!out.empty()) active.exchange->write(out);
-  if (emission.finished) active.exchange->end();
-}
-
-void deliver(Active& active, const Emission& emission, std::uint32_t interval) {
-  if (active.gone) return;
-  active.answer.cached_tokens = emission.cached_tokens;
-  if (active.stream) {
-    deliver_stream(active, emission, interval);
-  } else if (emission.finished) {
-    std::string body =
-        active.answer.endpoint == Endpoint::embeddings
-            ? embeddings_answer(active.answer, active.embedding_seeds, active.embedding)
-            : whole_answer(active.answer);
-    active.exchange->respond(json_response(200, std::move(body)));
-  }
 }
 
 const char* id_prefix(Endpoint endpoint) {
@@ -83,14 +58,26 @@ const char* id_prefix(Endpoint endpoint) {
   }
 }
 
+// The rank that the client wants, by vLLM's header.
+std::optional<std::size_t> wanted_rank(const net::HttpRequest& request, std::size_t count) {
+  const std::string_view text = request.headers.find("x-data-parallel-rank");
+  std::size_t rank = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), rank);
+  if (text.empty() || error != std::errc() || rank >= count) return std::nullopt;
+  return rank;
+}
+
+enum class Passes : std::uint8_t { any, as_vllm, as_sglang };  // for the engine it passes for
+
 }  // namespace
 
 class EngineServer::Requests {
  public:
   Requests(net::IoThreads& threads, EngineClock& clock, EngineServerOptions options)
       : options_(std::move(options)),
-        instance_(clock, options_.parameters),
-        readers_(threads.count()) {
+        ranks_(clock, options_.parameters, options_.ranks),
+        readers_(threads.count()),
+        delayed_(threads.count()) {
     DUALMESH_CHECK(!options_.models.empty(), "{} serves no model", options_.name);
     DUALMESH_CHECK(options_.max_model_len <= options_.parameters.cache_tokens,
                    "max_model_len={} cache_tokens={}", options_.max_model_len,
@@ -101,32 +88,70 @@ class EngineServer::Requests {
     const net::HttpRequest& request = exchange->request();
     const std::string_view path = request.path();
     const Endpoint endpoint = net::endpoint_of(path);
-    const bool post = endpoint != Endpoint::other || path == "/tokenize";
-    const bool get =
-        path == "/v1/models" || path == "/health" || path == "/version" || path == "/metrics";
-    if (!post && !get) {
-      return refuse(exchange, {.status = 404, .message = "Not Found", .type = "NotFoundError"});
+    if (endpoint != Endpoint::other) {
+      if (request.method != "POST") return wrong_method(exchange);
+      return generate(std::move(exchange), endpoint);
     }
-    if (request.method != (post ? "POST" : "GET")) {
-      return refuse(exchange, {.status = 405, .message = "Method Not Allowed"});
+    const Passes self = options_.as_sglang ? Passes::as_sglang : Passes::as_vllm;
+    for (const Route& route : routes()) {
+      if (route.path != path || (route.passes != Passes::any && route.passes != self)) continue;
+      if (route.methods.find(request.method) == std::string_view::npos) {
+        return wrong_method(exchange);
+      }
+      return (this->*route.serve)(exchange);
     }
-    if (endpoint != Endpoint::other) return generate(std::move(exchange), endpoint);
-    if (path == "/tokenize") return tokenize(exchange);
-    if (path == "/v1/models") return exchange->respond(json_response(200, models()));
-    if (path == "/version") return exchange->respond(json_response(200, version()));
-    net::HttpResponse response;
-    if (path == "/metrics") {
-      response.headers.set("content-type", "text/plain; version=0.0.4; charset=utf-8");
-      response.body = render_metrics(instance_.snapshot(), {options_.name, options_.models.front()},
-                                     options_.parameters);
-    }
-    exchange->respond(std::move(response));
+    refuse(exchange, kNotFound);
   }
 
   const EngineServerOptions& options() const { return options_; }
-  EngineSnapshot snapshot() const { return instance_.snapshot(); }
+  EngineSnapshot snapshot() const {
+    EngineSnapshot sum;
+    for (const EngineSnapshot& one : ranks_.snapshots()) sum += one;
+    return sum;
+  }
 
  private:
+  struct Route {
+    std::string_view path, methods;
+    Passes passes;
+    void (Requests::*serve)(const ExchangePtr&);
+  };
+  static std::span<const Route> routes() {
+    static const Route all[] = {
+        {"/v1/models", "GET", Passes::any, &Requests::models},
+        {"/health", "GET", Passes::any, &Requests::health},
+        {"/metrics", "GET", Passes::any, &Requests::metrics},
+        {"/tokenize", "POST", Passes::any, &Requests::tokenize},
+        {"/version", "GET", Passes::as_vllm, &Requests::version},
+        {"/reset_prefix_cache", "POST", Passes::as_vllm, &Requests::reset_caches},
+        {"/v1/tokenize", "POST", Passes::as_sglang, &Requests::tokenize},
+        {"/flush_cache", "GET POST", Passes::as_sglang, &Requests::reset_caches},
+    };
+    return all;
+  }
+
+  static void wrong_method(const ExchangePtr& exchange) {
+    refuse(exchange, {.status = 405, .message = "Method Not Allowed"});
+  }
+  void health(const ExchangePtr& exchange) { exchange->respond({}); }
+  void metrics(const ExchangePtr& exchange) {
+    net::HttpResponse response;
+    response.headers.set("content-type", "text/plain; version=0.0.4; charset=utf-8");
+    response.body = render_metrics(ranks_.snapshots(), {options_.name, options_.models.front()},
+                                   options_.parameters);
+    exchange->respond(std::move(response));
+  }
+  void version(const ExchangePtr& exchange) {
+    exchange->respond(json_response(200, json{{"version", "dualmesh-engine"}}.dump()));
+  }
+  void models(const ExchangePtr& exchange) {
+    exchange->respond(json_response(200, listed_models()));
+  }
+  void reset_caches(const ExchangePtr& exchange) {
+    if (ranks_.reset_caches()) return exchange->respond({});
+    refuse(exchange, {.message = "Requests are running: the cache is in use."});
+  }
+
   bool serves(const std::string& model) const {
     return std::find(options_.models.begin(), options_.models.end(), model) !=
            options_.models.end();
@@ -136,15 +161,11 @@ class EngineServer::Requests {
     const std::string& body = exchange->request().body;
     auto fields = readers_[exchange->thread().index()].read(endpoint, body);
     if (fields.has_error()) return refuse(exchange, fields.error());
-    if (!serves(fields->model)) {
-      return refuse(exchange, {.status = 404,
-                               .message = "The model `" + fields->model + "` does not exist.",
-                               .param = "model",
-                               .code = "model_not_found"});
-    }
+    if (!serves(fields->model)) return refuse(exchange, no_such_model(fields->model));
     auto extra = read_engine_fields(endpoint, body);
     if (extra.has_error()) return refuse(exchange, extra.error());
-    SimulatedPrompt prompt = tokenize_prompt(*fields, options_.parameters.block_tokens);
+    SimulatedPrompt prompt = tokenize_prompt(*fields, cache_space(fields->model, extra->cache_salt),
+                                             options_.parameters.block_tokens);
     std::uint32_t output = 0;
     if (endpoint != Endpoint::embeddings) {
       output = fields->max_tokens > 0 ? fields->max_tokens
@@ -186,38 +207,62 @@ class EngineServer::Requests {
     }
     EngineRequest request{.prompt_tokens = prompt.tokens,
                           .output_tokens = active->answer.output_tokens,
-                          .blocks = std::move(prompt.blocks)};
+                          .blocks = std::move(prompt.blocks),
+                          .prompt = std::move(prompt.text)};
     const std::uint32_t interval = options_.stream_interval;
-    const RequestId id =
-        instance_.submit(std::move(request), exchange.thread(),
-                         [active, interval](const Emission& e) { deliver(*active, e, interval); });
+    const EngineRanks::Place place = ranks_.submit(
+        std::move(request), wanted_rank(exchange.request(), ranks_.count()), exchange.thread(),
+        [active, interval](const Emission& e) { deliver(*active, e, interval); });
     // The exchange holds this callback, so it must not hold the exchange.
-    exchange.on_gone([this, id, watched = std::weak_ptr(active)] {
+    exchange.on_gone([this, place, watched = std::weak_ptr(active)] {
       if (auto still = watched.lock()) still->gone = true;
-      instance_.cancel(id);
+      ranks_.cancel(place);
     });
   }
 
+  CacheSpace cache_space(const std::string& model, std::string salt) const {
+    const auto at = std::ranges::find(options_.models, model) - options_.models.begin();
+    CacheSpace space{.hash_seed = options_.hash_seed, .salt = std::move(salt)};
+    if (at > 0) {
+      space.lora = model;
+      space.lora_number = static_cast<std::uint32_t>(at);
+    }
+    return space;
+  }
+
   void tokenize(const ExchangePtr& exchange) {
-    auto request = tokenize_request(exchange->request().body, options_.models.front());
+    if (!options_.tokenizes) return refuse(exchange, kNotFound);
+    if (options_.tokenize_delay.count() == 0) return tokenize_now(exchange);
+    auto& waiting = delayed_[exchange->thread().index()];
+    const std::uint64_t number = waiting.next++;
+    waiting.timers[number] =
+        exchange->thread().after(options_.tokenize_delay, [this, exchange, &waiting, number] {
+          tokenize_now(exchange);
+          waiting.timers.erase(number);
+        });
+  }
+
+  void tokenize_now(const ExchangePtr& exchange) {
+    auto request =
+        tokenize_request(exchange->request().body, options_.models.front(), !options_.as_sglang);
     if (request.has_error()) return refuse(exchange, request.error());
     auto fields = readers_[exchange->thread().index()].read(request->endpoint, request->body);
     if (fields.has_error()) return refuse(exchange, fields.error());
-    const std::vector<std::uint32_t> tokens = token_ids(*fields);
-    exchange->respond(json_response(200, json{{"count", tokens.size()},
-                                              {"max_model_len", options_.max_model_len},
-                                              {"tokens", tokens},
-                                              {"token_strs", nullptr}}
-                                             .dump()));
+    if (!serves(fields->model)) return refuse(exchange, no_such_model(fields->model));
+    const std::vector<policies::TokenId> tokens = token_ids(*fields);
+    json answer = {
+        {"count", tokens.size()}, {"max_model_len", options_.max_model_len}, {"tokens", tokens}};
+    if (!options_.as_sglang) answer["token_strs"] = nullptr;
+    exchange->respond(json_response(200, answer.dump()));
   }
 
-  std::string models() const {
+  std::string listed_models() const {
     json data = json::array();
     for (const std::string& model : options_.models) {
       data.push_back({{"id", model},
                       {"object", "model"},
                       {"created", started_s_},
-                      {"owned_by", "vllm"},
+                      {"owned_by", options_.as_sglang ? "sglang" : "vllm"},
                       {"root", options_.models.front()},
                       {"parent", model == options_.models.front() ? json(nullptr)
                                                                   : json(options_.models.front())},
@@ -227,11 +272,14 @@ class EngineServer::Requests {
     return json{{"object", "list"}, {"data", std::move(data)}}.dump();
   }
 
-  static std::string version() { return json{{"version", "dualmesh-engine"}}.dump(); }
-
   EngineServerOptions options_;
-  EngineInstance instance_;
-  std::vector<net::PromptReader> readers_;
+  EngineRanks ranks_;
+  struct Delayed {
+    std::uint64_t next = 0;
+    std::unordered_map<std::uint64_t, net::IoThread::Timer> timers;
+  };
+  std::vector<net::PromptReader> readers_;  // per I/O thread, as are the next
+  std::vector<Delayed> delayed_;
   std::atomic<std::uint32_t> served_{0};
   const std::int64_t started_s_ = unix_seconds();
 };

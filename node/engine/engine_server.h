@@ -1,14 +1,17 @@
 // EngineServer: one simulated inference instance behind an OpenAI-compatible HTTP port.
 //
-// Serves chat/completions, completions, embeddings, responses, /tokenize, /v1/models, /health,
-// /version and /metrics. The tokenizer is simulated: every 4 bytes of the canonical prompt text are
-// one token. An answer has exactly the number of tokens asked for (default 16 for completions, 64
-// for chat and responses). A client that goes away is taken out of the model at once.
+// Serves chat/completions, completions, embeddings, responses, /tokenize, /v1/models, /health and
+// /metrics; as vLLM /version and /reset_prefix_cache, as SGLang /v1/tokenize and /flush_cache. The
+// tokenizer is simulated: every 4 bytes of the canonical prompt text are one token. Model names
+// other than the first are adapters of the first; each has a cache of its own, as has each
+// `cache_salt`. An answer has exactly the number of tokens asked for (default 16 for completions,
+// 64 for chat and responses). A client that goes away is taken out of the model at once.
 //
 // Threads: create and destroy on one thread; requests run on the I/O threads. Stop the I/O threads
 // before destroying it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,7 +20,7 @@
 #include "net/error.h"
 #include "net/http_server.h"
 #include "net/io_threads.h"
-#include "node/engine/engine_clock.h"
+#include "node/engine/engine_ranks.h"
 
 namespace dualmesh::node {
 
@@ -27,6 +30,11 @@ struct EngineServerOptions {
   EngineParameters parameters;
   std::uint32_t max_model_len = 131'072;  // prompt and output; at most parameters.cache_tokens
   std::uint32_t stream_interval = 1;      // tokens per event; the first is sent by itself
+  bool as_sglang = false;                 // the engine it passes for, else vLLM
+  EngineRanksSettings ranks;
+  std::uint64_t hash_seed = 0;  // of its block hashes
+  bool tokenizes = true;        // else 404
+  std::chrono::milliseconds tokenize_delay{0};
 };
 
 class EngineServer {
@@ -35,7 +43,7 @@ class EngineServer {
   ~EngineServer();
 
   net::Result<std::uint16_t> listen(const std::string& address, std::uint16_t port);
-  EngineSnapshot snapshot() const;
+  EngineSnapshot snapshot() const;  // of all ranks
   const EngineServerOptions& options() const;
 
  private:

@@ -21,6 +21,13 @@ class Histogram {
     ++count_;
     sum_ += value;
   }
+  // Of another with the same bounds.
+  Histogram& operator+=(const Histogram& more) {
+    for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += more.counts_[i];
+    count_ += more.count_;
+    sum_ += more.sum_;
+    return *this;
+  }
   // The upper bound of the bucket in which the quantile lies; 0 when empty.
   double quantile_at_most(double quantile) const {
     std::uint64_t below = 0;

@@ -6,10 +6,12 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "net/descriptors.h"
 #include "net/destination.h"
 #include "node/engine/engine_server.h"
+#include "node/engine/kv_options.h"
 #include "node/program/number_range.h"
 #include "node/program/usage.h"
 
@@ -25,8 +27,16 @@ Examples:
   dualmesh-engine --listen 127.0.0.1:9001
   dualmesh-engine --listen 127.0.0.1:9001 --count 8 --name e --model sim --speed 4
   dualmesh-engine --listen 127.0.0.1:9001 --model base --model adapter --cache-tokens 200000
+  dualmesh-engine --listen 127.0.0.1:9001 --kv-events tcp://127.0.0.1:5557 \
+    --kv-replay tcp://127.0.0.1:6557
+  dualmesh-engine --listen 127.0.0.1:9001 --count 4 --kv-events tcp://*:5557 --kv-ranks 2 \
+    --kv-format sglang --kv-loss 0.01
   curl -s 127.0.0.1:9001/v1/chat/completions -H 'content-type: application/json' \
     -d '{"model":"sim","messages":[{"role":"user","content":"hello"}],"stream":true}'
+
+Instance i (from 0) of R ranks has rank r publish at the port of --kv-events + i x R + r, and
+replays at that of --kv-replay likewise. POST /reset_prefix_cache, or /flush_cache as SGLang,
+empties the cache.
 
 --config FILE takes the same names in TOML, for example: speed = 4.0)";
 
@@ -41,6 +51,9 @@ struct Settings {
   std::uint32_t max_model_len = 0;  // 0: not given
   std::uint32_t io_threads = 1;
   std::string json_stats;
+  node::KvOptions kv;
+  bool no_tokenize = false;
+  std::uint32_t tokenize_delay_ms = 0;
   std::string host;
   std::uint16_t port = 0;
 };
@@ -89,6 +102,11 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--io-threads", s.io_threads, "threads that serve HTTP")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  app.add_flag("--no-tokenize", s.no_tokenize, "/tokenize is not found");
+  app.add_option("--tokenize-delay-ms", s.tokenize_delay_ms, "wall time before /tokenize answers")
+      ->check(CLI::Range(0, 600'000))
+      ->capture_default_str();
+  node::add_kv_options(app, s.kv);
   app.add_option("--json-stats", s.json_stats, "written on exit");
   app.set_config("--config", "", "settings as TOML");
   app.allow_config_extras(CLI::config_extras_mode::error);
@@ -114,11 +132,39 @@ std::string finish_settings(Settings& s) {
     return fmt::format("--max-model-len {} does not fit --cache-tokens {}", s.max_model_len,
                        parameters.cache_tokens);
   }
+  if (std::string error = node::check(s.kv, s.count); !error.empty()) return error;
+  s.server.as_sglang = node::is_sglang(s.kv.format);
+  s.server.ranks = {.ranks = s.kv.ranks, .clears_first = s.server.as_sglang};
+  s.server.tokenizes = !s.no_tokenize;
+  s.server.tokenize_delay = std::chrono::milliseconds(s.tokenize_delay_ms);
+  // vLLM's hashes differ between lives, SGLang's do not.
+  if (!s.server.as_sglang) s.server.hash_seed = std::random_device()();
   s.server.max_model_len =
       s.max_model_len > 0
           ? s.max_model_len
           : static_cast<std::uint32_t>(std::min<std::uint64_t>(s.server.max_model_len, usable));
   return {};
+}
+
+std::string name_of(const Settings& s, std::uint32_t instance) {
+  return s.count > 1 ? s.server.name + "-" + std::to_string(instance + 1) : s.server.name;
+}
+
+// Binds the streams of all instances and starts; null: none are asked for.
+net::Result<std::unique_ptr<node::EventPublisher>> publisher_of(const Settings& s) {
+  std::unique_ptr<node::EventPublisher> publisher;
+  if (s.kv.events.empty()) return publisher;
+  publisher = std::make_unique<node::EventPublisher>(std::random_device()());
+  for (std::uint32_t i = 0; i < s.count * s.kv.ranks; ++i) {
+    const auto bound = publisher->add(node::stream_settings(s.kv, s.server.parameters.block_tokens,
+                                                            i / s.kv.ranks, i % s.kv.ranks));
+    if (bound.has_error()) return bound.error();
+    const std::string replays = bound->replay.empty() ? "" : ", replays at " + bound->replay;
+    std::printf("%s rank %u publishes at %s%s\n", name_of(s, i / s.kv.ranks).c_str(),
+                i % s.kv.ranks, bound->events.c_str(), replays.c_str());
+  }
+  publisher->start();
+  return publisher;
 }
 
 json statistics(const node::EngineServer& server) {
@@ -148,12 +194,19 @@ int serve(const Settings& s) {
   pthread_sigmask(SIG_BLOCK, &ending, nullptr);
 
   net::raise_descriptor_limit();
+  auto publisher = publisher_of(s);
+  if (publisher.has_error()) {
+    std::fprintf(stderr, "dualmesh-engine: %s\n", publisher.error().message.c_str());
+    return 1;
+  }
   net::IoThreads threads(s.io_threads);
   node::EngineClock clock(s.speed);
   std::vector<std::unique_ptr<node::EngineServer>> servers;
   for (std::uint32_t i = 0; i < s.count; ++i) {
     node::EngineServerOptions options = s.server;
-    if (s.count > 1) options.name += "-" + std::to_string(i + 1);
+    options.name = name_of(s, i);
+    options.ranks.publisher = publisher->get();
+    options.ranks.first_stream = std::size_t{i} * s.kv.ranks;
     servers.push_back(std::make_unique<node::EngineServer>(threads, clock, options));
     const auto wanted = static_cast<std::uint16_t>(s.port == 0 ? 0 : s.port + i);
     const auto port = servers.back()->listen(s.host, wanted);

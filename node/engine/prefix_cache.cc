@@ -58,6 +58,23 @@ void PrefixCache::release(std::span<const BlockKey> shared, std::size_t private_
   }
 }
 
+bool PrefixCache::clear() {
+  if (in_use() > 0) return false;
+  index_.clear();
+  blocks_.clear();
+  spare_.clear();
+  oldest_ = newest_ = kNone;
+  if (observer_ != nullptr) observer_->cleared();
+  return true;
+}
+
+std::vector<BlockKey> PrefixCache::shared_keys() const {
+  std::vector<BlockKey> keys;
+  keys.reserve(index_.size());
+  for (const auto& [key, at] : index_) keys.push_back(key);
+  return keys;
+}
+
 void PrefixCache::hold(std::uint32_t at) {
   if (blocks_[at].holders++ == 0) {
     unlink(at);

@@ -25,6 +25,7 @@ class CacheObserver {
   virtual ~CacheObserver() = default;
   virtual void stored(policies::BlockKey key) = 0;
   virtual void evicted(policies::BlockKey key) = 0;
+  virtual void cleared() {}  // all at once
 };
 
 class PrefixCache {
@@ -44,6 +45,10 @@ class PrefixCache {
   void publish(policies::BlockKey key);
   // Gives back `shared` blocks (in prompt order) and `private_blocks`.
   void release(std::span<const policies::BlockKey> shared, std::size_t private_blocks);
+
+  // Forgets every shared block; false and no change while any block is in use.
+  bool clear();
+  std::vector<policies::BlockKey> shared_keys() const;  // in no order
 
   std::size_t capacity() const { return capacity_; }
   std::size_t in_use() const { return private_ + pinned_; }
