@@ -4,10 +4,11 @@
 //   deltas and states of other nodes (KvExchange) ----------+-> BlockMap -> BlockIndex
 //                                                           +-> ChangeLog -> KvExchange
 //
-// Invariants: the index holds the present, known blocks of all maps up to its depth limit. A stream of
-// which more than `max_stream_blocks` are held, or the largest when all together exceed `max_blocks`,
-// is given up: its map is emptied, it says so (flooded) and takes nothing more of that epoch; so
-// memory is bounded whatever engines or peers send.
+// Invariants: the index holds the present, known blocks of all maps up to its depth limit, that falls
+// first when room gets scarce. A stream of which more than `max_stream_blocks` are held, or the
+// largest when all together exceed `max_blocks`, is given up: its map is emptied, it says so
+// (flooded), follows the stream's end and holds nothing more of that epoch; so memory is bounded
+// whatever engines or peers send. A stream that begins anew does so under another cache id.
 // Threads: none; the ingest thread's. Readers use index() alone.
 #pragma once
 
@@ -26,7 +27,7 @@
 namespace dualmesh::node {
 
 struct KvLimits {
-  std::size_t max_blocks = 16'000'000;        // of all streams, maps and index alike
+  std::size_t max_blocks = 16'000'000;        // of all streams; in the index an eighth less
   std::size_t max_stream_blocks = 4'000'000;  // of one
   std::size_t log_changes = 65'536;           // recent changes kept per stream, to pass on
 };
@@ -60,13 +61,15 @@ class KvState {
   explicit KvState(KvLimits limits);
   ~KvState();
 
-  // Streams exist while their instance has an endpoint for events; those of others are dropped. The
-  // cache ids stay with their stream while it exists.
+  // Streams exist while their instance has an endpoint for events; those of others are dropped.
   void set_streams(std::span<const StreamKey> streams);
+  std::uint64_t generation() const;  // rises when streams come or go
+  // Under which id the index holds it: another one after each new beginning. An id that is free again
+  // is the last to be given anew.
   std::optional<policies::CacheId> cache_of(const StreamKey& stream) const;
 
   // What this node's own subscription brought. A gap of the engine's own (from > end) begins an
-  // interval anew; a new epoch replaces the stream.
+  // interval anew; a new epoch replaces the stream. Batch by batch, so that the log can be cut at each.
   Taken observed(const StreamKey& stream, const ObservedBatches& batches);
 
   // What another node sent. A delta must start at or before our end within the epoch.
@@ -84,9 +87,18 @@ class KvState {
   // not reach back so far.
   std::optional<LoggedChanges> changes_since(const StreamKey& stream, crdt::Version from,
                                              std::size_t max_changes) const;
-  std::uint64_t batch_at(const StreamKey& stream, crdt::Version step) const;  // its digest; 0: not kept
-  std::shared_ptr<const StreamCut> cut(const StreamKey& stream);  // one per stream while somebody holds it
+  // Digest of the batch at `step`; 0: not kept.
+  std::uint64_t batch_at(const StreamKey& stream, crdt::Version step) const;
+  // One per stream while somebody holds it and the log goes on from there; null: unknown or flooded.
+  std::shared_ptr<const StreamCut> cut(const StreamKey& stream);
   bool flooded(const StreamKey& stream) const;
+  // Does the index hold all that the map says? Not where the depth limit left blocks out: then the
+  // stream is complete for other nodes and not for decisions.
+  bool indexed_whole(const StreamKey& stream) const;
+  // For contradictions: forgets all of it, so that another node's state is taken.
+  void forget(const StreamKey& stream);
+  // Streams whose position has moved since the last call. For one reader: KvExchange.
+  std::vector<StreamKey> take_moved();
   std::vector<StreamKey> streams() const;
   std::size_t blocks() const;           // held in all maps
   std::size_t present(const StreamKey& stream) const;

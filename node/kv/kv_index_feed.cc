@@ -1,0 +1,125 @@
+#include "node/kv/kv_index_feed.h"
+
+#include <algorithm>
+
+namespace dualmesh::node {
+
+using policies::CacheId;
+using policies::Medium;
+
+KvIndexFeed::KvIndexFeed(std::size_t max_blocks)
+    : max_leaving_(max_blocks / 4), index_({max_blocks}), depth_limit_(index_.depth_limit()) {
+  for (CacheId id = policies::kSharedCache + 1; id < policies::kMaxCaches; ++id)
+    free_.push_back(id);
+}
+
+std::optional<CacheId> KvIndexFeed::take_id() {
+  const auto retired = [](const Leaving& leaving) { return leaving.retired; };
+  while (free_.empty() && std::any_of(leaving_.begin(), leaving_.end(), retired)) {
+    remove_some(leaving_.front().blocks.size() + 1);
+  }
+  if (free_.empty()) return std::nullopt;
+  const CacheId id = free_.front();
+  free_.pop_front();
+  return id;
+}
+
+void KvIndexFeed::retire(CacheId cache, const BlockMap& map) {
+  Leaving leaving{cache, true, {}};
+  leaving.blocks.reserve(map.present());
+  map.for_each([&](EngineHash, const BlockMap::Entry& entry) {
+    if (!entry.visible()) return;
+    if (entry.value.medium == Medium::shared) {
+      remove(cache, entry.value);
+    } else {
+      leaving.blocks.emplace_back(entry.value.key, entry.value.medium);
+    }
+  });
+  leave(std::move(leaving));
+}
+
+void KvIndexFeed::leave(Leaving&& leaving) {
+  blocks_leaving_ += leaving.blocks.size();
+  leaving_.push_back(std::move(leaving));
+  if (blocks_leaving_ > max_leaving_) remove_some(blocks_leaving_ - max_leaving_);
+}
+
+void KvIndexFeed::drop_deep(CacheId cache, const BlockMap& map) {
+  Leaving leaving{cache, false, {}};
+  map.for_each([&](EngineHash, const BlockMap::Entry& entry) {
+    if (!entry.visible() || entry.value.depth < depth_limit_) return;
+    const bool shared = entry.value.medium == Medium::shared;
+    if (shared) {
+      index_.remove(entry.value.key, policies::kSharedCache, Medium::shared);
+    } else {
+      leaving.blocks.emplace_back(entry.value.key, entry.value.medium);
+    }
+  });
+  if (!leaving.blocks.empty()) leave(std::move(leaving));
+}
+
+bool KvIndexFeed::depth_limit_fell() {
+  const std::uint32_t now = index_.depth_limit();
+  const bool fell = now < depth_limit_;
+  depth_limit_ = now;
+  return fell;
+}
+
+void KvIndexFeed::remove_some(std::size_t at_most) {
+  constexpr std::size_t kAhead = 16;  // enough to hide cache misses
+  while (!leaving_.empty()) {
+    Leaving& leaving = leaving_.front();
+    for (; at_most > 0 && !leaving.blocks.empty(); --at_most) {
+      const std::size_t left = leaving.blocks.size();
+      if (left > kAhead) index_.prefetch(leaving.blocks[left - 1 - kAhead].first);
+      const auto [key, medium] = leaving.blocks.back();
+      leaving.blocks.pop_back();
+      --blocks_leaving_;
+      index_.remove(key, leaving.cache, medium);
+    }
+    if (!leaving.blocks.empty()) return;
+    if (leaving.retired) free_.push_back(leaving.cache);
+    leaving_.pop_front();
+  }
+}
+
+void KvIndexFeed::upkeep(std::size_t at_most) {
+  remove_some(at_most);
+  index_.upkeep(at_most);
+}
+
+void KvIndexFeed::add(CacheId cache, const Block& block) {
+  if (block.medium != Medium::shared) {
+    index_.add(block.key, cache, block.medium, block.depth);
+  } else if (++shared_[block.key] == 1) {
+    index_.add(block.key, policies::kSharedCache, Medium::shared, block.depth);
+  }
+}
+
+void KvIndexFeed::remove(CacheId cache, const Block& block) {
+  if (block.medium != Medium::shared) {
+    index_.remove(block.key, cache, block.medium);
+    return;
+  }
+  const auto held = shared_.find(block.key);
+  if (held == shared_.end() || --held->second > 0) return;
+  shared_.erase(held);
+  index_.remove(block.key, policies::kSharedCache, Medium::shared);
+}
+
+void KvIndexFeed::prefetch(const BlockMap& map, std::span<const BlockChange> changes) const {
+  constexpr std::size_t kAhead = 16;
+  const std::size_t first = std::min(kAhead, changes.size());
+  for (const BlockChange& change : changes.first(first)) map.prefetch(change.key);
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    if (i + kAhead < changes.size()) map.prefetch(changes[i + kAhead].key);
+    const BlockChange& change = changes[i];
+    if (change.kind == BlockMap::Kind::add) {
+      if (change.value.known()) index_.prefetch(change.value.key);
+    } else if (const BlockMap::Entry* held = map.find(change.key)) {  // its removal is by that key
+      index_.prefetch(held->value.key);
+    }
+  }
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,254 @@
+#include "node/kv/kv_state.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "node/kv/kv_index_feed.h"
+#include "node/kv/kv_state_stream.h"
+
+namespace dualmesh::node {
+
+struct KvState::State {
+  explicit State(KvLimits kv_limits)
+      : limits(kv_limits), feed(limits.max_blocks - limits.max_blocks / 8) {}
+
+  Stream* find(const StreamKey& key) {
+    const auto found = streams.find(key);
+    return found == streams.end() ? nullptr : found->second.get();
+  }
+  // What is done to a stream, with all that hangs on its size.
+  template <class Change>
+  Taken change(const StreamKey& key, Change&& what) {
+    Stream* const stream = find(key);
+    if (stream == nullptr) return Taken::refused;
+    const std::size_t size = stream->map.size();
+    const crdt::Version end = stream->map.end();
+    const Taken taken = what(*stream);
+    blocks += stream->map.size() - size;
+    if (taken == Taken::changed || stream->map.end() != end) mark_moved(key, *stream);
+    if (blocks <= limits.max_blocks) return taken;
+    give_up_largest();
+    return stream->flooded ? Taken::refused : taken;
+  }
+  void mark_moved(const StreamKey& key, Stream& stream) {
+    if (!std::exchange(stream.moved, true)) moved.push_back(key);
+  }
+  void give_up_largest();
+  void look_for_deep_blocks();
+
+  const KvLimits limits;
+  KvIndexFeed feed;
+  std::map<StreamKey, std::unique_ptr<Stream>> streams;
+  std::vector<StreamKey> moved;
+  std::size_t blocks = 0;
+  std::uint64_t generation = 1;
+};
+
+void KvState::State::give_up_largest() {
+  while (blocks > limits.max_blocks) {
+    const auto largest = std::max_element(
+        streams.begin(), streams.end(),
+        [](const auto& a, const auto& b) { return a.second->map.size() < b.second->map.size(); });
+    Stream& stream = *largest->second;
+    blocks -= stream.map.size();
+    stream.give_up(stream.map.end());
+    mark_moved(largest->first, stream);
+  }
+}
+
+// One stream at a time, and only while little else is to leave.
+void KvState::State::look_for_deep_blocks() {
+  if (feed.depth_limit_fell()) {
+    for (auto& [key, stream] : streams) stream->scan_deep = true;
+  }
+  for (auto& [key, stream] : streams) {
+    if (feed.leaving() > 0) return;
+    if (std::exchange(stream->scan_deep, false)) feed.drop_deep(stream->cache, stream->map);
+  }
+}
+
+KvState::KvState(KvLimits limits) : state_(std::make_unique<State>(limits)) {}
+KvState::~KvState() = default;
+
+void KvState::set_streams(std::span<const StreamKey> streams) {
+  const std::set<StreamKey> wanted(streams.begin(), streams.end());
+  const std::uint64_t before = state_->generation;
+  for (auto held = state_->streams.begin(); held != state_->streams.end();) {
+    if (wanted.contains(held->first)) {
+      ++held;
+      continue;
+    }
+    state_->blocks -= held->second->map.size();
+    state_->feed.retire(held->second->cache, held->second->map);
+    held = state_->streams.erase(held);
+    state_->generation = before + 1;
+  }
+  for (const StreamKey& key : wanted) {
+    if (state_->streams.contains(key)) continue;
+    const auto id = state_->feed.take_id();
+    if (!id) break;  // more streams than the index tells apart
+    state_->streams.emplace(key, std::make_unique<Stream>(state_->feed, state_->limits, *id));
+    state_->generation = before + 1;
+  }
+}
+
+std::uint64_t KvState::generation() const { return state_->generation; }
+
+std::optional<policies::CacheId> KvState::cache_of(const StreamKey& stream) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr ? std::optional(held->cache) : std::nullopt;
+}
+
+Taken KvState::observed(const StreamKey& stream, const ObservedBatches& batches) {
+  return state_->change(stream, [&](Stream& held) {
+    if (batches.epoch.value == 0 || batches.to <= batches.from) return Taken::refused;
+    if (batches.epoch < held.epoch) return Taken::older;
+    const bool new_life = batches.epoch > held.epoch;
+    if (new_life) {
+      held.epoch = batches.epoch;
+      held.facts = batches.facts;
+    }
+    if (new_life || batches.from > held.map.end()) {
+      if (new_life || !held.flooded) held.begin_anew(batches.from);
+    }
+    return held.append(batches);
+  });
+}
+
+Taken KvState::take_delta(const StreamKey& stream, const ObservedBatches& delta) {
+  return state_->change(stream, [&](Stream& held) {
+    if (delta.epoch.value == 0 || delta.to <= delta.from) return Taken::refused;
+    if (delta.epoch < held.epoch) return Taken::older;
+    if (delta.epoch > held.epoch) {
+      if (delta.from.value != 0) return Taken::gap;
+      held.epoch = delta.epoch;
+      held.facts = delta.facts;
+      held.begin_anew(delta.from);
+    }
+    return held.append(delta);
+  });
+}
+
+Taken KvState::take_state(const StreamKey& stream, const StreamPosition& position,
+                          const StreamFacts& facts, BlockMap&& map) {
+  return state_->change(stream, [&](Stream& held) {
+    if (position.epoch.value == 0 || map.base() != position.base || map.end() != position.end) {
+      return Taken::refused;
+    }
+    if (position.epoch < held.epoch) return Taken::older;
+    if (position.epoch > held.epoch) {
+      held.epoch = position.epoch;
+      held.facts = facts;
+      held.begin_anew(position.base);
+    }
+    if (held.flooded) return Taken::refused;
+    if (facts.block_tokens != 0 && position.end >= held.map.end()) held.facts = facts;
+    return held.join(position, std::move(map));
+  });
+}
+
+bool KvState::rename(const StreamKey& stream, crdt::Epoch epoch) {
+  return state_->change(stream, [&](Stream& held) {
+    if (held.epoch.value == 0 || epoch <= held.epoch) return Taken::older;
+    held.epoch = epoch;
+    held.cut.reset();
+    return Taken::changed;
+  }) == Taken::changed;
+}
+
+void KvState::forget(const StreamKey& stream) {
+  state_->change(stream, [&](Stream& held) {
+    if (held.flooded) return Taken::refused;
+    held.begin_anew({});
+    held.epoch = {};
+    held.facts = {};
+    return Taken::changed;
+  });
+}
+
+StreamPosition KvState::position(const StreamKey& stream) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr ? held->position() : StreamPosition{};
+}
+
+StreamFacts KvState::facts(const StreamKey& stream) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr ? held->facts : StreamFacts{};
+}
+
+const BlockMap* KvState::map(const StreamKey& stream) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr ? &held->map : nullptr;
+}
+
+std::optional<LoggedChanges> KvState::changes_since(const StreamKey& stream, crdt::Version from,
+                                                    std::size_t max_changes) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr ? held->log.since(from, max_changes) : std::nullopt;
+}
+
+std::uint64_t KvState::batch_at(const StreamKey& stream, crdt::Version step) const {
+  const Stream* const held = state_->find(stream);
+  if (held == nullptr) return 0;
+  return step == held->map.end() ? held->last_batch : held->log.batch_at(step);
+}
+
+std::shared_ptr<const StreamCut> KvState::cut(const StreamKey& stream) {
+  Stream* const held = state_->find(stream);
+  if (held == nullptr || held->flooded) return nullptr;
+  if (auto shared = held->cut.lock()) {
+    if (shared->position.end >= held->log.begin() && shared->position.base == held->map.base()) {
+      return shared;
+    }
+  }
+  auto made = std::make_shared<StreamCut>();
+  made->position = held->position();
+  made->facts = held->facts;
+  made->entries.reserve(held->map.size());
+  held->map.for_each([&](EngineHash hash, const BlockMap::Entry& entry) {
+    made->entries.emplace_back(hash, entry);
+  });
+  held->cut = made;
+  return made;
+}
+
+bool KvState::flooded(const StreamKey& stream) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr && held->flooded;
+}
+
+bool KvState::indexed_whole(const StreamKey& stream) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr && !held->flooded && held->deepest < index().depth_limit();
+}
+
+std::vector<StreamKey> KvState::take_moved() {
+  for (const StreamKey& key : state_->moved) {
+    if (Stream* const held = state_->find(key)) held->moved = false;
+  }
+  return std::exchange(state_->moved, {});
+}
+
+std::vector<StreamKey> KvState::streams() const {
+  std::vector<StreamKey> keys;
+  keys.reserve(state_->streams.size());
+  for (const auto& [key, stream] : state_->streams) keys.push_back(key);
+  return keys;
+}
+
+std::size_t KvState::blocks() const { return state_->blocks; }
+
+std::size_t KvState::present(const StreamKey& stream) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr ? held->map.present() : 0;
+}
+
+const policies::BlockIndex& KvState::index() const { return state_->feed.index(); }
+
+void KvState::upkeep(std::size_t at_most) {
+  state_->look_for_deep_blocks();
+  state_->feed.upkeep(at_most);
+}
+
+}  // namespace dualmesh::node

@@ -1,0 +1,76 @@
+#include "node/kv/kv_state_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace dualmesh::node {
+
+void KvState::Stream::begin_anew(crdt::Version at) {
+  if (map.present() > 0) {
+    if (const auto id = feed.take_id()) {
+      feed.retire(std::exchange(cache, *id), map);
+    } else {  // all ids are in use: under this one, at once
+      MapObserver watching = observer();
+      map.for_each([&](EngineHash hash, const BlockMap::Entry& entry) {
+        if (entry.visible()) watching.vanished(hash, entry.value);
+      });
+    }
+  }
+  map = BlockMap::after(at);
+  deepest = 0;
+  flooded = false;
+  last_batch = 0;
+  cut.reset();
+  log.restart(at);
+}
+
+void KvState::Stream::give_up(crdt::Version end) {
+  const std::uint64_t digest = last_batch;
+  begin_anew(end);
+  last_batch = digest;
+  flooded = true;
+}
+
+Taken KvState::Stream::append(const ObservedBatches& batches) {
+  if (flooded) {
+    give_up(batches.to);
+    last_batch = batches.last_batch;
+    return Taken::refused;
+  }
+  feed.prefetch(map, batches.changes);
+  const crdt::Applied applied = map.apply(batches.from, batches.to, batches.changes, observer());
+  if (applied == crdt::Applied::duplicate) return Taken::nothing_new;
+  if (applied == crdt::Applied::gap) return Taken::gap;
+  if (applied != crdt::Applied::changed) return Taken::refused;
+  log.append(batches.from, batches.to, batches.changes, batches.last_batch);
+  last_batch = batches.last_batch;
+  if (batches.facts.block_tokens != 0) facts = batches.facts;
+  if (map.size() <= limits.max_stream_blocks) return Taken::changed;
+  give_up(batches.to);
+  return Taken::refused;
+}
+
+Taken KvState::Stream::join(const StreamPosition& theirs, BlockMap&& incoming) {
+  if (incoming.end() < map.end() && incoming.base() < map.base()) {
+    // It knows more of what was before, and our log brings it up to now.
+    if (const auto since = log.since(incoming.end(), SIZE_MAX)) {
+      incoming.apply(since->from, since->to, since->changes);
+    }
+  }
+  const bool further = incoming.end() > map.end();
+  if (!map.join(std::move(incoming), observer())) return Taken::nothing_new;
+  if (further) {
+    last_batch = theirs.last_batch;
+    log.restart(map.end());
+  }
+  cut.reset();
+  if (map.size() <= limits.max_stream_blocks) return Taken::changed;
+  give_up(map.end());
+  return Taken::refused;
+}
+
+StreamPosition KvState::Stream::position() const {
+  return {epoch, map.base(), map.end(), map.unknown(), last_batch, map.digest()};
+}
+
+}  // namespace dualmesh::node

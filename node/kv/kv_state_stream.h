@@ -1,0 +1,45 @@
+// One stream inside KvState: its map, its place in the index and its recent changes, kept in step.
+//
+// Invariant: the log ends where the map ends; a stream that is given up holds nothing.
+// Threads: none; the ingest thread's.
+#pragma once
+
+#include <memory>
+
+#include "node/kv/kv_index_feed.h"
+#include "node/kv/kv_state.h"
+
+namespace dualmesh::node {
+
+struct KvState::Stream {
+  Stream(KvIndexFeed& index_feed, const KvLimits& kv_limits, policies::CacheId id)
+      : feed(index_feed), limits(kv_limits), cache(id), log(kv_limits.log_changes) {}
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  MapObserver observer() { return {feed, cache, deepest}; }
+  // Knows nothing but that it goes on from `at`.
+  void begin_anew(crdt::Version at);
+  void give_up(crdt::Version end);
+  // Batches that join on, or of an epoch that begins with them.
+  Taken append(const ObservedBatches& batches);
+  // A map of our epoch, or of one that just began.
+  Taken join(const StreamPosition& theirs, BlockMap&& incoming);
+  StreamPosition position() const;
+
+  KvIndexFeed& feed;
+  const KvLimits& limits;
+  policies::CacheId cache;
+  BlockMap map;
+  crdt::Epoch epoch;
+  std::uint64_t last_batch = 0;
+  StreamFacts facts;
+  ChangeLog log;
+  std::uint32_t deepest = 0;
+  bool flooded = false;
+  bool moved = false;      // since take_moved()
+  bool scan_deep = false;  // the depth limit fell
+  std::weak_ptr<const StreamCut> cut;
+};
+
+}  // namespace dualmesh::node
