@@ -59,6 +59,8 @@ net::Result<Socket> bind(void* context, int type, int hwm, const std::string& en
   Socket socket(zmq_socket(context, type));
   DUALMESH_CHECK(socket, "zmq_socket: {}", zmq_strerror(zmq_errno()));
   const int linger_ms = 500;  // at the end, for what has been sent
+  const int with_ipv6 = endpoint.find('[') != std::string::npos;
+  zmq_setsockopt(socket.get(), ZMQ_IPV6, &with_ipv6, sizeof with_ipv6);
   zmq_setsockopt(socket.get(), ZMQ_SNDHWM, &hwm, sizeof hwm);
   zmq_setsockopt(socket.get(), ZMQ_LINGER, &linger_ms, sizeof linger_ms);
   if (zmq_bind(socket.get(), endpoint.c_str()) != 0) {
@@ -115,8 +117,17 @@ struct EventPublisher::State {
     if (thread.joinable()) thread.join();
   }
 
-  // One round: what was published, then the requests that wait. False when it is over.
+  // One round: what was published, then the requests that waited. False when it is over.
   bool round() {
+    // Requests are read first, so that what was published before them is in their answer.
+    std::vector<std::pair<Stream*, std::vector<std::string>>> requests;
+    for (Stream& stream : streams) {
+      if (!stream.replay) continue;
+      for (auto frames = receive(stream.replay.get()); !frames.empty();
+           frames = receive(stream.replay.get())) {
+        requests.emplace_back(&stream, std::move(frames));
+      }
+    }
     std::uint64_t count = 0;
     [[maybe_unused]] const auto got = read(wake, &count, sizeof count);
     std::vector<Batch> batches;
@@ -127,13 +138,7 @@ struct EventPublisher::State {
       last = stopping;
     }
     for (const Batch& batch : batches) publish(batch);
-    for (Stream& stream : streams) {
-      if (!stream.replay) continue;
-      for (auto frames = receive(stream.replay.get()); !frames.empty();
-           frames = receive(stream.replay.get())) {
-        replay(stream, frames);
-      }
-    }
+    for (const auto& [stream, request] : requests) replay(*stream, request);
     return !last;
   }
 
@@ -171,7 +176,8 @@ struct EventPublisher::State {
       if (stream.settings.replay_frames == 2) {
         send(stream.replay.get(), {request[0], "", number, payload});
       } else {
-        const std::string_view topic = sequence == kEnd ? "" : stream.settings.topic;
+        const std::string_view topic =
+            sequence == kEnd ? std::string_view() : std::string_view(stream.settings.topic);
         send(stream.replay.get(), {request[0], "", topic, number, payload});
       }
     };
