@@ -119,6 +119,7 @@ struct InstanceInfo {
   completed @13 :UInt64;
   failed @14 :UInt64;
   residentBlocks @15 :UInt64;
+  kvEvents @16 :Text;        # where its engine publishes them; empty: nowhere
 }
 
 struct LoadInfo {
@@ -240,8 +241,8 @@ interface Admin {
   members @1 () -> (members :List(MemberInfo), partition :Text);  # as in Status
   instances @2 () -> (instances :List(InstanceInfo));
   changeInstance @3 (action :InstanceAction, name :Text, address :Text, models :List(Text),
-                     weight :Float64) -> (before :Text);
-  # Fails with a description for people when the name or address is bad or unknown. `before` is the
+                     weight :Float64, kvEvents :Text) -> (before :Text);
+  # Fails with a description for people when the name, address or kvEvents is bad or unknown. `before` is the
   # lifecycle until now; empty: nobody knew it.
   policy @4 () -> (policy :Text, available :List(Text), perNode :List(NodePolicy));
   setPolicy @5 (policy :Text) -> ();

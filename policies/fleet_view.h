@@ -32,6 +32,7 @@ struct InstanceView {
   double weight = 1.0;
   Lifecycle lifecycle = Lifecycle::removed;
   std::vector<std::string> models;
+  std::string kv_events;                // where its engine publishes them; empty: nowhere
   Load others;                          // sum over the other live nodes
   std::uint32_t others_queueing = 0;    // how many other nodes queue for it
   Time others_busy_until{};             // their prefills should be done then

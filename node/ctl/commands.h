@@ -32,6 +32,7 @@ struct InstanceChange {
   std::string address;
   std::vector<std::string> models;
   double weight = 1.0;
+  std::string kv_events;
   bool wait = false;  // of a drain: until no live node has a request there
   std::uint32_t timeout_ms = 300'000;
 };

@@ -122,6 +122,7 @@ int run_instance_change(Session& session, const InstanceChange& change) {
   auto models = request.initModels(static_cast<unsigned>(change.models.size()));
   for (unsigned i = 0; i < models.size(); ++i) models.set(i, change.models[i].c_str());
   request.setWeight(change.weight);
+  request.setKvEvents(change.kv_events.c_str());
   auto answer =
       node.call(kj::mv(request), fmt::format("{} instance {}", verb(change.action), change.name));
   if (!answer) return failed(answer.error());

@@ -106,14 +106,18 @@ void add_instance_commands(CLI::App& app, Arguments& arguments, Command& command
     });
     return sub;
   };
-  auto* add =
-      action("add", "add it, or change it: models and weight start anew", InstanceAction::ADD);
+  auto* add = action("add", "add it, or change it: models, weight and KV events start anew",
+                     InstanceAction::ADD);
   add->add_option("address", arguments.change.address, "HOST:PORT of its OpenAI API")->required();
   add->add_option("--model", arguments.change.models,
                   "a model it serves, repeatable; without: asked of the instance");
   add->add_option("--weight", arguments.change.weight, "its share of the ring")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  add->add_option("--kv-events", arguments.change.kv_events,
+                  "where its engine publishes KV events: "
+                  "tcp://HOST:PORT[,replay=tcp://HOST:PORT][,ranks=N][,topic=T]; without: nowhere")
+      ->type_name("ENDPOINTS");
   auto* drain = action("drain", "give it nothing new", InstanceAction::DRAIN);
   auto* wait = drain->add_flag("--wait", arguments.change.wait,
                                "return when it has no request left at any live node");

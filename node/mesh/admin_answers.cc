@@ -292,6 +292,7 @@ void write_instances(MeshNode& node, wire::Admin::InstancesResults::Builder out)
     info.setWeight(record.weight);
     info.setLifecycle(to_string(record.lifecycle));
     info.setSource(record.source);
+    info.setKvEvents(record.kv_events);
     for (const auto& instance : view.instances) {
       if (instance.id != id) continue;
       const InstanceFacts facts = node.admin_host().facts(instance.slot);

@@ -31,8 +31,8 @@ void table_rows(const SharedState& state, wire::StreamKind kind, const crdt::Buc
                        member.http_address)});
     });
   } else if (kind == wire::StreamKind::REGISTRY) {
-    static constexpr const char* kFields[] = {"address", "models", "weight",        "lifecycle",
-                                              "source",  "unused", "learned_models"};
+    static constexpr const char* kFields[] = {"address", "models", "weight",         "lifecycle",
+                                              "source",  "unused", "learned_models", "kv_events"};
     state.registry().for_each_in(buckets, [&](const net::FieldKey& key, const auto& field) {
       const char* name = key.field < std::size(kFields) ? kFields[key.field] : "unknown";
       out.push_back({key.instance + "." + name, 0,

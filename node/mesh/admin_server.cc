@@ -94,7 +94,11 @@ class AdminServer final : public wire::Admin::Server {
     const auto before = node_.registry().find(name);
     switch (params.getAction()) {
       case wire::InstanceAction::ADD: {
-        SeedInstance instance{name, text_of(params.getAddress()), {}, params.getWeight()};
+        SeedInstance instance{name,
+                              text_of(params.getAddress()),
+                              {},
+                              params.getWeight(),
+                              text_of(params.getKvEvents())};
         if (instance.weight == 0.0) instance.weight = 1.0;
         for (auto model : params.getModels()) instance.models.push_back(text_of(model));
         require(node_.change(instance));

@@ -99,6 +99,7 @@ std::vector<policies::InstanceId> FleetViewBuilder::read_registry(const Registry
     view.weight = record.weight;
     view.lifecycle = record.lifecycle;
     view.models = std::move(record.models);
+    view.kv_events = std::move(record.kv_events);
   }
   rebuild_models();
   return first_seen;

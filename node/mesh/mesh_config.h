@@ -21,6 +21,7 @@ struct SeedInstance {  // [[instance]] of the configuration
   std::string address;
   std::vector<std::string> models;  // empty: learned from /v1/models
   double weight = 1.0;
+  std::string kv_events;  // where its engine publishes them; empty: nowhere
 };
 
 struct MeshConfig {
@@ -53,6 +54,8 @@ struct MeshConfig {
   std::uint32_t flush_interval_ms = 25;  // under sustained change; the first change goes at once
   std::uint32_t max_push_bytes =
       256 * 1024;  // a larger delta is cut and continues with the next push
+  std::uint32_t kv_flush_interval_ms = 25;    // the same of messages about caches
+  std::uint32_t kv_max_call_bytes = 1 << 20;  // of them in one call and in its answer
   std::uint32_t positions_interval_ms = 1'000;
   std::uint32_t redial_min_ms = 100;
   std::uint32_t redial_max_ms = 2'000;

@@ -84,6 +84,9 @@ struct RecordBuilder {
       case InstanceField::learned_models:
         learned = split_lines(value);
         return;
+      case InstanceField::kv_events:
+        record.kv_events = value;
+        return;
     }
   }
   InstanceRecord finish() {
@@ -109,6 +112,10 @@ net::Result<void> check(const SeedInstance& instance) {
   }
   if (join_lines(instance.models).size() > CodecLimits::kTextBytes) {
     return net::Error{fmt::format("the models of {} exceed {} characters", instance.name,
+                                  CodecLimits::kTextBytes)};
+  }
+  if (instance.kv_events.size() > CodecLimits::kTextBytes) {
+    return net::Error{fmt::format("kv_events of {} exceeds {} characters", instance.name,
                                   CodecLimits::kTextBytes)};
   }
   return {};
@@ -152,6 +159,9 @@ void Registry::seed(const SeedInstance& instance, const char* source, std::uint6
   if (!instance.models.empty()) {
     write(instance.name, InstanceField::models, stamp, join_lines(instance.models));
   }
+  if (!instance.kv_events.empty()) {
+    write(instance.name, InstanceField::kv_events, stamp, instance.kv_events);
+  }
   write(instance.name, InstanceField::weight, stamp, fmt::format("{}", instance.weight));
   write(instance.name, InstanceField::lifecycle, stamp, "active");
   write(instance.name, InstanceField::source, stamp, source);
@@ -165,6 +175,7 @@ void Registry::configured(std::span<const SeedInstance> instances) {
     ours(InstanceField::address, instance.address);
     ours(InstanceField::weight, fmt::format("{}", instance.weight));
     if (!instance.models.empty()) ours(InstanceField::models, join_lines(instance.models));
+    if (!instance.kv_events.empty()) ours(InstanceField::kv_events, instance.kv_events);
     seed(instance, "config", kConfigMs);
   }
 }
@@ -177,9 +188,10 @@ std::string Registry::lost_seed(const net::FieldKey& key) const {
     return {};
   }
   const auto field = static_cast<InstanceField>(key.field);
-  const char* what = field == InstanceField::address  ? "address"
-                     : field == InstanceField::models ? "models"
-                                                      : "weight";
+  const char* what = field == InstanceField::address     ? "address"
+                     : field == InstanceField::models    ? "models"
+                     : field == InstanceField::kv_events ? "kv_events"
+                                                         : "weight";
   return fmt::format(
       "the configurations of two nodes differ in the {} of instance {}: '{}' here, '{}' elsewhere, "
       "which the mesh now uses; make them equal, or say with `dualmeshctl instance add` what it is",
@@ -220,6 +232,7 @@ net::Result<void> Registry::add(const SeedInstance& instance, std::uint64_t wall
   write(instance.name, InstanceField::address, stamp, instance.address);
   write(instance.name, InstanceField::models, stamp, join_lines(instance.models));
   write(instance.name, InstanceField::weight, stamp, fmt::format("{}", instance.weight));
+  write(instance.name, InstanceField::kv_events, stamp, instance.kv_events);
   write(instance.name, InstanceField::source, stamp, "admin");
   write(instance.name, InstanceField::lifecycle, stamp, "active");
   return {};

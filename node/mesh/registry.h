@@ -40,6 +40,7 @@ struct InstanceRecord {
   double weight = 1.0;
   policies::Lifecycle lifecycle = policies::Lifecycle::removed;
   std::string source;
+  std::string kv_events;
 };
 
 const char* to_string(policies::Lifecycle lifecycle);

@@ -52,6 +52,7 @@ enum class InstanceField : std::uint8_t {
   lifecycle = 3,
   source = 4,
   learned_models = 6,
+  kv_events = 7,
 };
 
 // The row of the load feed that carries no load but a number to measure propagation with.

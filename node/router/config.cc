@@ -76,7 +76,8 @@ ConfigProblems read_instance_flag(const std::string& value, Config& config) {
     problems.push_back({"--instance " + value, std::move(message)});
   };
   for (std::size_t begin = 0; begin < value.size();) {
-    const std::size_t end = std::min(value.find(',', begin), value.size());
+    std::size_t end = std::min(value.find(',', begin), value.size());
+    if (value.compare(begin, 10, "kv_events=") == 0) end = value.size();  // has commas of its own
     const std::string part = value.substr(begin, end - begin);
     begin = end + 1;
     const std::size_t equals = part.find('=');
@@ -101,8 +102,13 @@ ConfigProblems read_instance_flag(const std::string& value, Config& config) {
           instance.weight > 1'000) {
         problem("instance.weight: must be a number above 0, at most 1000");
       }
+    } else if (key == "kv_events") {
+      instance.kv_events = text;
     } else {
-      problem(fmt::format("instance.{}: unknown; allowed: name, address, model, weight", key));
+      problem(
+          fmt::format("instance.{}: unknown; allowed: name, address, model, weight, "
+                      "kv_events",
+                      key));
     }
   }
   if (instance.address.empty()) problem("instance.address: missing; must be HOST:PORT");
@@ -191,15 +197,18 @@ std::string print_toml(const Config& config) {
   if (config.mesh.instances.empty()) {
     out +=
         "# [[instance]]\n# name = \"e1\"\n# address = \"127.0.0.1:8000\"\n"
-        "# models = [\"my-model\"]\n# weight = 1\n";
+        "# models = [\"my-model\"]\n# weight = 1\n"
+        "# kv_events = \"tcp://127.0.0.1:5557,replay=tcp://127.0.0.1:5558\"\n";
   }
   for (const SeedInstance& instance : config.mesh.instances) {
     std::string models;
     for (const std::string& model : instance.models) {
       models += (models.empty() ? "" : ", ") + quoted(model);
     }
-    out += fmt::format("[[instance]]\nname = {}\naddress = {}\nmodels = [{}]\nweight = {}\n",
-                       quoted(instance.name), quoted(instance.address), models, instance.weight);
+    out += fmt::format(
+        "[[instance]]\nname = {}\naddress = {}\nmodels = [{}]\nweight = {}\nkv_events = {}\n",
+        quoted(instance.name), quoted(instance.address), models, instance.weight,
+        quoted(instance.kv_events));
   }
   return out;
 }

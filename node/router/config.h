@@ -25,6 +25,17 @@
 
 namespace dualmesh::node {
 
+// What is kept of the instances' KV events; the pace at which nodes tell each other is the mesh's.
+struct KvConfig {
+  std::uint32_t observers = 2;  // nodes that subscribe to one stream; 0: every node
+  std::uint64_t max_blocks = 16'000'000;
+  std::uint64_t max_stream_blocks = 4'000'000;
+  std::uint32_t join_timeout_ms = 10'000;
+  std::string tokenize = "auto";  // or "off"
+  std::uint32_t tokenize_timeout_ms = 50;
+  std::uint32_t token_cache_mb = 64;
+};
+
 struct Config {
   std::uint32_t io_threads = 0;  // 0: one per core
   std::string log_level = "info";
@@ -58,6 +69,7 @@ struct Config {
   std::uint32_t queue_timeout_s = 600;
 
   std::uint32_t residency_capacity_blocks = 4'096;
+  KvConfig kv;
 };
 
 // What a Config means for its users; the only places where one setting reaches two of them.
@@ -78,7 +90,8 @@ using ConfigProblems = std::vector<ConfigProblem>;
 ConfigProblems read_toml(std::string_view text, const std::string& file_name, Config& config);
 // One `--key value` flag.
 ConfigProblems read_flag(const std::string& key, const std::string& value, Config& config);
-// The value of an `--instance name=e1,address=127.0.0.1:9001[,model=sim][,weight=1]` flag.
+// The value of an `--instance name=e1,address=127.0.0.1:9001[,model=sim][,weight=1]
+// [,kv_events=ENDPOINTS]` flag; the endpoints go to its end.
 ConfigProblems read_instance_flag(const std::string& value, Config& config);
 // What no single setting can tell: duplicate instances, nothing to join, an open listener.
 ConfigProblems check_whole(const Config& config, const std::string& where);

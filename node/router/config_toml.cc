@@ -22,7 +22,7 @@
 namespace dualmesh::node {
 namespace {
 
-constexpr std::string_view kInstanceKeys[] = {"name", "address", "models", "weight"};
+constexpr std::string_view kInstanceKeys[] = {"name", "address", "models", "weight", "kv_events"};
 constexpr double kLargestWeight = 1'000.0;
 constexpr std::size_t kLongestFileBytes = 16 * 1024 * 1024;
 
@@ -165,6 +165,9 @@ class Reader {
       const double weight = node.value<double>().value_or(0.0);
       if (weight > 0 && weight <= kLargestWeight) return instance.weight = weight, true;
       problem(node, "instance.weight: must be a number above 0, at most 1000");
+    } else if (key == "kv_events") {
+      if (text) return instance.kv_events = *text, true;
+      problem(node, "instance.kv_events: must be a text");
     } else {
       unknown_key(node, "instance", key, {std::begin(kInstanceKeys), std::end(kInstanceKeys)});
     }

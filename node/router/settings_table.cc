@@ -281,6 +281,38 @@ void add_residency(std::vector<Setting>& table) {
         "A placed block is expected to be cached for this long after its last use.", 1, kDay_s}});
 }
 
+void add_kv(std::vector<Setting>& table) {
+  table.insert(
+      table.end(),
+      {{"kv.observers", COUNT(kv.observers),
+        "Nodes that subscribe to the KV events of one instance; the others have them from these. "
+        "0: all nodes.",
+        0, 64},
+       {"kv.flush_interval_ms", COUNT(mesh.kv_flush_interval_ms),
+        "Shortest time between messages about caches to one node under sustained change; a first "
+        "one goes at once.",
+        1, 1'000},
+       {"kv.max_blocks", SIZE(kv.max_blocks),
+        "Cached blocks known of all instances; beyond it the rest is unknown.", 1'000, 1e9},
+       {"kv.max_stream_blocks", SIZE(kv.max_stream_blocks),
+        "Cached blocks known of one engine; beyond it the rest is unknown.", 1'000, 1e9},
+       {"kv.join_timeout_ms", COUNT(kv.join_timeout_ms),
+        "A node that starts waits for so long at most until it knows the caches as the others do.",
+        0, kDay_ms},
+       {"kv.tokenize",
+        TEXT(kv.tokenize),
+        "Ask the instances for the tokens of a prompt, which their KV events are about. auto: of "
+        "models whose instances have kv_events. off: caches are predicted from the text alone.",
+        0,
+        0,
+        TextRule::one_of,
+        {"auto", "off"}},
+       {"kv.tokenize_timeout_ms", COUNT(kv.tokenize_timeout_ms),
+        "A prompt whose tokens are not known by then is routed without them.", 1, 10'000},
+       {"kv.token_cache_mb", COUNT(kv.token_cache_mb),
+        "Memory for the tokens of prompts seen before. 0: none are kept.", 0, 65'536}});
+}
+
 std::vector<Setting> make_table() {
   std::vector<Setting> table;
   add_node(table);
@@ -289,16 +321,18 @@ std::vector<Setting> make_table() {
   add_instances(table);
   add_routing(table);
   add_residency(table);
+  add_kv(table);
   return table;
 }
 
-constexpr std::array<SettingSection, 6> kSections = {{
+constexpr std::array<SettingSection, 7> kSections = {{
     {"node", "This process."},
     {"http", "Clients on one side, inference instances on the other."},
     {"mesh", "The other nodes."},
     {"instances", "How inference instances are found and watched. Fixed ones are [[instance]]."},
     {"routing", "How a request finds its instance."},
     {"residency", "What is believed to be in the instances' prefix caches."},
+    {"kv", "What is known of those caches, from the KV events of instances that have `kv_events`."},
 }};
 
 }  // namespace

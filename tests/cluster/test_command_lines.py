@@ -123,6 +123,11 @@ def test_add_tells_a_new_instance_from_one_that_was_there(cluster):
     assert said("remove", "x") == "x removed"
     assert said("remove", "x") == "x was removed already"
     assert cluster.ask(node, "instance", "add", "x", address)["before"] == "removed"
+    said("add", "x", address, "--kv-events", "tcp://127.0.0.1:5557,ranks=2")
+    wait_until(lambda: cluster.instances(cluster.nodes[1]).get("x", {}).get("kv_events")
+               == "tcp://127.0.0.1:5557,ranks=2", 5.0, "the other node knows them")
+    said("add", "x", address)
+    assert cluster.instances(node)["x"]["kv_events"] == ""
     said("remove", "x")
 
 

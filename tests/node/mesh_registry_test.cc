@@ -1,6 +1,7 @@
 // The registry: configuration, look-ups and administrators' commands, and who wins.
 #include <doctest/doctest.h>
 
+#include "net/mesh_codec.h"
 #include "node/mesh/fleet_view_builder.h"
 #include "tests/node/replica.h"
 
@@ -53,6 +54,30 @@ TEST_CASE("registry: bad additions are refused with what is wrong") {
   CHECK_FALSE(node.registry.set_lifecycle("nobody", Lifecycle::removed, kWall).has_value());
 }
 
+TEST_CASE("registry: where an engine publishes KV events is said, changed and taken back") {
+  Replica node(1);
+  SeedInstance e1 = seed("e1", "h:1");
+  e1.kv_events = "tcp://h:5557";
+  node.registry.configured(std::vector<SeedInstance>{e1, seed("e2", "h:2")});
+  CHECK(node.registry.find("e1")->kv_events == "tcp://h:5557");
+  CHECK(node.registry.find("e2")->kv_events.empty());
+  e1.kv_events = "tcp://h:5559,ranks=2";
+  REQUIRE(node.registry.add(e1, kWall).has_value());
+  CHECK(node.registry.find("e1")->kv_events == "tcp://h:5559,ranks=2");
+  FleetViewBuilder builder(node.config);
+  builder.read_registry(node.registry);
+  const auto slot = builder.slot_of(policies::instance_id_of("e1"));
+  CHECK(builder.build(node.state, 0)->instances.at(slot).kv_events == "tcp://h:5559,ranks=2");
+
+  e1.kv_events = std::string(net::CodecLimits::kTextBytes + 1, 'x');
+  CHECK_FALSE(node.registry.add(e1, kWall).has_value());
+  // Like all else that an addition does not name.
+  REQUIRE(node.registry.add(seed("e1", "h:1"), kWall).has_value());
+  CHECK(node.registry.find("e1")->kv_events.empty());
+  builder.read_registry(node.registry);
+  CHECK(builder.build(node.state, 0)->instances.at(slot).kv_events.empty());
+}
+
 TEST_CASE(
     "registry: DNS gives no second name to an address that the mesh has, also found out late") {
   Replica mesh(1), joiner(2);
@@ -78,8 +103,11 @@ TEST_CASE("registry: of two configurations that differ, the one that lost is tol
   Replica a(1), b(2);
   a.state.join_member(NodeId{2}, alive(kWall));
   b.state.join_member(NodeId{1}, alive(kWall));
-  a.registry.configured(std::vector<SeedInstance>{seed("e1", "h:1")});
-  b.registry.configured(std::vector<SeedInstance>{seed("e1", "h:2")});
+  SeedInstance here = seed("e1", "h:1"), there = seed("e1", "h:2");
+  here.kv_events = "tcp://h:1";
+  there.kv_events = "tcp://h:2";
+  a.registry.configured(std::vector<SeedInstance>{here});
+  b.registry.configured(std::vector<SeedInstance>{there});
   const net::FieldKey address{"e1", static_cast<std::uint8_t>(InstanceField::address)};
   const net::FieldKey weight{"e1", static_cast<std::uint8_t>(InstanceField::weight)};
   a.send_to(b);
@@ -88,6 +116,9 @@ TEST_CASE("registry: of two configurations that differ, the one that lost is tol
   const std::string lost = a.registry.lost_seed(address);
   CHECK(lost.find("'h:1' here, 'h:2' elsewhere") != std::string::npos);
   CHECK(lost.find("instance add") != std::string::npos);
+  const net::FieldKey kv_events{"e1", static_cast<std::uint8_t>(InstanceField::kv_events)};
+  CHECK(a.registry.lost_seed(kv_events).find("differ in the kv_events of instance e1") !=
+        std::string::npos);
   CHECK(a.registry.lost_seed(weight).empty());
   CHECK(b.registry.lost_seed(address).empty());
   // An administrator outranks both: nothing to complain of.

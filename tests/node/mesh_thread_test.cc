@@ -290,7 +290,10 @@ TEST_CASE("registry and policy survive a restart of the only node") {
     add.setName("e9");
     add.setAddress("127.0.0.1:9009");
     add.initModels(1).set(0, "sim");
+    add.setKvEvents("tcp://127.0.0.1:5557");
     add.send().wait(client.scope());
+    auto all = admin.instancesRequest().send().wait(client.scope());
+    CHECK(std::string(all.getInstances()[2].getKvEvents().cStr()) == "tcp://127.0.0.1:5557");
     auto remove = admin.changeInstanceRequest();
     remove.setAction(wire::InstanceAction::REMOVE);
     remove.setName("e1");
@@ -303,6 +306,7 @@ TEST_CASE("registry and policy survive a restart of the only node") {
   auto mesh = started(config, host);
   REQUIRE(eventually([&] { return host.instance("e9").has_value(); }));
   CHECK(host.instance("e9")->lifecycle == policies::Lifecycle::active);
+  CHECK(host.instance("e9")->kv_events == "tcp://127.0.0.1:5557");
   // The configuration names e1 again, but an administrator had removed it.
   CHECK(host.instance("e1")->lifecycle == policies::Lifecycle::removed);
   CHECK(host.view()->settings.policy == "round_robin");

@@ -75,11 +75,16 @@ alone = true
 policy = "round_robin"
 slo_ttft_s = 2
 prefill_us_per_token = 12.5
+[kv]
+observers = 0
+flush_interval_ms = 5
+tokenize = "off"
 [[instance]]
 name = "e1"
 address = "127.0.0.1:9001"
 models = ["m", "n"]
 weight = 2
+kv_events = "tcp://127.0.0.1:5557,replay=tcp://127.0.0.1:5558"
 [[instance]]
 address = "127.0.0.1:9002"
 )");
@@ -98,7 +103,18 @@ address = "127.0.0.1:9002"
   REQUIRE(config.mesh.instances.size() == 2);
   CHECK(config.mesh.instances[0].models == std::vector<std::string>{"m", "n"});
   CHECK(config.mesh.instances[0].weight == 2.0);
+  CHECK(config.mesh.instances[0].kv_events ==
+        "tcp://127.0.0.1:5557,replay=tcp://127.0.0.1:5558");
   CHECK(config.mesh.instances[1].name == "127.0.0.1:9002");
+  CHECK(config.mesh.instances[1].kv_events.empty());
+  CHECK(config.kv.observers == 0);
+  CHECK(mesh_config(config).kv_flush_interval_ms == 5);
+  CHECK(config.kv.tokenize == "off");
+  CHECK(config.kv.max_blocks == 16'000'000);
+  CHECK(config.kv.max_stream_blocks == 4'000'000);
+  CHECK(config.kv.join_timeout_ms == 10'000);
+  CHECK(config.kv.tokenize_timeout_ms == 50);
+  CHECK(config.kv.token_cache_mb == 64);
 
   const auto scheduler = scheduler_settings(config);
   CHECK(scheduler.policy == "round_robin");
@@ -127,7 +143,7 @@ TEST_CASE("every bad setting is named with its line and what is allowed") {
        "d.toml:2: residency.zzz: unknown setting; allowed: capacity_blocks, ttl_s\n"},
       {"\n\n[nods]\nname = \"x\"",
        "d.toml:3: nods: unknown; a file holds the sections [node], [http], [mesh], [instances], "
-       "[routing], [residency], and [[instance]]\n"},
+       "[routing], [residency], [kv], and [[instance]]\n"},
       {"node = 1", "d.toml:1: node: must be a section, [node]\n"},
       {"[http]\nlisten = \"localhost\"",
        "d.toml:2: http.listen: must be a text of the form IP:PORT or [IPV6]:PORT\n"},
@@ -173,6 +189,12 @@ TEST_CASE("every bad setting is named with its line and what is allowed") {
        "d.toml:2: instance.address: must be a text of the form HOST:PORT, the port not 0\n"},
       {"[[instance]]\naddress = \"x:1\"\nweight = 0",
        "d.toml:3: instance.weight: must be a number above 0, at most 1000\n"},
+      {"[[instance]]\naddress = \"x:1\"\nkv_events = 5557",
+       "d.toml:3: instance.kv_events: must be a text\n"},
+      {"[kv]\nobservers = 65", "d.toml:2: kv.observers: must be a whole number from 0 to 64\n"},
+      {"[kv]\nflush_interval_ms = 0",
+       "d.toml:2: kv.flush_interval_ms: must be a whole number from 1 to 1000\n"},
+      {"[kv]\ntokenize = \"on\"", "d.toml:2: kv.tokenize: must be one of auto, off\n"},
       {"[[instance]]\naddress = \"x:1\"\nmodels = \"m\"",
        "d.toml:3: instance.models: must be a list of texts\n"},
       {"[[instance]]\naddress = \"x:1\"\nmodel = \"m\"",
@@ -271,19 +293,24 @@ TEST_CASE("instance flags") {
   CHECK(config.mesh.instances[0].weight == 0.5);
   CHECK(read_instance_flag("address=h:1", config).empty());
   CHECK(config.mesh.instances[1].name == "h:1");
+  CHECK(read_instance_flag("address=h:2,weight=2,kv_events=tcp://h:5557,ranks=2,topic=kv", config)
+            .empty());
+  CHECK(config.mesh.instances[2].weight == 2);
+  CHECK(config.mesh.instances[2].kv_events == "tcp://h:5557,ranks=2,topic=kv");
   for (const char* bad : {"", "name=e", "address=h", "address=h:1,weight=-1",
                           "address=h:1,weight=1x", "address=h:1,colour=red", "address=h:1,name="}) {
     CAPTURE(bad);
     CHECK(!read_instance_flag(bad, config).empty());
   }
-  CHECK(config.mesh.instances.size() == 2);
+  CHECK(config.mesh.instances.size() == 3);
 }
 
 TEST_CASE("what is printed reads back to the same, keys left out") {
   Config config = good(
       "[node]\nname = 'quote\" back\\slash'\n[http]\napi_keys = ['secret']\n[routing]\nslo_ttft_s "
       "= "
-      "2.5\n[mesh]\nseeds=['a:1']\n[[instance]]\naddress='h:1'\nmodels=['m']\nweight=1.5");
+      "2.5\n[mesh]\nseeds=['a:1']\n[[instance]]\naddress='h:1'\nmodels=['m']\nweight=1.5\n"
+      "kv_events='tcp://h:2,ranks=2'\n[kv]\ntokenize='off'");
   const std::string printed = print_toml(config);
   CHECK(printed.find("secret") == std::string::npos);
   Config again;
@@ -293,6 +320,8 @@ TEST_CASE("what is printed reads back to the same, keys left out") {
   CHECK(print_toml(again) == printed);
   CHECK(again.mesh.node_name == config.mesh.node_name);
   CHECK(again.mesh.instances[0].weight == 1.5);
+  CHECK(again.mesh.instances[0].kv_events == "tcp://h:2,ranks=2");
+  CHECK(again.kv.tokenize == "off");
 }
 
 TEST_CASE("addresses") {
