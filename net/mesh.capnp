@@ -214,4 +214,8 @@ interface Peer {
   # For a caller that has been away for longer than the collection horizon: the rows of the registry
   # from the first key not below (instance, field), in order of keys, cut at the size of a push; none: no
   # more.
+
+  kv @5 (messages :List(Data)) -> (messages :List(Data));
+  # Messages about caches, those of the callee for the caller in the answer. What is in them is not the
+  # mesh's business (node/kv/kv_exchange.h), nor whether they arrive.
 }

@@ -132,7 +132,8 @@ class Running final : private kj::TaskSet::ErrorHandler {
         listener_(kj::mv(listener)),
         observer_(io.unixEventPort, loop.mailbox.fd(), kj::UnixEventPort::FdObserver::OBSERVE_READ),
         node_(loop.config,
-              MeshEnvironment{timer_, dialer_, wall_ms, monotonic_ns, std::random_device{}()},
+              MeshEnvironment{timer_, dialer_, wall_ms, monotonic_ns, std::random_device{}(),
+                              loop.kv},
               loop.host, loop.admin),
         tasks_(*this) {
     auto paf = kj::newPromiseAndFulfiller<void>();

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "net/error.h"
+#include "node/mesh/kv_port.h"
 #include "node/mesh/mailbox.h"
 #include "node/mesh/mesh_config.h"
 #include "node/mesh/mesh_host.h"
@@ -24,11 +25,13 @@ struct MeshLoop {
   MeshConfig config;
   MeshHost& host;
   AdminHost& admin;
+  KvPort* kv;  // may be null
   std::unique_ptr<MeshSecurity> security;
   std::unique_ptr<StateStore> store;  // null: nothing is kept
   net::SavedTables saved;
   Mailbox<MeshNode> mailbox;
-  std::atomic<bool> stopping{false};  // set, then ring the mailbox
+  std::atomic<bool> stopping{false};    // set, then ring the mailbox
+  std::atomic<bool> kv_waiting{false};  // posted, not looked at yet
   std::mutex metrics_mutex;
   std::string metrics_text;  // refreshed once a second
 

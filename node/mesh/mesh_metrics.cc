@@ -45,6 +45,15 @@ void add_peers(const MeshNode& node, MetricsText& out) {
        [](const MeshPeer& p) { return p.replicator->stats().bytes_sent; });
   each("dualmesh_mesh_received_bytes_total", MetricType::counter, "Bytes of pushes received.",
        [](const MeshPeer& p) { return p.bytes_received; });
+  each("dualmesh_mesh_kv_sent_bytes_total", MetricType::counter,
+       "Bytes of messages about caches sent to the peer.",
+       [&](const MeshPeer& p) { return node.courier().stats(p.node).bytes_sent; });
+  each("dualmesh_mesh_kv_received_bytes_total", MetricType::counter,
+       "Bytes of messages about caches received from the peer.",
+       [&](const MeshPeer& p) { return node.courier().stats(p.node).bytes_received; });
+  each("dualmesh_mesh_kv_calls_total", MetricType::counter,
+       "Calls that carried them, or asked for them, made to the peer.",
+       [&](const MeshPeer& p) { return node.courier().stats(p.node).calls; });
   each("dualmesh_mesh_resets_total", MetricType::counter,
        "Streams sent again from an earlier version.",
        [](const MeshPeer& p) { return p.replicator->stats().resets; });

@@ -55,6 +55,7 @@ MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& hos
              *this),
       registry_(state_),
       peers_(context_, state_, *this),
+      courier_(context_, peers_, state_.self().node, environment.kv),
       collector_(context_, state_, peers_,
                  [this](crdt::NodeId node) { return status_since(node); }),
       builder_(config_),
@@ -103,6 +104,7 @@ void MeshNode::start() {
   }
   running_ = true;
   peers_.start();
+  courier_.start();
   publish_view();
   judge_ready();
   tasks_.add(repeat(context_.timer, config_.node_name + ": housekeeping", [this]() {
@@ -184,6 +186,7 @@ void MeshNode::member_grew(crdt::NodeId node, const crdt::Member& member) {
   } else {
     peers_.member_changed(node, member);
     partition_.learned(node, member, context_.now());
+    note_living();
     view_stale();
   }
   replicate(Urgency::at_once);
@@ -258,7 +261,10 @@ void MeshNode::status_grew(crdt::NodeId) { view_stale(); }
 
 void MeshNode::own_feed_grew() { replicate(Urgency::paced); }
 
-void MeshNode::peers_changed() { judge_ready(); }
+void MeshNode::peers_changed() {
+  courier_.links_changed();
+  judge_ready();
+}
 
 void MeshNode::unheard_changed() { view_stale(); }
 

@@ -25,6 +25,7 @@
 #include "net/mesh_acceptor.h"
 #include "net/mesh_refusals.h"
 #include "node/mesh/fleet_view_builder.h"
+#include "node/mesh/kv_courier.h"
 #include "node/mesh/latency_histogram.h"
 #include "node/mesh/mesh_context.h"
 #include "node/mesh/mesh_host.h"
@@ -44,6 +45,7 @@ struct MeshEnvironment {
   std::function<std::uint64_t()> wall_ms;
   std::function<std::uint64_t()> monotonic_ns;
   std::uint64_t seed = 1;
+  KvPort* kv = nullptr;  // none: messages about caches are dropped
 };
 
 struct RingChangeSeen {
@@ -78,6 +80,7 @@ class MeshNode final : private StateObserver,
               std::shared_ptr<const net::MeshCertificate> certificate = nullptr);
   void certificate_in_use(std::int64_t expires_s) { certificate_expires_s_ = expires_s; }
   void local_changes();  // MeshHost has some
+  void kv_waiting() { courier_.waiting(); }
   void peers_found(std::vector<std::string> addresses);
   void instances_found(const std::vector<SeedInstance>& instances);
   void models_found(const std::string& instance, const std::vector<std::string>& models);
@@ -103,6 +106,8 @@ class MeshNode final : private StateObserver,
   std::uint64_t collection_horizon_ms() const { return state_.horizon().wall_ms(); }
   MeshPeers& peers() { return peers_; }
   const MeshPeers& peers() const { return peers_; }
+  KvCourier& courier() { return courier_; }
+  const KvCourier& courier() const { return courier_; }
   AdminHost& admin_host() { return admin_; }
   const std::shared_ptr<const policies::FleetView>& view() const { return view_; }
   bool ready() const { return ready_; }
@@ -153,6 +158,9 @@ class MeshNode final : private StateObserver,
   void hand_over_column(crdt::Origin writer, policies::InstanceId instance, crdt::Version from);
   void replicate(Urgency urgency);
   void judge_ready();
+  ReadinessFacts readiness_facts() const;
+  void note_living();
+  bool kv_ready(std::string& why_not);
   void note_partition();
   void expire_placements();
   void housekeep();
@@ -166,6 +174,7 @@ class MeshNode final : private StateObserver,
   SharedState state_;
   Registry registry_;
   MeshPeers peers_;
+  KvCourier courier_;
   RegistryCollector collector_;
   FleetViewBuilder builder_;
   Partition partition_;
@@ -193,6 +202,8 @@ class MeshNode final : private StateObserver,
 
   policies::Time started_{0};
   bool running_ = false;
+  bool joined_ = false;  // ready as far as the mesh goes
+  bool asking_kv_ = false;
   bool ready_ = false;
   bool told_ready_ = false;
   std::string why_not_;

@@ -8,12 +8,11 @@
 
 namespace dualmesh::node {
 
-void MeshNode::judge_ready() {
-  if (!running_) return;
+ReadinessFacts MeshNode::readiness_facts() const {
   ReadinessFacts facts;
   facts.running = uptime();
   facts.draining = draining_;
-  facts.was_ready = ready_;
+  facts.was_ready = joined_;
   facts.any_other = peers_.any_other();
   facts.refused = peers_.refused();
   facts.name_in_use = peers_.name_in_use() || epoch_raises_ > kMaxEpochRaises;
@@ -24,8 +23,36 @@ void MeshNode::judge_ready() {
     const MeshPeer* peer = peers_.find(node);
     if (peer == nullptr || !peer->synchronised) facts.waiting_for.push_back(member.name);
   });
-  const ReadinessVerdict verdict = judge_readiness(config_, facts);
-  if (verdict.ready && !ready_) {
+  return facts;
+}
+
+// Who lives, for those who know caches; not before we know the members.
+void MeshNode::note_living() {
+  if (!joined_) return;
+  std::vector<KvPeerLife> living;
+  state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
+    if (node == state_.self().node || !member.reachable()) return;
+    living.push_back({node, member.epoch, member.name});
+  });
+  courier_.living(std::move(living));
+}
+
+// Asked again soon, unless it says yes.
+bool MeshNode::kv_ready(std::string& why_not) {
+  if (courier_.ready(why_not)) return true;
+  if (!std::exchange(asking_kv_, true)) {
+    tasks_.add(context_.after(std::chrono::milliseconds(100)).then([this]() {
+      asking_kv_ = false;
+      judge_ready();
+    }));
+  }
+  return false;
+}
+
+void MeshNode::judge_ready() {
+  if (!running_) return;
+  ReadinessVerdict verdict = judge_readiness(config_, readiness_facts());
+  if (verdict.ready && !joined_) {
     if (verdict.founder) {
       spdlog::warn("mesh: {}: no other node answered within {} ms; starting as the first of a mesh",
                    config_.node_name, config_.join_timeout_ms);
@@ -34,9 +61,13 @@ void MeshNode::judge_ready() {
       spdlog::warn("mesh: {}: ready without the state of {}", config_.node_name, name);
     }
   }
+  if (verdict.ready && !std::exchange(joined_, true)) {
+    peers_.joined();
+    note_living();
+  }
+  if (verdict.ready && !ready_) verdict.ready = kv_ready(verdict.why_not);
   if (told_ready_ && verdict.ready == ready_ && verdict.why_not == why_not_) return;
   told_ready_ = true;
-  if (verdict.ready) peers_.joined();
   ready_ = verdict.ready;
   why_not_ = verdict.why_not;
   state_.set_status(StatusKey::ready, ready_ ? 1 : 0);
@@ -101,6 +132,7 @@ void MeshNode::expire_placements() {
 
 void MeshNode::housekeep() {
   note_partition();
+  note_living();  // also without those who were forgotten
   note_clock();
   if (!expiring_) expire_placements();
   state_.expire_depth(context_.wall_ms());

@@ -31,7 +31,7 @@ struct MeshThread::State {
 };
 
 net::Result<std::unique_ptr<MeshThread>> MeshThread::start(MeshConfig config, MeshHost& host,
-                                                           AdminHost& admin) {
+                                                           AdminHost& admin, KvPort* kv) {
   if (auto good = check_listen(config); !good) return good.error();
   auto security = MeshSecurity::open(config, std::time(nullptr));
   if (!security) return security.error();
@@ -45,8 +45,9 @@ net::Result<std::unique_ptr<MeshThread>> MeshThread::start(MeshConfig config, Me
     if (!loaded) return loaded.error();
     saved = std::move(*loaded);
   }
-  auto state = std::unique_ptr<State>(new State{
-      {std::move(config), host, admin, std::move(*security), std::move(store), std::move(saved)}});
+  auto state =
+      std::unique_ptr<State>(new State{{std::move(config), host, admin, kv, std::move(*security),
+                                        std::move(store), std::move(saved)}});
   std::promise<net::Result<std::uint16_t>> started;
   auto outcome = started.get_future();
   State* raw = state.get();  // kj's destructors may throw, so no kj object is ever captured here
@@ -71,6 +72,15 @@ MeshThread::~MeshThread() {
 }
 
 void MeshThread::wake() { state_->loop.mailbox.wake(); }
+
+void MeshThread::kv_waiting() {
+  MeshLoop& loop = state_->loop;
+  if (loop.kv_waiting.exchange(true, std::memory_order_acq_rel)) return;
+  loop.mailbox.post([&loop](MeshNode& node) {
+    loop.kv_waiting.store(false, std::memory_order_release);  // what comes later posts again
+    node.kv_waiting();
+  });
+}
 
 void MeshThread::peers_found(std::vector<std::string> addresses) {
   state_->loop.mailbox.post([addresses = std::move(addresses)](MeshNode& node) mutable {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "net/error.h"
+#include "node/mesh/kv_port.h"
 #include "node/mesh/mesh_config.h"
 #include "node/mesh/mesh_host.h"
 
@@ -20,13 +21,17 @@ namespace dualmesh::node {
 
 class MeshThread {
  public:
-  // Listens and starts; fails if the address cannot be bound or state_dir cannot be read.
+  // Listens and starts; fails if the address cannot be bound or state_dir cannot be read. `kv` is
+  // called from before this returns until the end of the destructor; null: nothing is kept of
+  // caches, and messages about them are dropped.
   static net::Result<std::unique_ptr<MeshThread>> start(MeshConfig config, MeshHost& host,
-                                                        AdminHost& admin);
+                                                        AdminHost& admin, KvPort* kv = nullptr);
   ~MeshThread();  // stops at once; leave() first for a graceful end
 
   // A local change waits to be taken. Costs one atomic exchange when a wake-up is already pending.
   void wake();
+  // The KvPort has a message for somebody. As cheap.
+  void kv_waiting();
 
   // Discovery. Addresses are host:port. Nobody is removed because a look-up came back empty.
   void peers_found(std::vector<std::string> addresses);

@@ -78,6 +78,20 @@ class PeerService final : public wire::Peer::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> kv(KvContext context) override {
+    KvMessages messages;
+    auto failure = kj::runCatchingExceptions(
+        [&]() { messages = read_kv_messages(context.getParams().getMessages()); });
+    KJ_IF_MAYBE (exception, failure) {
+      refuse(net::Refusal::unreadable, exception->getDescription().cStr());
+    }
+    node_.peers().told(caller_.node);
+    const KvMessages answer = node_.courier().called(caller_, std::move(messages));
+    write_kv_messages(answer,
+                      context.getResults().initMessages(static_cast<unsigned>(answer.size())));
+    return kj::READY_NOW;
+  }
+
   kj::Promise<void> registry(RegistryContext context) override {
     const auto first = context.getParams().getInstance();
     const auto rows = node_.state().registry_rows(

@@ -262,7 +262,7 @@ TEST_CASE("disk: what administrators said is kept, damage is an error that says 
   };
   auto saved = load();
   REQUIRE(saved.has_value());
-  CHECK(saved->registry.entries.size() == 7);  // e2's five fields and e1's lifecycle
+  CHECK(saved->registry.entries.size() == 7);  // e2's six fields and e1's lifecycle
 
   const auto file = dir / "mesh-state";
   const auto size = std::filesystem::file_size(file);

@@ -68,7 +68,7 @@ void SimCluster::start(std::size_t index) {
   starting.mesh = std::make_unique<node::MeshNode>(
       starting.config,
       node::MeshEnvironment{starting.timer, *starting.dialer, wall_ms,
-                            [micros] { return micros() * 1000; }, random_()},
+                            [micros] { return micros() * 1000; }, random_(), starting.kv},
       starting.host, starting.host);
   network_.listen(starting.address, [&starting](kj::Own<kj::AsyncIoStream> stream) {
     starting.mesh->accept(kj::mv(stream));

@@ -36,6 +36,7 @@ struct SimNode {
   bool paused = false;
   kj::TimerImpl& timer;
   node::FakeMeshHost host;
+  node::KvPort* kv = nullptr;  // to be set before it starts
   std::unique_ptr<net::Dialer> dialer;
   std::unique_ptr<node::MeshNode> mesh;  // null while it is down
 
