@@ -1,47 +1,59 @@
 // KvStream: one subscription to one engine rank, as a state machine without sockets or clock.
 //
-//   connected -> replay from where the mesh is (from 0 if nobody knows the stream), live batches held
-//   -> replay over -> the held ones, each once -> live
+//   connected -> replay from the last batch the mesh knows (from 0 if nobody knows the stream),
+//   live batches held -> replay over -> the held ones, each once -> live
 //
 // Batches are delivered in order, each once. A gap is replayed; what replay no longer has is said
 // with the delivery (its `from` is not the end of the one before). A sequence that goes back, or a
-// batch that the engine now says differently from what the mesh remembers (its digest), is another
-// life of the engine: a new epoch. A batch that does not decode still counts as a step.
+// batch that the engine now says differently from what is remembered (its digest), is another life
+// of the engine: a new epoch. A batch that does not decode still counts as a step.
+//
+// Every replay begins at the last batch known, so that it tells at once whether the engine is still
+// in the same life. That cannot be told where the buffer has rolled past that batch, or where there
+// is no replay: then a higher sequence is taken for the same life.
 //
 // Whether a late subscriber may begin an epoch of its own: only once the mesh has answered
-// (`mesh_known`), so that a node that starts never replaces what others know (kv_types.h has the rule
-// of epochs). With replay from 0 it need not wait: the epoch is then the engine's own.
+// (`mesh_known`), so that a node that starts never replaces what others know (kv_types.h has the
+// rule of epochs). With batch 0 in hand it need not wait: the epoch is then the engine's own.
 //
-// Invariant: memory is bounded: at most `max_held` live batches are kept during a replay; beyond it
-// the oldest go and a gap is said. Sequence numbers beyond 2^62 are refused.
-// Threads: none. Time is an argument. Source: engine behaviour as observed of vLLM and SGLang:
-// PUB/SUB without history, replay from a bounded buffer, no word of a restart.
+// An engine that falls silent may have lost its last batches on the way, or its successor may not
+// have been heard: after `quiet` a replay looks.
+//
+// Invariant: memory is bounded: at most `max_held` live batches and `max_held_bytes` are kept;
+// beyond it the oldest go and a gap is said. Sequence numbers from 2^62 on are refused. New lives
+// are taken at no more than kBurst at once and one per kRefill after, so two engines behind one
+// address cannot make the mesh forget at their pace. Threads: none. Time is an argument. Source:
+// engine behaviour as observed of vLLM and SGLang: PUB/SUB without history, replay from a bounded
+// buffer, no word of a restart.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <optional>
-#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "node/kv/kv_types.h"
 
 namespace dualmesh::node {
 
-inline constexpr std::uint64_t kNoSequence = UINT64_MAX;
+inline constexpr std::uint64_t kNoSequence = UINT64_MAX;  // of what was no batch at all
+inline constexpr std::uint64_t kSequences = std::uint64_t{1} << 62;
 
 struct RawBatch {
   std::uint64_t sequence = 0;
   std::string payload;
+  bool operator==(const RawBatch&) const = default;
 };
 
 // What the machine wants done, in this order.
 struct StreamWants {
   struct Deliver {
     crdt::Epoch epoch;
-    crdt::Version from;   // the step before the first of these is `from`, unless steps are lost
-    RawBatch batch;       // step = sequence + 1
+    crdt::Version from;  // the step before the first of these is `from`, unless steps are lost
+    RawBatch batch;      // step = sequence + 1
     std::uint64_t digest = 0;  // batch_digest of it
   };
   std::vector<Deliver> deliver;
@@ -53,23 +65,42 @@ struct StreamCounters {
   std::uint64_t batches = 0;
   std::uint64_t bytes = 0;
   std::uint64_t duplicates = 0;
-  std::uint64_t gaps = 0;            // sequence numbers missing when seen live
-  std::uint64_t lost = 0;            // of them, not to be had by replay
+  std::uint64_t gaps = 0;  // sequence numbers missing when seen live
+  std::uint64_t lost = 0;  // of them, not to be had by replay
   std::uint64_t replays = 0;
   std::uint64_t replays_failed = 0;  // timed out or broken off
   std::uint64_t restarts = 0;        // lives of the engine after the first
   std::uint64_t reconnects = 0;
-  std::uint64_t absurd = 0;          // sequence numbers or frames no engine sends
+  std::uint64_t absurd = 0;  // sequence numbers or frames no engine sends
 };
 
 struct StreamSettings {
   bool has_replay = false;
-  policies::Duration replay_timeout = std::chrono::seconds(10);
+  policies::Duration replay_timeout = std::chrono::seconds(10);  // without any progress
   std::size_t max_held = 100'000;
+  std::size_t max_held_bytes = std::size_t{64} << 20;
+  policies::Duration settle = std::chrono::seconds(1);  // first look, as a subscription begins late
+  policies::Duration quiet = std::chrono::seconds(30);  // without a batch, until a replay looks
 };
 
 // Digest by which nodes recognise one batch of one life: its bytes, time stamp included.
 std::uint64_t batch_digest(std::uint64_t sequence, std::string_view payload);
+
+// The batch's time stamp in microseconds since 1970; 0 if it has none that can be believed.
+std::uint64_t batch_stamp_us(std::string_view payload);
+
+// Allows `kBurst` at once, and one more per kRefill.
+class RestartBudget {
+ public:
+  static constexpr std::uint32_t kBurst = 16;
+  static constexpr policies::Duration kRefill = std::chrono::seconds(10);
+  bool take(policies::Time now);
+  bool has(policies::Time now);
+
+ private:
+  std::uint32_t left_ = kBurst;
+  policies::Time refilled_{0};
+};
 
 class KvStream {
  public:
@@ -86,14 +117,79 @@ class KvStream {
   void tick(policies::Time now, StreamWants& wants);  // time-outs
 
   bool is_connected() const { return connected_; }
-  bool caught_up() const;  // connected, and no replay under way or wanted
+  // Connected, surely to the life that is known, and no replay under way or wanted.
+  bool caught_up() const;
   const StreamCounters& counters() const { return counters_; }
 
  private:
+  enum class Phase : std::uint8_t { apart, waiting_for_mesh, replaying, live };
+  // What a replay is for: a stream nobody knows; is it the same life, and what came since; the rest
+  // after a hole; the life after a restart.
+  enum class Replay : std::uint8_t { begin, verify, onward, anew };
+  enum class Gap : std::uint8_t { replay, accept };
+
+  struct Life {
+    crdt::Epoch epoch;
+    std::uint64_t next = 0;            // the sequence that follows what is known
+    std::deque<std::uint64_t> recent;  // digests of the batches just before `next`; 0: not known
+    // 0: not known.
+    std::uint64_t digest_of(std::uint64_t sequence) const;
+  };
+
+  void take_newest();
+  void other_epoch(const StreamPosition& position, StreamWants& wants);
+  void synchronise(StreamWants& wants);
+  void ask(Replay kind, std::uint64_t from, StreamWants& wants);
+  bool ask_again_at_hole(StreamWants& wants);
+  void verify(RawBatch batch, StreamWants& wants);
+  void onward(RawBatch batch, StreamWants& wants);
+  void finish(Gap gap, StreamWants& wants);
+  void failed(StreamWants& wants);
+  void look_if_quiet(StreamWants& wants);
+
+  void hold(RawBatch batch, StreamWants& wants);
+  void drop_held();
+  void place(RawBatch batch, Gap gap, StreamWants& wants);
+  void place_first(RawBatch batch, Gap gap, StreamWants& wants);
+  void place_untied(RawBatch batch, Gap gap, StreamWants& wants);
+  void place_lower(RawBatch batch, StreamWants& wants);
+  void begin(RawBatch batch, StreamWants& wants);
+  void begin_anew(RawBatch batch, StreamWants& wants);
+  void begin_anew_from_held(StreamWants& wants);
+  void deliver(RawBatch batch, StreamWants& wants);
+  void compare_with_foreign(std::uint64_t sequence, std::uint64_t digest);
+  bool absurd(const RawBatch& batch);
+
   StreamSettings settings_;
-  bool connected_ = false;
   StreamCounters counters_;
-  // ... state as the machine needs it
+  policies::Time now_{0};
+  Phase phase_ = Phase::apart;
+  bool connected_ = false;
+  bool was_connected_ = false;
+  std::optional<StreamPosition> mesh_;  // the last said
+  std::optional<Life> life_;
+  std::optional<StreamPosition> foreign_;  // of a greater epoch, not yet compared with what we hear
+  // Is what this connection says of the life that is known?
+  bool tied_ = false;
+  bool must_begin_ = false;   // the next batch begins another life
+  bool restart_due_ = false;  // found, and the budget has to allow it
+  RestartBudget restarts_;
+
+  Replay replay_ = Replay::begin;
+  policies::Time progress_at_{0};
+  bool certain_ = false;         // `anew`: the engine has said that it is another life
+  bool answered_ = false;        // something of use was replayed
+  bool replay_useless_ = false;  // the last one failed
+  bool quiet_ = false;           // it only looks
+  std::uint32_t asked_again_ = 0;
+  std::uint64_t hole_ = kNoSequence;  // last asked again for
+  policies::Time look_at_{0};
+  bool settled_ = false;
+  std::uint32_t found_by_looking_ = 0;  // in a row, without a live batch between
+
+  std::deque<RawBatch> held_;
+  std::size_t held_bytes_ = 0;
+  std::optional<policies::Time> undecided_since_;  // lower ones are held
 };
 
 }  // namespace dualmesh::node
