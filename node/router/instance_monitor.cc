@@ -18,7 +18,10 @@ InstanceMonitor::InstanceMonitor(net::IoThread& thread, Settings settings, Hooks
     : thread_(thread),
       settings_(std::move(settings)),
       hooks_(std::move(hooks)),
-      client_(thread, net::HttpClient::Limits{}) {}
+      client_(thread, net::HttpClient::Limits{}),
+      scraper_(thread, client_,
+               {.interval = settings_.metrics_interval,
+                .upstream_api_key = settings_.upstream_api_key}) {}
 
 void InstanceMonitor::set_view(ViewPointer view) {
   thread_.post([this, view = std::move(view)] { adopt(view); });
@@ -43,6 +46,7 @@ void InstanceMonitor::forget_all_but(const policies::FleetView& view) {
   for (auto it = watched_.begin(); it != watched_.end();) {
     const bool stays = it->first < view.instances.size() &&
                        view.instances[it->first].lifecycle != policies::Lifecycle::removed;
+    if (!stays) scraper_.forget(it->first);
     it = stays ? std::next(it) : watched_.erase(it);
   }
 }
@@ -66,6 +70,7 @@ void InstanceMonitor::watch(const policies::InstanceView& instance,
   // First probes differ in delay, which spreads them over the interval for good.
   schedule_probe(instance.slot, life, settings_.probe_interval * (life % 8) / 8);
   schedule_models(instance.slot, life, std::chrono::nanoseconds(0));
+  scraper_.watch(instance.slot, instance.address);
 }
 
 InstanceMonitor::Watched* InstanceMonitor::find(policies::Slot slot, std::uint64_t life) {

@@ -1,4 +1,4 @@
-// InstanceMonitor: asks each instance whether it is well and what it serves.
+// InstanceMonitor: asks each instance whether it is well, what it serves and how its engine does.
 //
 // GET /health of every instance each interval, spread over time; some misses in a row take it out
 // of the candidates, some answers in a row bring it back. Traffic that cannot connect takes it out
@@ -21,6 +21,7 @@
 
 #include "net/http_client.h"
 #include "node/mesh/mesh_host.h"
+#include "node/router/engine_scraper.h"
 #include "node/router/models_list.h"
 #include "node/router/shared_scheduler.h"
 
@@ -35,6 +36,7 @@ class InstanceMonitor {
     std::uint32_t healthy_after = 2;
     std::chrono::milliseconds models_interval{30'000};
     std::string upstream_api_key;
+    std::chrono::milliseconds metrics_interval{2'000};
   };
   struct Hooks {
     std::function<void(policies::Slot, bool healthy)> health_changed;
@@ -51,6 +53,7 @@ class InstanceMonitor {
 
   InstanceFacts facts(policies::Slot slot) const;  // resident_blocks is not ours to know
   std::vector<std::vector<ListedModel>> listed_models() const;  // by slot
+  EngineMetrics engine_metrics(policies::Slot slot) const { return scraper_.metrics(slot); }
 
  private:
   struct Watched {
@@ -87,6 +90,7 @@ class InstanceMonitor {
   const Settings settings_;
   const Hooks hooks_;
   net::HttpClient client_;
+  EngineScraper scraper_;
   std::uint64_t lives_ = 0;       // thread_ only, as is the next
   std::uint64_t generation_ = 0;  // of the view adopted
   mutable std::mutex mutex_;

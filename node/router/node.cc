@@ -338,7 +338,8 @@ net::Result<Explanation> Node::explain(const std::string& path, std::string_view
 
 std::string Node::metrics() {
   return node_metrics({*scheduler_.view(), totals(), queues(), status(), server_.stats(),
-                       flow_.stats(), residency_.size()});
+                       flow_.stats(), residency_.size(),
+                       [this](policies::Slot slot) { return monitor_.engine_metrics(slot); }});
 }
 
 std::string Node::dump_state() {

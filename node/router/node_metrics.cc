@@ -85,6 +85,34 @@ void append_instances(MetricsText& out, const NodeSnapshot& node) {
           [](const QueueSnapshot& queue, const InstanceView&) { return queue.failed; });
 }
 
+// What the engines say of themselves; no sample where one does not.
+template <class Value>
+void append_engines(MetricsText& out, const NodeSnapshot& node, std::string_view name,
+                    std::string_view help, std::optional<Value> EngineMetrics::*field) {
+  out.family(name, MetricType::gauge, help);
+  for (const QueueSnapshot& queue : node.queues) {
+    if (queue.slot >= node.view.instances.size()) continue;
+    const EngineMetrics engine = node.engine(queue.slot);
+    if (const auto& value = engine.*field) {
+      out.sample({{"instance", node.view.instances[queue.slot].name}}, number(*value));
+    }
+  }
+}
+
+void append_engines(MetricsText& out, const NodeSnapshot& node) {
+  append_engines(out, node, "dualmesh_instance_engine_running_requests",
+                 "Requests that the engine computes, as it says.", &EngineMetrics::running);
+  append_engines(out, node, "dualmesh_instance_engine_waiting_requests",
+                 "Requests that wait in the engine, as it says.", &EngineMetrics::waiting);
+  append_engines(out, node, "dualmesh_instance_engine_kv_usage_ratio",
+                 "KV memory in use by live requests, as the engine says, 1 means all.",
+                 &EngineMetrics::kv_usage);
+  append_engines(out, node, "dualmesh_instance_engine_kv_blocks",
+                 "KV blocks that the engine has, as it says.", &EngineMetrics::gpu_blocks);
+  append_engines(out, node, "dualmesh_instance_engine_block_tokens",
+                 "Tokens of a KV block, as the engine says.", &EngineMetrics::block_tokens);
+}
+
 void append_http(MetricsText& out, const net::ServerStats& http) {
   out.counter("dualmesh_http_connections_accepted_total", "Client connections.",
               number(http.accepted));
@@ -107,6 +135,7 @@ std::string node_metrics(const NodeSnapshot& node) {
   MetricsText out;
   append_scheduler(out, node.totals);
   append_instances(out, node);
+  append_engines(out, node);
   append_http(out, node.http);
   append_flow_stats(out, node.flow);
   out.gauge("dualmesh_resident_blocks", "Prefix blocks believed to be cached somewhere.",

@@ -3,11 +3,13 @@
 // Threads: a pure function of snapshots (counters are read as they are).
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "net/http_server.h"
 #include "node/mesh/mesh_host.h"
+#include "node/router/engine_metrics_reader.h"
 #include "node/router/flow_stats.h"
 
 namespace dualmesh::node {
@@ -20,6 +22,7 @@ struct NodeSnapshot {
   net::ServerStats http;
   const FlowStats& flow;
   std::size_t resident_blocks;
+  std::function<EngineMetrics(policies::Slot)> engine;
 };
 
 std::string node_metrics(const NodeSnapshot& node);
