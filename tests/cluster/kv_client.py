@@ -75,7 +75,7 @@ def as_map(event):
 
 
 class Believer:
-    """The blocks that the events say are cached, each with all tokens of its prompt up to its end."""
+    """The blocks that events say are cached, each with the tokens of its prompt up to its end."""
 
     def __init__(self):
         self.prefixes = {}

@@ -1,4 +1,4 @@
-"""KV events of dualmesh-engine, by clients that share no code with it, and its metrics at a node."""
+"""KV events of dualmesh-engine, by clients that share no code with it; its metrics at a node."""
 
 import json
 import re
