@@ -234,6 +234,47 @@ struct BeaconSeen {
   atNs @2 :UInt64;           # CLOCK_MONOTONIC when this node's scheduler had it
 }
 
+struct KvStream {            # what one rank of an instance says of its cache (node/kv/kv_report.h)
+  instance @0 :Text;
+  rank @1 :UInt32;
+  confidence @2 :Text;       # exact, degraded, unknown
+  whyNotExact @3 :Text;
+  blocks @4 :UInt64;
+  unknownBlocks @5 :UInt64;  # of them, those whose tokens are not known
+  epoch @6 :UInt64;          # the engine's life: about Unix time in microseconds; 0: nothing is known
+  base @7 :UInt64;           # batches before it are lost; 0: complete
+  end @8 :UInt64;            # batches known
+  digestCount @9 :UInt64;
+  digestSum @10 :UInt64;
+  observers @11 :List(Text); # nodes that subscribe; the first tells the others
+  observing @12 :Bool;       # this node does
+  connected @13 :Bool;       # and reaches the engine
+  blockTokens @14 :UInt32;
+  eventsPerS @15 :Float64;   # block changes, whoever brought them
+  bytesPerS @16 :Float64;    # from the engine
+  changes @17 :UInt64;
+  received @18 :List(Count); # by this node's own subscription
+  lastRefusal @19 :Text;     # of something the engine sent
+}
+
+struct KvPrediction {        # cached tokens as an instance reports them, beside those expected
+  instance @0 :Text;
+  requests @1 :UInt64;
+  meanErrorTokens @2 :Float64;
+  meanBiasTokens @3 :Float64;  # reported less expected
+  mismatch @4 :Text;         # in words; empty: none found
+}
+
+struct Kv {
+  streams @0 :List(KvStream);
+  predictions @1 :List(KvPrediction);
+  exchange @2 :List(Count);  # with the other nodes
+  indexBlocks @3 :UInt64;
+  indexBytes @4 :UInt64;
+  depthLimit @5 :UInt32;     # blocks this deep are left out of the index; 4294967295: none is
+  meshKnown @6 :Bool;        # every living node has said what it holds
+}
+
 enum InstanceAction { add @0; drain @1; resume @2; remove @3; }
 
 interface Admin {
@@ -265,6 +306,12 @@ interface Admin {
   # #KEY=WEIGHT,... by key, a hash of the client's name; who is not listed has weight 1.
   setClientWeights @17 (weights :Text) -> ();
   # In place of all that were set before.
+
+  kv @18 (instance :Text) -> (kv :Kv);
+  # Of one instance, or of all when it is empty.
+  kvBlocks @19 (instance :Text, rank :UInt32, buckets :Data)
+      -> (sums :List(UInt64), rows :List(Row), epoch :UInt64, end :UInt64);
+  # As bucketSums and rows, of the blocks of one stream, by the engine's hashes; epoch 0: not known here.
 
   struct NodePolicy {
     name @0 :Text;

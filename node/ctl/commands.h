@@ -44,6 +44,9 @@ int wait_drained(Session& session, const InstanceChange& change);  // drain_wait
 int run_lag(Session& session);
 int run_wait_converged(Session& session, std::uint32_t timeout_ms);
 
+// commands_kv.cc
+int run_kv(Session& session, const std::string& instance);  // empty: all
+
 // commands_watch.cc
 struct WatchQuery {
   std::uint32_t interval_ms = 1'000;

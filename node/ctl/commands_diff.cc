@@ -65,20 +65,40 @@ void name_stream(Request& request, const StreamId& id) {
   request.getOrigin().setEpoch(id.epoch);
 }
 
-net::Result<crdt::BucketSums> fetch_sums(AdminClient& node, const StreamId& id) {
+// Asks for the blocks of a cache: sums of all, and those of the buckets in `bitmap`.
+net::Result<capnp::Response<wire::Admin::KvBlocksResults>> fetch_blocks(
+    AdminClient& node, const KvStreamName& cache, kj::ArrayPtr<const kj::byte> bitmap) {
+  auto request = node.admin().kvBlocksRequest();
+  request.setInstance(cache.instance.c_str());
+  request.setRank(cache.rank);
+  request.setBuckets(bitmap);
+  return node.call(kj::mv(request), "read the blocks of " + cache.instance);
+}
+
+template <class List>
+crdt::BucketSums sums_of(List told) {
+  crdt::BucketSums sums{};
+  for (unsigned i = 0; i < std::min<std::size_t>(sums.size(), told.size()); ++i) sums[i] = told[i];
+  return sums;
+}
+
+net::Result<crdt::BucketSums> fetch_sums(AdminClient& node, const StreamId& id,
+                                         const KvStreamName& cache) {
+  if (id.kind == kKvStream) {
+    auto answer = fetch_blocks(node, cache, {});
+    if (!answer) return answer.error();
+    return sums_of(answer->getSums());
+  }
   auto request = node.admin().bucketSumsRequest();
   name_stream(request, id);
   auto answer = node.call(kj::mv(request), "read the bucket sums of " + kind_name(id.kind));
   if (!answer) return answer.error();
-  crdt::BucketSums sums{};
-  const std::size_t told = std::min<std::size_t>(sums.size(), answer->getSums().size());
-  for (unsigned i = 0; i < told; ++i) sums[i] = answer->getSums()[i];
-  return sums;
+  return sums_of(answer->getSums());
 }
 
 // In as many calls as keep each answer far from what one holds at most.
-net::Result<Rows> fetch_rows(AdminClient& node, const StreamId& id, const crdt::Buckets& buckets,
-                             std::uint64_t count) {
+net::Result<Rows> fetch_rows(AdminClient& node, const StreamId& id, const KvStreamName& cache,
+                             const crdt::Buckets& buckets, std::uint64_t count) {
   constexpr std::uint64_t kRowsPerCall = 8'000;
   const std::uint64_t per_bucket = count / buckets.size() + 1;
   const std::size_t at_once = std::max<std::uint64_t>(1, kRowsPerCall / per_bucket);
@@ -92,6 +112,12 @@ net::Result<Rows> fetch_rows(AdminClient& node, const StreamId& id, const crdt::
       ++asked;
     }
     if (asked == 0) break;
+    if (id.kind == kKvStream) {
+      auto answer = fetch_blocks(node, cache, {bitmap.data(), bitmap.size()});
+      if (!answer) return answer.error();
+      for (auto row : answer->getRows()) rows[row.getKey().cStr()] = {0, row.getValue().cStr()};
+      continue;
+    }
     auto request = node.admin().rowsRequest();
     name_stream(request, id);
     request.setBuckets({bitmap.data(), bitmap.size()});
@@ -140,6 +166,7 @@ std::map<StreamId, std::pair<Position, Position>> differing_positions(const Node
 
 std::string stream_label(const StreamId& id, const std::vector<NodeReport>& nodes) {
   if (is_table(id.kind)) return kind_name(id.kind);
+  if (id.kind == kKvStream) return kind_name(id.kind) + "/" + cache_name(id, nodes);
   for (const NodeReport& node : nodes) {
     if (node.node == id.node && node.epoch == id.epoch) {
       return kind_name(id.kind) + "/" + node.name;
@@ -234,14 +261,15 @@ net::Result<std::vector<StreamDifference>> find_differences(Session& session,
   for (const auto& [id, positions] : differing_positions(a, b)) {
     const std::string label = stream_label(id, nodes);
     if (!stream.empty() && stream != label && stream != kind_name(id.kind)) continue;
-    auto sums_a = fetch_sums(session.client(a.address), id);
+    const KvStreamName cache = id.kind == kKvStream ? cache_called(id, nodes) : KvStreamName{};
+    auto sums_a = fetch_sums(session.client(a.address), id, cache);
     if (!sums_a) return sums_a.error();
-    auto sums_b = fetch_sums(session.client(b.address), id);
+    auto sums_b = fetch_sums(session.client(b.address), id, cache);
     if (!sums_b) return sums_b.error();
     const crdt::Buckets buckets = crdt::differing_buckets(*sums_a, *sums_b);
-    auto rows_a = fetch_rows(session.client(a.address), id, buckets, positions.first.count);
+    auto rows_a = fetch_rows(session.client(a.address), id, cache, buckets, positions.first.count);
     if (!rows_a) return rows_a.error();
-    auto rows_b = fetch_rows(session.client(b.address), id, buckets, positions.second.count);
+    auto rows_b = fetch_rows(session.client(b.address), id, cache, buckets, positions.second.count);
     if (!rows_b) return rows_b.error();
     result.push_back({.label = label,
                       .a = positions.first,

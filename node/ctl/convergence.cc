@@ -25,14 +25,36 @@ const Position* position_at(const NodeReport& node, const StreamId& id) {
   return found == node.positions.end() ? nullptr : &found->second;
 }
 
+// The newest life of an engine is the only one that counts.
+bool newest_life(const StreamId& id, const Nodes& nodes) {
+  return std::ranges::none_of(nodes, [&](const NodeReport& node) {
+    const auto newer = node.positions.upper_bound(id);
+    return newer != node.positions.end() && newer->first.kind == id.kind &&
+           newer->first.node == id.node;
+  });
+}
+
 std::set<StreamId> live_streams(const Nodes& nodes) {
   std::set<StreamId> ids;
   for (const NodeReport& node : nodes) {
     for (const auto& [id, position] : node.positions) {
-      if (is_table(id.kind) || writer_of(id, nodes) != nullptr) ids.insert(id);
+      const bool live = id.kind == kKvStream ? newest_life(id, nodes)
+                                             : writer_of(id, nodes) != nullptr;
+      if (is_table(id.kind) || live) ids.insert(id);
     }
   }
   return ids;
+}
+
+// The most that anybody knows of a cache.
+Position reference_of_cache(const StreamId& id, const Nodes& nodes) {
+  Position best;
+  for (const NodeReport& node : nodes) {
+    const Position* here = position_at(node, id);
+    if (here == nullptr || here->version < best.version) continue;
+    if (here->version > best.version || best.partial) best = *here;
+  }
+  return best;
 }
 
 // As the writer holds it; where the writer was not reached, the furthest that anybody has.
@@ -80,6 +102,7 @@ Cell cell_of(const StreamId& id, const Position& reference, const NodeReport& no
   if (here.version < reference.version) {
     return {Cell::State::behind, reference.version - here.version};
   }
+  if (id.kind == kKvStream && here.same_digest(reference)) return {Cell::State::in_step};
   if (here.partial) return {.state = Cell::State::behind, .behind = 1, .partial = true};
   // Nodes are asked one after the other, so a replica may be seen ahead of its writer.
   if (here.version > reference.version) return {Cell::State::in_step};
@@ -88,8 +111,15 @@ Cell cell_of(const StreamId& id, const Position& reference, const NodeReport& no
 
 StreamRow row_of(const StreamId& id, const Nodes& nodes, Position& reference) {
   StreamRow row{.id = id, .label = kind_name(id.kind), .writer = "all", .version = 0, .cells = {}};
-  reference = is_table(id.kind) ? reference_of_table(id, nodes) : reference_of_feed(id, nodes);
-  if (!is_table(id.kind)) {
+  if (id.kind == kKvStream) {
+    reference = reference_of_cache(id, nodes);
+    row.writer = "engine";
+    row.label += "/" + cache_name(id, nodes);
+    row.version = reference.version;
+  } else if (is_table(id.kind)) {
+    reference = reference_of_table(id, nodes);
+  } else {
+    reference = reference_of_feed(id, nodes);
     row.writer = writer_of(id, nodes)->name;
     row.label += "/" + row.writer;
     row.version = reference.version;
@@ -115,6 +145,23 @@ std::string difference_text(const StreamRow& row, const Cell& cell, const NodeRe
 
 }  // namespace
 
+KvStreamName cache_called(const StreamId& id, const Nodes& nodes) {
+  for (const NodeReport& node : nodes) {
+    const auto found = node.kv_streams.find(id.node);
+    if (found != node.kv_streams.end()) return found->second;
+  }
+  return {};
+}
+
+std::string cache_name(const StreamId& id, const Nodes& nodes) {
+  const KvStreamName name = cache_called(id, nodes);
+  return name.rank == 0 ? name.instance : fmt::format("{}/{}", name.instance, name.rank);
+}
+
+std::uint64_t kv_stream_id(const std::string& instance, std::uint32_t rank) {
+  return std::hash<std::string>{}(instance) + rank;
+}
+
 bool is_table(std::uint16_t kind) {
   switch (static_cast<wire::StreamKind>(kind)) {
     case wire::StreamKind::MEMBERSHIP:
@@ -135,6 +182,7 @@ std::string readable_key(const std::string& key,
 }
 
 std::string kind_name(std::uint16_t kind) {
+  if (kind == kKvStream) return "kv";
   switch (static_cast<wire::StreamKind>(kind)) {
     case wire::StreamKind::MEMBERSHIP:
       return "membership";
@@ -208,6 +256,7 @@ Baseline baseline_of(const Nodes& nodes) {
       if (!is_table(id.kind) && id.node == node.node && id.epoch == node.epoch) {
         baseline[id] = position.version;
       }
+      if (id.kind == kKvStream) baseline[id] = std::max(baseline[id], position.version);
     }
   }
   return baseline;

@@ -19,15 +19,19 @@
 
 namespace dualmesh::node::ctl {
 
+// What an engine says of its cache, in place of a wire::StreamKind.
+inline constexpr std::uint16_t kKvStream = 1'000;
+
 struct StreamId {
-  std::uint16_t kind = 0;  // wire::StreamKind
-  std::uint64_t node = 0;  // writer of a feed; zero for a table
-  std::uint64_t epoch = 0;
+  std::uint16_t kind = 0;   // wire::StreamKind, or kKvStream
+  std::uint64_t node = 0;   // writer of a feed; zero for a table; kv_stream_id of an engine's rank
+  std::uint64_t epoch = 0;  // of the writer's life
 
   auto operator<=>(const StreamId&) const = default;
 };
 
 bool is_table(std::uint16_t kind);
+std::uint64_t kv_stream_id(const std::string& instance, std::uint32_t rank);
 std::string kind_name(std::uint16_t kind);
 // A row's key with the instance's name in place of its id, where a key begins with one.
 std::string readable_key(const std::string& key,
@@ -37,9 +41,15 @@ struct Position {
   std::uint64_t version = 0;
   std::uint64_t count = 0;
   std::uint64_t sum = 0;
-  bool partial = false;  // a cut delta was applied last; the rest is on its way
+  bool partial = false;  // a cut delta was applied last; the rest is on its way. Of a cache: its
+                         // history is known in part only
 
   bool same_digest(const Position& other) const { return count == other.count && sum == other.sum; }
+};
+
+struct KvStreamName {
+  std::string instance;
+  std::uint32_t rank = 0;
 };
 
 struct NodeReport {
@@ -56,7 +66,12 @@ struct NodeReport {
   std::string depth_digest;
   std::map<StreamId, Position> positions;
   std::map<std::uint64_t, std::string> relays;  // writer -> the node through which it is heard
+  std::map<std::uint64_t, KvStreamName> kv_streams;  // by kv_stream_id
 };
+
+// The instance and rank that a stream of the kind kKvStream is of; empty when no node knows.
+KvStreamName cache_called(const StreamId& id, const std::vector<NodeReport>& nodes);
+std::string cache_name(const StreamId& id, const std::vector<NodeReport>& nodes);  // e1, e1/3
 
 struct Cell {
   enum class State { in_step, behind, differs, unknown } state = State::unknown;

@@ -16,6 +16,7 @@ constexpr const char* kExamples =
     "  dualmeshctl instance add h200-1 10.0.1.1:8000 --model llama-3.1-8b\n"
     "  dualmeshctl instance drain h200-1 --wait && dualmeshctl instance remove h200-1\n"
     "  dualmeshctl policy set round_robin && dualmeshctl wait-converged --timeout 10s\n"
+    "  dualmeshctl kv h200-1\n"
     "  dualmeshctl watch --interval 500ms\n"
     "  dualmeshctl diff node-a node-b\n"
     "  dualmeshctl explain --prompt-file prompt.txt --model llama-3.1-8b\n"
@@ -43,6 +44,10 @@ const std::map<std::string, std::string> kExamplesOf = {
     {"instances",
      "  dualmeshctl instances\n"
      "  dualmeshctl instances --json | jq '.[] | select(.healthy | not) | .name'\n"},
+    {"kv",
+     "  dualmeshctl kv\n"
+     "  dualmeshctl kv h200-1\n"
+     "  dualmeshctl kv --json | jq '.streams[] | {instance, confidence}'\n"},
     {"rings", "  dualmeshctl rings\n"},
     {"lag",
      "  dualmeshctl lag\n"

@@ -27,6 +27,7 @@ struct Arguments {
   ctl::ExplainQuery explain{.prompt_file = {}, .model = {}, .path = "/v1/chat/completions"};
   std::uint32_t last = 20;
   ctl::WatchQuery watch;
+  std::string kv_instance;
 };
 
 using Command = std::function<int(ctl::Session&)>;
@@ -131,6 +132,14 @@ void add_instance_commands(CLI::App& app, Arguments& arguments, Command& command
          InstanceAction::REMOVE);
 }
 
+void add_kv_command(CLI::App& app, Arguments& arguments, Command& command) {
+  auto* kv = app.add_subcommand("kv", "what is known of the instances' caches by their KV events");
+  kv->add_option("instance", arguments.kv_instance, "one of them, in full");
+  kv->callback([&] {
+    command = [&](ctl::Session& s) { return ctl::run_kv(s, arguments.kv_instance); };
+  });
+}
+
 void add_convergence_commands(CLI::App& app, Arguments& arguments, Command& command) {
   auto* diff = app.add_subcommand("diff", "the rows that two nodes hold differently");
   diff->add_option("node-a", arguments.a, "name or mesh address of a node")->required();
@@ -191,6 +200,7 @@ int main(int argc, char** argv) {
   add_mesh_commands(app, arguments, command, arguments.policy);
   add_weight_commands(app, arguments, command);
   add_instance_commands(app, arguments, command);
+  add_kv_command(app, arguments, command);
   add_convergence_commands(app, arguments, command);
   add_request_commands(app, arguments, command);
   ctl::add_help(app);

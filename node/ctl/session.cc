@@ -32,6 +32,20 @@ void read_positions(wire::Replication::Reader replication, NodeReport& report) {
   }
 }
 
+void read_caches(wire::Kv::Reader kv, NodeReport& report) {
+  for (auto stream : kv.getStreams()) {
+    const KvStreamName name{stream.getInstance().cStr(), stream.getRank()};
+    const std::uint64_t id = kv_stream_id(name.instance, name.rank);
+    report.kv_streams.emplace(id, name);
+    if (stream.getEpoch() == 0) continue;  // nobody has heard of it, or this node has not
+    report.positions[{kKvStream, id, stream.getEpoch()}] =
+        Position{.version = stream.getEnd(),
+                 .count = stream.getDigestCount(),
+                 .sum = stream.getDigestSum(),
+                 .partial = stream.getBase() != 0};
+  }
+}
+
 }  // namespace
 
 AdminClient& Session::client(const std::string& address) {
@@ -65,10 +79,12 @@ net::Result<Session::MeshReport> Session::ask_all() {
   if (!nodes) return nodes.error();
   std::vector<PendingCall<wire::Admin::ReplicationResults>> calls;
   std::vector<PendingCall<wire::Admin::StatusResults>> statuses;
+  std::vector<PendingCall<wire::Admin::KvResults>> caches;
   for (const LiveNode& live : *nodes) {
     AdminClient& asked = client(live.mesh_address);
     calls.push_back(asked.send(asked.admin().replicationRequest(), "read its positions"));
     statuses.push_back(asked.send(asked.admin().statusRequest(), "read its status"));
+    caches.push_back(asked.send(asked.admin().kvRequest(), "read what it knows of caches"));
   }
   MeshReport report;
   for (std::size_t i = 0; i < nodes->size(); ++i) {
@@ -82,6 +98,7 @@ net::Result<Session::MeshReport> Session::ask_all() {
                      .positions = {}};
     auto answer = calls[i].wait();
     auto status = statuses[i].wait();
+    auto kv = caches[i].wait();  // an older node has none to tell
     report.answers.emplace_back();
     if (answer && !status) answer = status.error();
     if (answer) {
@@ -94,6 +111,7 @@ net::Result<Session::MeshReport> Session::ask_all() {
       report.answers.back() =
           std::make_shared<capnp::Response<wire::Admin::ReplicationResults>>(kj::mv(*answer));
       read_positions(report.answers.back()->getReplication(), entry);
+      if (kv) read_caches(kv->getKv(), entry);
     } else {
       entry.why_not = answer.error().message;
       forget(live.mesh_address);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "node/kv/kv_answers.h"
+#include "node/mesh/admin_kv.h"
 #include "node/mesh/mesh_metrics.h"
 #include "node/mesh/mesh_node.h"
 
@@ -218,6 +220,24 @@ class AdminServer final : public wire::Admin::Server {
   kj::Promise<void> drain(DrainContext) override {
     node_.admin_host().drain();
     return kj::READY_NOW;
+  }
+
+  kj::Promise<void> kv(KvContext context) override {
+    if (const KvAnswers* answers = node_.admin_host().kv()) {
+      write_kv(node_, *answers, text_of(context.getParams().getInstance()),
+               context.getResults().initKv());
+    }
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> kvBlocks(KvBlocksContext context) override {
+    KvAnswers* answers = node_.admin_host().kv();
+    if (answers == nullptr) return kj::READY_NOW;
+    auto params = context.getParams();
+    return kv_cut(*answers, text_of(params.getInstance()), params.getRank())
+        .then([context](std::shared_ptr<const StreamCut> cut) mutable {
+          if (cut) write_kv_blocks(*cut, context.getParams().getBuckets(), context.getResults());
+        });
   }
 
  private:

@@ -66,6 +66,8 @@ struct Explanation {
   std::vector<std::pair<policies::Slot, std::uint32_t>> hit_tokens;  // every instance of the model
 };
 
+class KvAnswers;
+
 class AdminHost {
  public:
   virtual ~AdminHost() = default;
@@ -78,6 +80,7 @@ class AdminHost {
   virtual net::Result<Explanation> explain(const std::string& path, std::string_view body) = 0;
   virtual std::string metrics() = 0;  // Prometheus text of the request path; the mesh adds its own
   virtual void drain() = 0;
+  virtual KvAnswers* kv() { return nullptr; }  // null: it follows no caches
   virtual policies::Time now() = 0;  // the clock of DecisionRecord::at
 };
 

@@ -176,5 +176,47 @@ TEST_CASE("a row's key names the instance whose id it begins with, and no other"
   CHECK(readable_key("", names).empty());
 }
 
+StreamId cache_of(const std::string& instance, std::uint64_t epoch) {
+  return {kKvStream, kv_stream_id(instance, 0), epoch};
+}
+
+std::vector<NodeReport> nodes_with_a_cache(Position first, Position second) {
+  auto nodes = equal_nodes();
+  nodes[0].positions[cache_of("e1", 7)] = first;
+  nodes[1].positions[cache_of("e1", 7)] = second;
+  for (NodeReport& node : nodes) node.kv_streams[kv_stream_id("e1", 0)] = {"e1", 0};
+  return nodes;
+}
+
+TEST_CASE("a cache is compared with the most that any node knows of it") {
+  CHECK(compare(nodes_with_a_cache({90, 4, 5}, {90, 4, 5})).verdict == Verdict::converged);
+  const auto nodes = nodes_with_a_cache({90, 4, 5}, {88, 3, 5});
+  const Comparison comparison = compare(nodes);
+  CHECK(comparison.verdict == Verdict::behind);
+  REQUIRE(comparison.differing.size() == 1);
+  CHECK(comparison.differing[0] == "kv/e1: r2 is 2 versions behind");
+  CHECK(missing_from(baseline_of(nodes), nodes) == comparison.differing);
+}
+
+TEST_CASE("a cache known in part is behind one that is known whole, and equal to its like") {
+  const Comparison apart = compare(nodes_with_a_cache({90, 4, 5}, {90, 3, 9, true}));
+  REQUIRE(apart.differing.size() == 1);
+  CHECK(apart.differing[0] == "kv/e1: r2 holds the newest version in part only");
+  CHECK(compare(nodes_with_a_cache({90, 3, 9, true}, {90, 3, 9, true})).verdict ==
+        Verdict::converged);
+}
+
+TEST_CASE("one number of batches with two contents is a divergence") {
+  CHECK(compare(nodes_with_a_cache({90, 4, 5}, {90, 4, 6})).verdict == Verdict::diverged);
+}
+
+TEST_CASE("only the newest life of an engine counts") {
+  auto nodes = nodes_with_a_cache({90, 4, 5}, {90, 4, 5});
+  nodes[0].positions[cache_of("e1", 8)] = {3, 1, 1};
+  const Comparison comparison = compare(nodes);
+  REQUIRE(comparison.differing.size() == 1);
+  CHECK(comparison.differing[0] == "kv/e1: r2 is 3 versions behind");
+}
+
 }  // namespace
 }  // namespace dualmesh::node::ctl

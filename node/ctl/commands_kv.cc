@@ -1,0 +1,225 @@
+// kv: what a node knows of the instances' caches, who told it, and whether it holds.
+#include <spdlog/fmt/fmt.h>
+
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "node/ctl/answers.h"
+#include "node/ctl/commands.h"
+#include "node/ctl/json.h"
+#include "node/ctl/tables.h"
+
+namespace dualmesh::node::ctl {
+namespace {
+
+std::string name_of(wire::KvStream::Reader stream, bool ranks) {
+  return ranks ? fmt::format("{}/{}", stream.getInstance().cStr(), stream.getRank())
+               : std::string(stream.getInstance().cStr());
+}
+
+bool has_ranks(capnp::List<wire::KvStream>::Reader streams) {
+  for (auto stream : streams) {
+    if (stream.getRank() > 0) return true;
+  }
+  return false;
+}
+
+std::string observers_text(wire::KvStream::Reader stream) {
+  const std::vector<std::string> names = texts(stream.getObservers());
+  constexpr std::size_t kShown = 2;
+  if (names.size() <= kShown) return names.empty() ? "-" : joined(names, ",");
+  return fmt::format("{},{} +{}", names[0], names[1], names.size() - kShown);
+}
+
+std::string subscribed_text(wire::KvStream::Reader stream) {
+  if (!stream.getObserving()) return "no";
+  return stream.getConnected() ? "yes" : "NOT CONNECTED";
+}
+
+std::string error_text(const wire::KvPrediction::Reader* prediction) {
+  if (prediction == nullptr || prediction->getRequests() == 0) return "-";
+  return fmt::format("{:.0f}", prediction->getMeanErrorTokens());
+}
+
+using Predictions = std::map<std::string, wire::KvPrediction::Reader>;
+
+Predictions by_instance(capnp::List<wire::KvPrediction>::Reader list) {
+  Predictions predictions;
+  for (auto prediction : list) predictions.emplace(text(prediction.getInstance()), prediction);
+  return predictions;
+}
+
+void print_table(wire::Kv::Reader kv, const Predictions& predictions) {
+  TextTable table({{.title = "instance", .shrink = 2},
+                   {"known"},
+                   {"blocks", Align::right},
+                   {"of tokens", Align::right},
+                   {"batch", Align::right},
+                   {.title = "observers", .shrink = 1},
+                   {"subscribed"},
+                   {"changes/s", Align::right},
+                   {"from it", Align::right},
+                   {"error", Align::right}});
+  const bool ranks = has_ranks(kv.getStreams());
+  for (auto stream : kv.getStreams()) {
+    const auto found = predictions.find(text(stream.getInstance()));
+    table.add({name_of(stream, ranks), stream.getConfidence().cStr(),
+               count_text(stream.getBlocks()),
+               stream.getBlockTokens() == 0 ? "-" : std::to_string(stream.getBlockTokens()),
+               count_text(stream.getEnd()), observers_text(stream), subscribed_text(stream),
+               fmt::format("{:.0f}", stream.getEventsPerS()),
+               bytes_text(static_cast<std::uint64_t>(stream.getBytesPerS())) + "/s",
+               error_text(found == predictions.end() ? nullptr : &found->second)});
+  }
+  std::fputs(table.render().c_str(), stdout);
+}
+
+void print_remarks(wire::Kv::Reader kv, const Predictions& predictions) {
+  const bool ranks = has_ranks(kv.getStreams());
+  for (auto stream : kv.getStreams()) {
+    if (stream.getWhyNotExact().size() > 0) {
+      std::puts(wrapped(fmt::format("{} is {}: {}", name_of(stream, ranks),
+                                    stream.getConfidence().cStr(), stream.getWhyNotExact().cStr()),
+                        2)
+                    .c_str());
+    }
+    if (stream.getLastRefusal().size() > 0) {
+      std::puts(wrapped(fmt::format("{} sent what cannot be used, last: {}", name_of(stream, ranks),
+                                    stream.getLastRefusal().cStr()),
+                        2)
+                    .c_str());
+    }
+  }
+  for (const auto& [instance, prediction] : predictions) {
+    if (prediction.getMismatch().size() == 0) continue;
+    std::puts(wrapped(fmt::format("{}: {}", instance, prediction.getMismatch().cStr()), 2).c_str());
+  }
+}
+
+std::uint64_t count_of(capnp::List<wire::Count>::Reader counts, std::string_view name) {
+  for (auto count : counts) {
+    if (name == count.getName().cStr()) return count.getCount();
+  }
+  return 0;
+}
+
+void print_totals(wire::Kv::Reader kv) {
+  const auto exchange = kv.getExchange();
+  std::puts(wrapped(fmt::format("index: {} blocks in {}{}; from other nodes {} changes in {}, to "
+                                "them {} in {}; {} caches fetched whole",
+                                count_text(kv.getIndexBlocks()), bytes_text(kv.getIndexBytes()),
+                                kv.getDepthLimit() == UINT32_MAX
+                                    ? ""
+                                    : fmt::format(", without those from the {}th of a prompt on",
+                                                  kv.getDepthLimit() + 1),
+                                count_text(count_of(exchange, "changes_received")),
+                                bytes_text(count_of(exchange, "bytes_received")),
+                                count_text(count_of(exchange, "changes_sent")),
+                                bytes_text(count_of(exchange, "bytes_sent")),
+                                count_text(count_of(exchange, "fetches"))),
+                    2)
+                .c_str());
+  if (const std::uint64_t found = count_of(exchange, "contradictions")) {
+    std::puts(wrapped(fmt::format("ALARM: {} times one batch was known with two contents",
+                                  count_text(found)),
+                      2)
+                  .c_str());
+  }
+}
+
+std::string life_text(wire::KvStream::Reader stream) {
+  if (stream.getEpoch() == 0) return "nothing known yet";
+  const auto began = static_cast<std::time_t>(stream.getEpoch() / 1'000'000);
+  std::tm utc{};
+  char date[32] = "";
+  if (gmtime_r(&began, &utc)) std::strftime(date, sizeof date, "%F %T UTC", &utc);
+  const std::string from = stream.getBase() == 0
+                               ? "from its beginning"
+                               : fmt::format("from batch {} on", count_text(stream.getBase()));
+  return fmt::format("{} ({}), known {} to batch {}", stream.getEpoch(), date, from,
+                     count_text(stream.getEnd()));
+}
+
+// One instance, everything.
+void print_stream(wire::KvStream::Reader stream) {
+  const auto line = [](const char* name, const std::string& value) {
+    std::puts(wrapped(fmt::format("  {:<12}{}", name, value), 14).c_str());
+  };
+  std::puts(fmt::format("{}, rank {}: {}", stream.getInstance().cStr(), stream.getRank(),
+                        stream.getConfidence().cStr())
+                .c_str());
+  if (stream.getWhyNotExact().size() > 0) line("because", text(stream.getWhyNotExact()));
+  line("blocks", fmt::format("{} of {} tokens{}", count_text(stream.getBlocks()),
+                             stream.getBlockTokens(),
+                             stream.getUnknownBlocks() == 0
+                                 ? ""
+                                 : fmt::format(", {} of them of unknown content",
+                                               count_text(stream.getUnknownBlocks()))));
+  line("life", life_text(stream));
+  line("digest", fmt::format("{:016x}", stream.getDigestSum()));
+  line("observers", joined(texts(stream.getObservers())));
+  line("subscribed", subscribed_text(stream));
+  line("changes", fmt::format("{}, {:.0f}/s", count_text(stream.getChanges()),
+                              stream.getEventsPerS()));
+  if (!stream.getObserving()) return;
+  std::vector<std::string> counts;
+  for (auto count : stream.getReceived()) {
+    if (count.getCount() == 0) continue;
+    const bool bytes = std::string_view(count.getName().cStr()) == "bytes";
+    std::string name = count.getName().cStr();
+    std::ranges::replace(name, '_', ' ');
+    counts.push_back(bytes ? bytes_text(count.getCount())
+                           : fmt::format("{} {}", count_text(count.getCount()), name));
+  }
+  line("received", counts.empty() ? "nothing" : joined(counts));
+  if (stream.getLastRefusal().size() > 0) line("refused", text(stream.getLastRefusal()));
+}
+
+void print_prediction(wire::KvPrediction::Reader prediction) {
+  if (prediction.getRequests() == 0) return;
+  std::puts(wrapped(fmt::format("cached tokens as {} reported them in {} answers, beside those "
+                                "expected: {:.0f} tokens apart, {:+.0f} on average",
+                                prediction.getInstance().cStr(),
+                                count_text(prediction.getRequests()),
+                                prediction.getMeanErrorTokens(), prediction.getMeanBiasTokens()),
+                    2)
+                .c_str());
+  if (prediction.getMismatch().size() > 0) {
+    std::puts(wrapped(prediction.getMismatch().cStr(), 2).c_str());
+  }
+}
+
+}  // namespace
+
+int run_kv(Session& session, const std::string& instance) {
+  AdminClient& node = session.node();
+  auto request = node.admin().kvRequest();
+  request.setInstance(instance.c_str());
+  auto answer = node.call(kj::mv(request), "read what it knows of caches");
+  if (!answer) return failed(answer.error());
+  const auto kv = answer->getKv();
+  if (!instance.empty() && kv.getStreams().size() == 0) {
+    return failed({fmt::format("{} is no instance with an address for KV events; give it one: "
+                               "dualmeshctl instance add {} HOST:PORT --kv-events tcp://HOST:PORT",
+                               instance, instance)});
+  }
+  if (session.json()) {
+    print_json(to_json(kv));
+  } else if (!instance.empty()) {
+    for (auto stream : kv.getStreams()) print_stream(stream);
+    for (auto prediction : kv.getPredictions()) print_prediction(prediction);
+  } else if (kv.getStreams().size() == 0) {
+    std::puts(
+        "no instance has an address for KV events, so caches are predicted; give one:\n"
+        "  dualmeshctl instance add NAME HOST:PORT --kv-events tcp://HOST:PORT");
+  } else {
+    const Predictions predictions = by_instance(kv.getPredictions());
+    print_table(kv, predictions);
+    print_remarks(kv, predictions);
+    print_totals(kv);
+  }
+  return kExitDone;
+}
+
+}  // namespace dualmesh::node::ctl

@@ -1,0 +1,175 @@
+#include "node/mesh/admin_kv.h"
+
+#include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+
+#include "crdt/state_digest.h"
+#include "node/kv/kv_answers.h"
+#include "node/mesh/admin_server.h"
+#include "node/mesh/mesh_node.h"
+
+namespace dualmesh::node {
+namespace {
+
+constexpr std::size_t kMaxRows = 20'000;
+
+std::string name_of(const MeshNode& node, crdt::NodeId id) {
+  const crdt::Member* member = node.state().members().find(id);
+  return member == nullptr ? hex(id.value) : member->name;
+}
+
+using Counts = std::vector<std::pair<const char*, std::uint64_t>>;
+
+void write_counts(const Counts& counts, capnp::List<wire::Count>::Builder out) {
+  for (unsigned i = 0; i < out.size(); ++i) {
+    out[i].setName(counts[i].first);
+    out[i].setCount(counts[i].second);
+  }
+}
+
+void write_stream(const MeshNode& node, const StreamReport& report, wire::KvStream::Builder out) {
+  out.setInstance(report.stream.instance);
+  out.setRank(report.stream.rank);
+  out.setConfidence(to_string(report.confidence));
+  out.setWhyNotExact(report.why_not_exact);
+  out.setBlocks(report.present);
+  out.setUnknownBlocks(report.position.unknown);
+  out.setEpoch(report.position.epoch.value);
+  out.setBase(report.position.base.value);
+  out.setEnd(report.position.end.value);
+  out.setDigestCount(report.position.digest.count);
+  out.setDigestSum(report.position.digest.sum);
+  auto observers = out.initObservers(static_cast<unsigned>(report.observers.size()));
+  for (unsigned i = 0; i < observers.size(); ++i) {
+    observers.set(i, name_of(node, report.observers[i]));
+  }
+  out.setObserving(report.observing);
+  out.setConnected(report.connected);
+  out.setBlockTokens(report.facts.block_tokens);
+  out.setEventsPerS(report.events_per_s);
+  out.setBytesPerS(report.bytes_per_s);
+  out.setChanges(report.changes);
+  out.setLastRefusal(report.last_refusal);
+  const StreamCounters& received = report.received;
+  const Counts counts = {{"batches", received.batches},
+                         {"bytes", received.bytes},
+                         {"duplicates", received.duplicates},
+                         {"gaps", received.gaps},
+                         {"lost", received.lost},
+                         {"replays", received.replays},
+                         {"replays_failed", received.replays_failed},
+                         {"restarts", received.restarts},
+                         {"reconnects", received.reconnects},
+                         {"absurd", received.absurd},
+                         {"refused_batches", report.refused_batches},
+                         {"skipped_events", report.skipped_events}};
+  write_counts(counts, out.initReceived(static_cast<unsigned>(counts.size())));
+}
+
+void write_exchange(const KvExchangeCounters& counters, wire::Kv::Builder out) {
+  const Counts counts = {{"messages_sent", counters.messages_sent},
+                         {"bytes_sent", counters.bytes_sent},
+                         {"messages_received", counters.messages_received},
+                         {"bytes_received", counters.bytes_received},
+                         {"changes_sent", counters.changes_sent},
+                         {"changes_received", counters.changes_received},
+                         {"fetches", counters.fetches},
+                         {"fetches_failed", counters.fetches_failed},
+                         {"takeovers", counters.takeovers},
+                         {"renamed", counters.renamed},
+                         {"contradictions", counters.contradictions},
+                         {"malformed", counters.malformed}};
+  write_counts(counts, out.initExchange(static_cast<unsigned>(counts.size())));
+}
+
+std::uint64_t entry_hash(EngineHash key, const BlockMap::Entry& entry) {
+  crdt::EntryHasher hasher;
+  hasher.add(key).add(entry.added).add(entry.removed).add(entry.value.key);
+  return hasher.finish();
+}
+
+const char* name_of(policies::Medium medium) {
+  static constexpr std::array<const char*, policies::kMedia> kNames = {"gpu", "cpu", "disk",
+                                                                       "shared"};
+  return kNames[static_cast<std::size_t>(medium)];
+}
+
+}  // namespace
+
+void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string& instance,
+              wire::Kv::Builder out) {
+  const auto report = answers.kv_report();
+  std::vector<const StreamReport*> streams;
+  for (const StreamReport& stream : report->streams) {
+    if (instance.empty() || stream.stream.instance == instance) streams.push_back(&stream);
+  }
+  auto list = out.initStreams(static_cast<unsigned>(streams.size()));
+  for (unsigned i = 0; i < list.size(); ++i) write_stream(node, *streams[i], list[i]);
+  out.setIndexBlocks(report->index_blocks);
+  out.setIndexBytes(report->index_bytes);
+  out.setDepthLimit(report->depth_limit);
+  out.setMeshKnown(report->mesh_known);
+  write_exchange(report->exchange, out);
+  auto predictions = answers.kv_predictions();
+  std::erase_if(predictions, [&](const KvPredictionReport& prediction) {
+    return !instance.empty() && prediction.instance != instance;
+  });
+  auto told = out.initPredictions(static_cast<unsigned>(predictions.size()));
+  for (unsigned i = 0; i < told.size(); ++i) {
+    told[i].setInstance(predictions[i].instance);
+    told[i].setRequests(predictions[i].requests);
+    told[i].setMeanErrorTokens(predictions[i].mean_error_tokens);
+    told[i].setMeanBiasTokens(predictions[i].mean_bias_tokens);
+    told[i].setMismatch(predictions[i].mismatch);
+  }
+}
+
+kj::Promise<std::shared_ptr<const StreamCut>> kv_cut(KvAnswers& answers,
+                                                     const std::string& instance,
+                                                     std::uint32_t rank) {
+  auto pair = kj::newPromiseAndCrossThreadFulfiller<std::shared_ptr<const StreamCut>>();
+  // A std::function must be copyable.
+  auto fulfiller = std::make_shared<decltype(pair.fulfiller)>(kj::mv(pair.fulfiller));
+  answers.kv_cut({instance, rank}, [fulfiller](std::shared_ptr<const StreamCut> cut) {
+    (*fulfiller)->fulfill(std::move(cut));
+  });
+  return kj::mv(pair.promise);
+}
+
+void write_kv_blocks(const StreamCut& cut, capnp::Data::Reader buckets,
+                     wire::Admin::KvBlocksResults::Builder out) {
+  std::array<std::uint64_t, 256> sums{};
+  struct Found {
+    EngineHash key;
+    const BlockMap::Entry* entry;
+  };
+  std::vector<Found> found;
+  for (const auto& [key, entry] : cut.entries) {
+    const std::uint64_t hash = entry_hash(key, entry);
+    const std::size_t bucket = crdt::bucket_of(hash);
+    sums[bucket] += hash;
+    if (bucket / 8 < buckets.size() && (buckets[bucket / 8] >> (bucket % 8) & 1) != 0) {
+      found.push_back({key, &entry});
+    }
+  }
+  std::ranges::sort(found, {}, &Found::key);
+  if (found.size() > kMaxRows) found.resize(kMaxRows);
+  auto told = out.initSums(static_cast<unsigned>(sums.size()));
+  for (unsigned i = 0; i < told.size(); ++i) told.set(i, sums[i]);
+  auto rows = out.initRows(static_cast<unsigned>(found.size()));
+  for (unsigned i = 0; i < rows.size(); ++i) {
+    const BlockMap::Entry& entry = *found[i].entry;
+    rows[i].setKey(hex(found[i].key));
+    rows[i].setValue(fmt::format("key {} depth {} {} copies {}{}", hex(entry.value.key),
+                                 std::uint16_t{entry.value.depth}, name_of(entry.value.medium),
+                                 entry.added,
+                                 entry.removed > 0 ? fmt::format(" removed {}", entry.removed) : ""));
+  }
+  out.setEnd(cut.position.end.value);
+  out.setEpoch(cut.position.epoch.value);
+}
+
+}  // namespace dualmesh::node
