@@ -5,17 +5,17 @@
 //   other nodes -> mesh thread -> KvExchange ------+      |
 //   other nodes <- mesh thread <- KvExchange <------------+
 //
-// It subscribes to the streams of which this node is an observer, and to others no longer. Messages to
-// other nodes are made when the mesh thread has asked for one, so that each says all there is to say.
+// It subscribes to the streams of which this node is an observer, and to others no longer.
 //
-// Invariant: whatever engines and peers send, memory stays within KvLimits, one message a peer and
-// 16 MiB of received ones; a turn of the loop is bounded, so everybody is served.
+// Invariant: whatever engines and peers send, memory stays within KvLimits, what KvOutbox holds and
+// 64 MiB of received messages; a turn of the loop is bounded, so everybody is served.
 // Threads: construct and destroy on main; KvPort on the mesh thread; the rest from any.
 #pragma once
 
 #include <functional>
 #include <memory>
 
+#include "node/kv/kv_answers.h"
 #include "node/kv/kv_report.h"
 #include "node/mesh/kv_port.h"
 #include "policies/fleet_view.h"
@@ -40,6 +40,7 @@ class KvIngest final : public KvPort {
   void set_view(std::shared_ptr<const policies::FleetView> view);
   const policies::BlockIndex& index() const;
   std::shared_ptr<const KvReport> report() const;
+  void cut(const StreamKey& stream, std::function<void(std::shared_ptr<const StreamCut>)> done);
 
   void kv_peers(std::vector<KvPeerLife> living) override;
   void kv_received(crdt::NodeId from, std::string message) override;

@@ -36,26 +36,27 @@ class KvObservation {
 
   const KvStream& machine() const { return machine_; }
   const KvTranslator& translator() const { return translator_; }
-  bool took_something() { return std::exchange(took_something_, false); }  // since the last call
   std::uint64_t changes() const { return changes_; }
   std::uint64_t refused_batches() const { return refused_batches_; }
   const std::string& last_refusal() const { return last_refusal_; }
 
  private:
-  Orders carry_out(StreamWants& wants);
+  Orders carry_out();
   void take(const StreamWants::Deliver& delivered);
+  void note_issues(std::uint64_t sequence);
 
   KvState& state_;
   const StreamKey stream_;
   KvStream machine_;
   KvTranslator translator_;
+  crdt::Epoch epoch_;  // of the batch delivered last
   EngineBatch batch_;
   std::vector<BlockChange> changed_;
   StreamWants wants_;
-  bool took_something_ = false;
   std::uint64_t changes_ = 0;
   std::uint64_t refused_batches_ = 0;
   std::string last_refusal_;
+  IssueCounts issues_{};  // seen so far
 };
 
 }  // namespace dualmesh::node

@@ -19,7 +19,7 @@ struct KvState::State {
   }
   // What is done to a stream, with all that hangs on its size.
   template <class Change>
-  Taken change(const StreamKey& key, Change&& what) {
+  Taken change(const StreamKey& key, std::size_t changes, Change&& what) {
     Stream* const stream = find(key);
     if (stream == nullptr) return Taken::refused;
     const std::size_t size = stream->map.size();
@@ -27,6 +27,7 @@ struct KvState::State {
     const Taken taken = what(*stream);
     blocks += stream->map.size() - size;
     if (taken == Taken::changed || stream->map.end() != end) mark_moved(key, *stream);
+    if (taken == Taken::changed) stream->changes += changes;
     if (blocks <= limits.max_blocks) return taken;
     give_up_largest();
     return stream->flooded ? Taken::refused : taken;
@@ -101,8 +102,8 @@ std::optional<policies::CacheId> KvState::cache_of(const StreamKey& stream) cons
 }
 
 Taken KvState::observed(const StreamKey& stream, const ObservedBatches& batches) {
-  return state_->change(stream, [&](Stream& held) {
-    if (batches.epoch.value == 0 || batches.to <= batches.from) return Taken::refused;
+  return state_->change(stream, batches.changes.size(), [&](Stream& held) {
+    if (batches.epoch.value == 0 || batches.to < batches.from) return Taken::refused;
     if (batches.epoch < held.epoch) return Taken::older;
     const bool new_life = batches.epoch > held.epoch;
     if (new_life) {
@@ -112,12 +113,15 @@ Taken KvState::observed(const StreamKey& stream, const ObservedBatches& batches)
     if (new_life || batches.from > held.map.end()) {
       if (new_life || !held.flooded) held.begin_anew(batches.from);
     }
-    return held.append(batches);
+    if (batches.to != batches.from) return held.append(batches);
+    if (held.flooded || held.map.end() != batches.to) return Taken::nothing_new;
+    held.last_batch = batches.last_batch;
+    return Taken::changed;
   });
 }
 
 Taken KvState::take_delta(const StreamKey& stream, const ObservedBatches& delta) {
-  return state_->change(stream, [&](Stream& held) {
+  return state_->change(stream, delta.changes.size(), [&](Stream& held) {
     if (delta.epoch.value == 0 || delta.to <= delta.from) return Taken::refused;
     if (delta.epoch < held.epoch) return Taken::older;
     if (delta.epoch > held.epoch) {
@@ -132,7 +136,7 @@ Taken KvState::take_delta(const StreamKey& stream, const ObservedBatches& delta)
 
 Taken KvState::take_state(const StreamKey& stream, const StreamPosition& position,
                           const StreamFacts& facts, BlockMap&& map) {
-  return state_->change(stream, [&](Stream& held) {
+  return state_->change(stream, 0, [&](Stream& held) {
     if (position.epoch.value == 0 || map.base() != position.base || map.end() != position.end) {
       return Taken::refused;
     }
@@ -149,7 +153,7 @@ Taken KvState::take_state(const StreamKey& stream, const StreamPosition& positio
 }
 
 bool KvState::rename(const StreamKey& stream, crdt::Epoch epoch) {
-  return state_->change(stream, [&](Stream& held) {
+  return state_->change(stream, 0, [&](Stream& held) {
     if (held.epoch.value == 0 || epoch <= held.epoch) return Taken::older;
     held.epoch = epoch;
     held.cut.reset();
@@ -158,7 +162,7 @@ bool KvState::rename(const StreamKey& stream, crdt::Epoch epoch) {
 }
 
 void KvState::forget(const StreamKey& stream) {
-  state_->change(stream, [&](Stream& held) {
+  state_->change(stream, 0, [&](Stream& held) {
     if (held.flooded) return Taken::refused;
     held.begin_anew({});
     held.epoch = {};
@@ -238,6 +242,11 @@ std::vector<StreamKey> KvState::streams() const {
 }
 
 std::size_t KvState::blocks() const { return state_->blocks; }
+
+std::uint64_t KvState::changes(const StreamKey& stream) const {
+  const Stream* held = state_->find(stream);
+  return held == nullptr ? 0 : held->changes;
+}
 
 std::size_t KvState::present(const StreamKey& stream) const {
   const Stream* const held = state_->find(stream);

@@ -70,6 +70,7 @@ class KvState {
 
   // What this node's own subscription brought. A gap of the engine's own (from > end) begins an
   // interval anew; a new epoch replaces the stream. Batch by batch, so that the log can be cut at each.
+  // With from == to, beyond what is held: a batch that could not be read, so nothing before it is sure.
   Taken observed(const StreamKey& stream, const ObservedBatches& batches);
 
   // What another node sent. A delta must start at or before our end within the epoch.
@@ -102,6 +103,7 @@ class KvState {
   std::vector<StreamKey> streams() const;
   std::size_t blocks() const;           // held in all maps
   std::size_t present(const StreamKey& stream) const;
+  std::uint64_t changes(const StreamKey& stream) const;  // of blocks, that batches brought so far
 
   const policies::BlockIndex& index() const;
   void upkeep(std::size_t at_most);  // the index's, and what its depth limit leaves to do

@@ -33,6 +33,7 @@ struct KvState::Stream {
   BlockMap map;
   crdt::Epoch epoch;
   std::uint64_t last_batch = 0;
+  std::uint64_t changes = 0;  // of blocks, ever
   StreamFacts facts;
   ChangeLog log;
   std::uint32_t deepest = 0;

@@ -73,7 +73,7 @@ TEST_CASE("batches that join on are taken, once") {
   CHECK(state.observed(kStream, as_batches({5}, 0, 1, {add(1), add(2)})) == Taken::nothing_new);
   CHECK(state.observed(kStream, as_batches({4}, 1, 2, {})) == Taken::older);
   CHECK(state.observed(kStream, as_batches({0}, 1, 2, {})) == Taken::refused);
-  CHECK(state.observed(kStream, as_batches({5}, 2, 2, {})) == Taken::refused);
+  CHECK(state.observed(kStream, as_batches({5}, 2, 1, {})) == Taken::refused);
   CHECK(state.observed(kStream, as_batches({5}, 1, 2, {removal(1)}, 9)) == Taken::changed);
   const StreamPosition position = state.position(kStream);
   CHECK(position.complete());
@@ -99,6 +99,20 @@ TEST_CASE("what an engine lost begins the interval anew, under another cache id"
   CHECK(state.index().size() == 3);  // the old ones leave later
   check_index(state);
   CHECK(state.index().size() == 1);
+}
+
+TEST_CASE("after a batch that could not be read nothing from before it is claimed") {
+  KvState state({});
+  state.set_streams(std::vector{kStream});
+  state.observed(kStream, as_batches({5}, 0, 1, {add(1), add(2)}));
+  CHECK(state.observed(kStream, as_batches({5}, 2, 2, {}, 7)) == Taken::changed);
+  const StreamPosition position = state.position(kStream);
+  CHECK(position.end.value == 2);
+  CHECK(position.base.value == 2);
+  CHECK(position.last_batch == 7);
+  CHECK(state.present(kStream) == 0);
+  CHECK(state.observed(kStream, as_batches({5}, 2, 3, {add(3)})) == Taken::changed);
+  CHECK(state.present(kStream) == 1);
 }
 
 TEST_CASE("a delta joins on or says that it does not; a new life's beginning replaces") {

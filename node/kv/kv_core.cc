@@ -1,0 +1,167 @@
+#include "node/kv/kv_core.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+namespace dualmesh::node {
+
+KvCore::KvCore(KvCoreSettings settings, KvSource& source)
+    : settings_(settings),
+      source_(source),
+      state_(settings.limits),
+      exchange_(state_, settings.self, settings.exchange) {}
+
+KvCore::~KvCore() = default;
+
+void KvCore::set_instances(const std::vector<Instance>& instances, policies::Time now) {
+  std::map<StreamKey, KvEndpoints> wanted;
+  for (const Instance& instance : instances) {
+    for (std::uint32_t rank = 0; rank < instance.endpoints.ranks; ++rank) {
+      wanted.emplace(StreamKey{instance.name, rank}, instance.endpoints);
+    }
+  }
+  for (auto at = streams_.begin(); at != streams_.end();) {
+    const auto kept = wanted.find(at->first);
+    if (kept != wanted.end() && kept->second == at->second.endpoints) {
+      wanted.erase(kept);
+      ++at;
+      continue;
+    }
+    if (at->second.observation) source_.unsubscribe(at->first);
+    at = streams_.erase(at);
+  }
+  for (auto& [key, endpoints] : wanted) streams_[key].endpoints = std::move(endpoints);
+  std::vector<StreamKey> keys;
+  for (const auto& [key, stream] : streams_) keys.push_back(key);
+  state_.set_streams(keys);
+  choose_subscriptions(now);
+}
+
+void KvCore::set_peers(const std::vector<KvPeerLife>& living, policies::Time now) {
+  std::vector<KvPeer> peers;
+  for (const KvPeerLife& life : living) peers.push_back({life.node, life.epoch});
+  exchange_.set_peers(peers, now);
+  choose_subscriptions(now);
+}
+
+void KvCore::choose_subscriptions(policies::Time now) {
+  for (auto& [key, stream] : streams_) {
+    const bool wanted = exchange_.observes(key);
+    if (wanted == (stream.observation != nullptr)) continue;
+    if (!wanted) {
+      source_.unsubscribe(key);
+      stream.observation.reset();
+      stream.lost_at.reset();
+      continue;
+    }
+    StreamSettings settings;
+    settings.has_replay = !stream.endpoints.replay.empty();
+    stream.observation = std::make_unique<KvObservation>(state_, key, settings);
+    stream.subscribed_at = now;
+    stream.lost_at = now;
+    stream.told = {};
+    stream.changes_before = stream.bytes_before = 0;
+    source_.subscribe(key, stream.endpoints);
+  }
+  tell_observations();
+}
+
+// A subscription goes on from where the mesh is, and begins a history of its own only when the mesh
+// has none.
+void KvCore::tell_observations() {
+  for (auto& [key, stream] : streams_) {
+    if (!stream.observation) continue;
+    const StreamPosition position = state_.position(key);
+    if (position.epoch.value == 0 && !exchange_.mesh_known()) continue;
+    if (position.epoch.value != 0 && position == stream.told) continue;
+    stream.told = position;
+    obey(key, stream.observation->mesh_known(position));
+  }
+}
+
+KvCore::Stream* KvCore::observed(const StreamKey& stream) {
+  const auto found = streams_.find(stream);
+  return found != streams_.end() && found->second.observation ? &found->second : nullptr;
+}
+
+void KvCore::obey(const StreamKey& stream, const KvObservation::Orders& orders) {
+  if (orders.reconnect) source_.reconnect(stream);
+  if (orders.replay_from) source_.ask_replay(stream, *orders.replay_from);
+}
+
+void KvCore::connected(const StreamKey& stream, policies::Time now) {
+  Stream* at = observed(stream);
+  if (!at) return;
+  at->lost_at.reset();
+  obey(stream, at->observation->connected(now));
+}
+
+void KvCore::disconnected(const StreamKey& stream, policies::Time now) {
+  Stream* at = observed(stream);
+  if (!at) return;
+  if (!at->lost_at) at->lost_at = now;
+  at->observation->disconnected(now);
+}
+
+void KvCore::live(const StreamKey& stream, RawBatch batch, policies::Time now) {
+  if (Stream* at = observed(stream)) obey(stream, at->observation->live(std::move(batch), now));
+}
+
+void KvCore::replayed(const StreamKey& stream, RawBatch batch, policies::Time now) {
+  if (Stream* at = observed(stream)) {
+    obey(stream, at->observation->replayed(std::move(batch), now));
+  }
+}
+
+void KvCore::replay_over(const StreamKey& stream, policies::Time now) {
+  if (Stream* at = observed(stream)) obey(stream, at->observation->replay_over(now));
+}
+
+void KvCore::received(crdt::NodeId from, std::string_view message, policies::Time now) {
+  exchange_.received(from, message, now);
+}
+
+std::string KvCore::take(crdt::NodeId to, policies::Time now) { return exchange_.take(to, now); }
+
+void KvCore::judge_reach(const StreamKey& key, Stream& stream, policies::Time now) {
+  const bool reached =
+      !stream.observation || !stream.lost_at || now - *stream.lost_at < settings_.unreachable_after;
+  if (reached == stream.said_reached) return;
+  stream.said_reached = reached;
+  exchange_.reaches(key, reached, now);
+}
+
+void KvCore::tick(policies::Time now) {
+  if (!started_) started_ = now;
+  exchange_.tick(now);
+  for (auto& [key, stream] : streams_) {
+    judge_reach(key, stream, now);
+    if (stream.observation) obey(key, stream.observation->tick(now));
+  }
+  choose_subscriptions(now);
+  measure_rates(now);
+}
+
+KvCore::Readiness KvCore::readiness(policies::Time now) const {
+  Readiness readiness;
+  if (streams_.empty()) {
+    readiness.ready = true;
+    return readiness;
+  }
+  const bool late = started_ && now - *started_ >= settings_.join_timeout;
+  std::vector<StreamKey> lacking = exchange_.lacking();
+  std::erase_if(lacking, [&](const StreamKey& key) { return !streams_.contains(key); });
+  readiness.ready = late || (exchange_.mesh_known() && lacking.empty());
+  if (readiness.ready) {
+    readiness.without = std::move(lacking);
+  } else if (!exchange_.mesh_known()) {
+    readiness.why_not = "asking the other nodes what they know of the instances' caches";
+  } else {
+    readiness.why_not = fmt::format("receiving what the caches hold: {} of {} streams are missing, {}",
+                                    lacking.size(), streams_.size(), lacking.front().instance);
+  }
+  return readiness;
+}
+
+}  // namespace dualmesh::node
