@@ -1,15 +1,18 @@
 // BlockIndex: which caches hold which blocks, by what engines said; read by every request.
 //
-// A cache is one instance's rank, numbered densely by the owner; `kSharedCache` is the medium that
-// all instances reach. A block is held in one or more media of a cache.
+// A cache is one instance's rank, numbered densely by the owner; `kSharedCache` is the medium
+// that all instances reach. A block is held in one or more media of a cache.
 //
-// Invariant: holds what the writer added and has not removed. Beyond `max_blocks` entries the deepest
-// blocks are left out first: `depth_limit()` falls below the greatest depth, and what is deeper is
-// neither held nor taken until the writer fills it anew (refill).
-// Threads: one writer thread; longest_prefix from any thread at any time, never waiting, never seeing a
-// half-written entry: it may miss what is being changed.
-// Cost: add, remove O(1); longest_prefix O(blocks matched + holders of the first block); at most 24
-// bytes per block held by one cache. Growth is spread over the changes that follow.
+// Invariant: holds what the writer added and has not removed, at most `max_blocks` pairs. Beyond
+// that the deepest blocks are left out first: `depth_limit()` falls so far that a sixteenth
+// becomes free, and what is as deep or deeper is not taken and is dropped, a few entries with
+// each addition, until the writer fills the index anew (refill).
+// Threads: one writer thread; longest_prefix, holds, size and memory_bytes from any thread at
+// any time, never waiting, never seeing a half-written entry: they may miss what is being
+// changed.
+// Cost: add, remove O(1), O(holders) of a block that several hold; longest_prefix O(blocks
+// matched + holders where they change); 16 to 20 bytes per block held by one cache. Growth is by
+// 1/4096 at once.
 // Source: inverted index of llm-d's and Dynamo's cache indexers, made for one writer.
 #pragma once
 
@@ -55,10 +58,13 @@ class BlockIndex {
   void prefetch(BlockKey key) const;  // a hint: this key is added or removed soon
   void add(BlockKey key, CacheId cache, Medium medium, std::uint16_t depth);
   void remove(BlockKey key, CacheId cache, Medium medium);
-  // Blocks at this depth or deeper were left out; UINT32_MAX: none was. When it falls, the owner
-  // removes what it holds from there on (it knows the depths), a piece at a time.
+  // Blocks at this depth or deeper were left out; UINT32_MAX: none was.
   std::uint32_t depth_limit() const;
-  void upkeep(std::size_t at_most);  // bounded work of growing and of freeing what readers have left
+  // Takes blocks of any depth again: the writer now adds those that were left out.
+  void refill();
+  // Drops what the depth limit leaves out, of at most so many cache lines, and frees what readers
+  // have left. To be called now and then, also when nothing changes.
+  void upkeep(std::size_t at_most);
 
   // Any thread. Every cache that holds the first key, and the shared medium's if it does; `out` is
   // replaced.

@@ -1,10 +1,10 @@
 // TokenChain: a prompt as a chain of keys over its token ids, the currency of cache knowledge.
 //
-// An engine caches whole blocks of `block_tokens` tokens. Key i hashes the tokens of block i chained
-// with key i-1; the first is chained with a root made of what else tells two caches apart: block
-// size, LoRA adapter and cache salt. Nodes make the same keys from an engine's events and from a
-// prompt's tokens, so they meet in policies/block_index.h; an engine's own block hashes depend on
-// its version, seed and settings and never leave its stream.
+// An engine caches whole blocks of `block_tokens` tokens. Key i hashes the tokens of block i
+// chained with key i-1; the first is chained with a root made of what else tells two caches
+// apart: block size, LoRA adapter and cache salt. Nodes make the same keys from an engine's
+// events and from a prompt's tokens, so they meet in policies/block_index.h; an engine's own
+// block hashes depend on its version, seed and settings and never leave its stream.
 //
 // Invariant: equal keys mean equal block size, adapter, salt and tokens up to and including the
 // block. 0 is no key.
