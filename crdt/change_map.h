@@ -91,6 +91,10 @@ class ChangeMap {
   void for_each(Visit&& visit) const {
     entries_.for_each(visit);
   }
+  template <class Visit>  // the same, of keys whose table_order (crdt/flat_table.h) is within
+  void for_each_between(std::uint64_t lowest, std::uint64_t highest, Visit&& visit) const {
+    entries_.for_each_between(lowest, highest, visit);
+  }
   void reserve(std::size_t entries) { entries_.reserve(entries); }
   std::size_t size() const { return entries_.size(); }  // entries, removals included
   std::size_t present() const { return present_; }

@@ -22,6 +22,12 @@
 
 namespace dualmesh::crdt {
 
+// Entries lie in the table in the order of these.
+template <class Key>
+std::uint64_t table_order(const Key& key) {
+  return boost::hash<Key>{}(key)*0x9e3779b97f4a7c15ULL;
+}
+
 template <class Key, class Mapped>
 class FlatTable {
  public:
@@ -45,6 +51,9 @@ class FlatTable {
   void update(const Key& key, Change&& change);
   template <class Visit>  // visit(key, mapped), in unspecified order
   void for_each(Visit&& visit) const;
+  // Those whose table_order is within: O(how many) where that is a small part of all.
+  template <class Visit>  // visit(key, mapped)
+  void for_each_between(std::uint64_t lowest, std::uint64_t highest, Visit&& visit) const;
   // change(key, mapped) of each; what it leaves vacant is not held.
   template <class Change>
   void update_all(Change&& change);
@@ -65,10 +74,10 @@ class FlatTable {
   static constexpr std::size_t kFewest = 16;
 
   std::size_t most() const { return places_.size() / 5 * 4; }
-  std::size_t home(const Key& key) const {
-    const std::uint64_t mixed = boost::hash<Key>{}(key)*0x9e3779b97f4a7c15ULL;
-    return static_cast<std::size_t>((mixed >> 32) * places_.size() >> 32);
+  std::size_t home_of(std::uint64_t order) const {
+    return static_cast<std::size_t>((order >> 32) * places_.size() >> 32);
   }
+  std::size_t home(const Key& key) const { return home_of(table_order(key)); }
   std::size_t next(std::size_t place) const { return ++place == places_.size() ? 0 : place; }
   std::size_t distance(std::size_t place) const {  // from home
     const std::size_t from = home(places_[place].first);
@@ -165,6 +174,25 @@ template <class Visit>
 void FlatTable<Key, Mapped>::for_each(Visit&& visit) const {
   for (const Entry& entry : places_) {
     if (!entry.second.vacant()) visit(entry.first, entry.second);
+  }
+}
+
+template <class Key, class Mapped>
+template <class Visit>
+void FlatTable<Key, Mapped>::for_each_between(std::uint64_t lowest, std::uint64_t highest,
+                                              Visit&& visit) const {
+  if (places_.empty()) return;
+  const std::size_t span = home_of(highest) - home_of(lowest);
+  std::size_t place = home_of(lowest);
+  for (std::size_t travelled = 0; travelled < places_.size(); ++travelled, place = next(place)) {
+    const Entry& there = places_[place];
+    if (there.second.vacant()) {
+      if (travelled >= span) return;
+      continue;
+    }
+    if (travelled > span + distance(place)) return;  // at home beyond `highest`
+    const std::uint64_t order = table_order(there.first);
+    if (lowest <= order && order <= highest) visit(there.first, there.second);
   }
 }
 

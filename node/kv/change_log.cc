@@ -44,6 +44,7 @@ std::optional<LoggedChanges> ChangeLog::since(crdt::Version from, std::size_t ma
     const Entry& entry = entries_[first];
     if (result.to != from && taken + entry.changes > max_changes) break;
     taken += entry.changes;
+    result.steps.push_back(entry);
     result.to = entry.to;
     result.last_batch = entry.last_batch;
   }

@@ -16,9 +16,17 @@
 
 namespace dualmesh::node {
 
+struct LoggedStep {
+  crdt::Version to;
+  std::uint64_t last_batch = 0;
+  std::size_t changes = 0;  // how many of them
+  bool operator==(const LoggedStep&) const = default;
+};
+
 struct LoggedChanges {
   crdt::Version from, to;
   std::uint64_t last_batch = 0;  // digest of the batch at `to`
+  std::vector<LoggedStep> steps;  // how they came
   std::vector<BlockChange> changes;
 };
 
@@ -38,11 +46,7 @@ class ChangeLog {
   std::uint64_t batch_at(crdt::Version step) const;  // 0: not kept
 
  private:
-  struct Entry {
-    crdt::Version to;
-    std::uint64_t last_batch;
-    std::size_t changes;  // how many
-  };
+  using Entry = LoggedStep;
   std::size_t max_changes_;
   crdt::Version begin_, end_;
   std::deque<Entry> entries_;

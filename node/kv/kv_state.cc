@@ -72,6 +72,8 @@ void KvState::State::look_for_deep_blocks() {
 KvState::KvState(KvLimits limits) : state_(std::make_unique<State>(limits)) {}
 KvState::~KvState() = default;
 
+const KvLimits& KvState::limits() const { return state_->limits; }
+
 void KvState::set_streams(std::span<const StreamKey> streams) {
   const std::set<StreamKey> wanted(streams.begin(), streams.end());
   const std::uint64_t before = state_->generation;

@@ -60,6 +60,7 @@ class KvState {
  public:
   explicit KvState(KvLimits limits);
   ~KvState();
+  const KvLimits& limits() const;
 
   // Streams exist while their instance has an endpoint for events; those of others are dropped.
   void set_streams(std::span<const StreamKey> streams);

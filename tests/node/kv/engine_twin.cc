@@ -33,6 +33,18 @@ void EngineTwin::restart(std::uint64_t stamp) {
   held_.clear();
 }
 
+EngineHash EngineTwin::hash_of(std::uint32_t which) const {
+  return mixed(number_ * 100'000 + which + 1) | 1;
+}
+
+bool EngineTwin::holds(EngineHash hash) const {
+  bool any = false;
+  for (std::size_t medium = 0; medium < policies::kMedia; ++medium) {
+    any = any || held_.contains(in_medium(hash, static_cast<policies::Medium>(medium)));
+  }
+  return any;
+}
+
 void EngineTwin::count(EngineHash map_key, int by) {
   auto& changes = life().copies[map_key];
   const int before = changes.empty() ? 0 : changes.back().second;
@@ -55,10 +67,12 @@ void EngineTwin::produce(std::mt19937_64& random) {
     if (add) {
       EngineEvent event;
       // A block's place in its prompt follows from its hash, so that equal hashes are equal blocks.
-      const std::uint32_t which = static_cast<std::uint32_t>(random() % habits_.hashes);
-      event.hash = mixed(number_ * 100'000 + which + 1) | 1;
+      // It is stored only after its parent.
+      auto which = static_cast<std::uint32_t>(random() % habits_.hashes);
+      while (which % 8 > 0 && !holds(hash_of(which - 1))) --which;
+      event.hash = hash_of(which);
       event.depth = static_cast<std::uint16_t>(which % 8);
-      if (event.depth > 0) event.parent = mixed(number_ * 100'000 + which) | 1;
+      if (event.depth > 0) event.parent = hash_of(which - 1);
       event.medium = static_cast<policies::Medium>(random() % 8 == 0 ? random() % 4 : 0);
       const EngineHash key = in_medium(event.hash, event.medium);
       auto& there = held_.try_emplace(key, event, 0).first->second;

@@ -58,6 +58,8 @@ class EngineTwin {
                                             const BlockMap* map);
 
  private:
+  EngineHash hash_of(std::uint32_t which) const;
+  bool holds(EngineHash hash) const;  // in any medium
   void count(EngineHash map_key, int by);
 
   const std::uint32_t number_;

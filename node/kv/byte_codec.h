@@ -1,0 +1,82 @@
+// Numbers to bytes and back: varints and little endian, for messages between nodes.
+//
+// Invariant: a reader never goes beyond its bytes; after the first failure all it says is 0 and
+// ok() is false. A varint has one form: no number is written longer than needed.
+// Threads: none.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace dualmesh::node {
+
+static_assert(std::endian::native == std::endian::little);
+
+class ByteWriter {
+ public:
+  explicit ByteWriter(std::string& out) : out_(out) {}
+
+  void byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+  void varint(std::uint64_t value) {
+    for (; value >= 0x80; value >>= 7) byte(static_cast<std::uint8_t>(value | 0x80));
+    byte(static_cast<std::uint8_t>(value));
+  }
+  void fixed(std::uint64_t value, std::size_t bytes) {
+    char raw[8];
+    std::memcpy(raw, &value, 8);
+    out_.append(raw, bytes);
+  }
+
+ private:
+  std::string& out_;
+};
+
+class ByteReader {
+ public:
+  explicit ByteReader(std::string_view bytes) : bytes_(bytes) {}
+
+  bool ok() const { return ok_; }
+  bool at_end() const { return bytes_.empty(); }
+  std::size_t left() const { return bytes_.size(); }
+  void fail() { ok_ = false, bytes_ = {}; }
+
+  std::uint8_t byte() { return static_cast<std::uint8_t>(fixed(1)); }
+  std::uint64_t fixed(std::size_t bytes) {
+    if (bytes_.size() < bytes) {
+      fail();
+      return 0;
+    }
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes_.data(), bytes);
+    bytes_.remove_prefix(bytes);
+    return value;
+  }
+  std::uint64_t varint() {
+    std::uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t next = byte();
+      value |= std::uint64_t{next & 0x7fU} << shift;
+      if (shift == 63 && next > 1) break;
+      if ((next & 0x80) != 0) continue;
+      if (next == 0 && shift > 0) break;  // longer than needed
+      return value;
+    }
+    fail();
+    return 0;
+  }
+  // How many things follow of which each takes `least_bytes` (> 0) or more.
+  std::size_t count(std::size_t least_bytes) {
+    const std::uint64_t many = varint();
+    if (many > left() / least_bytes) fail();
+    return ok_ ? static_cast<std::size_t>(many) : 0;
+  }
+
+ private:
+  std::string_view bytes_;
+  bool ok_ = true;
+};
+
+}  // namespace dualmesh::node

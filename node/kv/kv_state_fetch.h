@@ -1,0 +1,70 @@
+// KvStateFetch: one stream's state on its way from another node, piece by piece; and KvCuts: the
+// states frozen for those who fetch from us.
+//
+// Invariant: pieces are taken in order and of one cut; what is held is what was received.
+// Threads: none; the ingest thread's. Time is an argument.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "node/kv/kv_codec.h"
+
+namespace dualmesh::node {
+
+class KvStateFetch {
+ public:
+  enum class Took : std::uint8_t { useless, more, whole, failed };
+
+  KvStateFetch(crdt::NodeId from, StreamName stream, crdt::Epoch epoch, policies::Time now)
+      : from_(from), stream_(stream), epoch_(epoch), progress_at_(now) {}
+
+  crdt::NodeId from() const { return from_; }
+  KvFetch request() const { return {stream_, epoch_, cut_, entries_.size()}; }
+  Took take(KvPiece&& piece, std::size_t max_total, policies::Time now);
+  policies::Time progress_at() const { return progress_at_; }
+  const StreamPosition& position() const { return position_; }
+  StreamFacts facts() const { return {block_tokens_}; }
+  // Nothing when the entries are not a state.
+  std::optional<BlockMap> map() const {
+    return BlockMap::restore(position_.base, position_.end, entries_);
+  }
+
+  policies::Time asked_at{};
+  bool ask_due = true;
+
+ private:
+  crdt::NodeId from_;
+  StreamName stream_;
+  crdt::Epoch epoch_;
+  policies::Time progress_at_;
+  std::uint64_t cut_ = 0;
+  std::uint64_t total_ = 0;
+  StreamPosition position_;
+  std::uint32_t block_tokens_ = 0;
+  std::vector<std::pair<EngineHash, BlockMap::Entry>> entries_;
+};
+
+class KvCuts {
+ public:
+  static constexpr std::size_t kMost = 16;  // at a time
+
+  explicit KvCuts(KvState& state) : state_(state) {}
+
+  struct Cut {
+    std::uint64_t id = 0;
+    std::shared_ptr<const StreamCut> cut;
+    policies::Time used_at{};
+  };
+  // The one asked for, or a new one for `id` 0; null: gone, or too many.
+  const Cut* find(const StreamKey& stream, const KvFetch& asked, policies::Time now);
+  void drop_unused(policies::Time before);
+
+ private:
+  KvState& state_;
+  std::map<std::uint64_t, std::pair<StreamKey, Cut>> cuts_;  // by id
+  std::uint64_t last_id_ = 0;
+};
+
+}  // namespace dualmesh::node
