@@ -43,7 +43,7 @@ void KvCourier::start() {
   tasks_.add(repeat(context_.timer, context_.config.node_name + ": messages about caches", [this] {
     return context_.after(kPoll).then([this] {
       for (auto& [node, peer] : known_) {
-        if (!peer.living || peers_.relays().hears(node, context_.now())) continue;
+        if (peers_.relays().hears(node, context_.now())) continue;
         peer.poll = true;
         schedule(node, peer);
       }

@@ -33,8 +33,8 @@ class KvPort {
   // The next message for `to`, empty when nothing waits. MeshThread::kv_waiting says that something
   // may.
   virtual std::string kv_take(crdt::NodeId to) = 0;
-  // May this node call itself ready, as far as caches go? Why not otherwise; asked each 100 ms while
-  // the rest is ready. A port that has waited long enough says yes.
+  // May this node call itself ready, as far as caches go? Why not otherwise; asked each 100 ms
+  // while the rest is ready, until it says yes. A port that has waited long enough does.
   virtual bool kv_ready(std::string& why_not) = 0;
 };
 

@@ -202,7 +202,8 @@ class MeshNode final : private StateObserver,
 
   policies::Time started_{0};
   bool running_ = false;
-  bool joined_ = false;  // ready as far as the mesh goes
+  bool joined_ = false;         // ready as far as the mesh goes
+  bool knows_members_ = false;  // has been so once
   bool asking_kv_ = false;
   bool ready_ = false;
   bool told_ready_ = false;

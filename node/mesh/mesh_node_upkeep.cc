@@ -28,7 +28,7 @@ ReadinessFacts MeshNode::readiness_facts() const {
 
 // Who lives, for those who know caches; not before we know the members.
 void MeshNode::note_living() {
-  if (!joined_) return;
+  if (!knows_members_) return;
   std::vector<KvPeerLife> living;
   state_.members().for_each([&](crdt::NodeId node, const crdt::Member& member) {
     if (node == state_.self().node || !member.reachable()) return;
@@ -61,10 +61,9 @@ void MeshNode::judge_ready() {
       spdlog::warn("mesh: {}: ready without the state of {}", config_.node_name, name);
     }
   }
-  if (verdict.ready && !std::exchange(joined_, true)) {
-    peers_.joined();
-    note_living();
-  }
+  joined_ = verdict.ready;
+  if (joined_) peers_.joined();
+  if (joined_ && !std::exchange(knows_members_, true)) note_living();
   if (verdict.ready && !ready_) verdict.ready = kv_ready(verdict.why_not);
   if (told_ready_ && verdict.ready == ready_ && verdict.why_not == why_not_) return;
   told_ready_ = true;

@@ -9,6 +9,7 @@
 
 #include "net/destination.h"
 #include "net/mesh_codec.h"
+#include "node/kv/kv_endpoints.h"
 
 namespace dualmesh::node {
 namespace {
@@ -117,6 +118,10 @@ net::Result<void> check(const SeedInstance& instance) {
   if (instance.kv_events.size() > CodecLimits::kTextBytes) {
     return net::Error{fmt::format("kv_events of {} exceeds {} characters", instance.name,
                                   CodecLimits::kTextBytes)};
+  }
+  if (instance.kv_events.empty()) return {};
+  if (const auto endpoints = parse_kv_endpoints(instance.kv_events); !endpoints) {
+    return net::Error{fmt::format("kv_events of {}: {}", instance.name, endpoints.error().message)};
   }
   return {};
 }

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "net/destination.h"
+#include "node/kv/kv_endpoints.h"
 #include "node/router/settings_table.h"
 
 namespace dualmesh::node {
@@ -69,6 +70,12 @@ ConfigProblems read_flag(const std::string& key, const std::string& value, Confi
   return {};
 }
 
+std::string check_kv_events(const std::string& text) {
+  if (text.empty()) return {};
+  const auto endpoints = parse_kv_endpoints(text);
+  return endpoints ? "" : endpoints.error().message;
+}
+
 ConfigProblems read_instance_flag(const std::string& value, Config& config) {
   SeedInstance instance;
   ConfigProblems problems;
@@ -104,6 +111,9 @@ ConfigProblems read_instance_flag(const std::string& value, Config& config) {
       }
     } else if (key == "kv_events") {
       instance.kv_events = text;
+      if (const std::string refused = check_kv_events(text); !refused.empty()) {
+        problem("instance.kv_events: " + refused);
+      }
     } else {
       problem(
           fmt::format("instance.{}: unknown; allowed: name, address, model, weight, "

@@ -93,6 +93,8 @@ ConfigProblems read_flag(const std::string& key, const std::string& value, Confi
 // The value of an `--instance name=e1,address=127.0.0.1:9001[,model=sim][,weight=1]
 // [,kv_events=ENDPOINTS]` flag; the endpoints go to its end.
 ConfigProblems read_instance_flag(const std::string& value, Config& config);
+// What is wrong with the kv_events of an instance; empty: nothing, and so is no text at all.
+std::string check_kv_events(const std::string& text);
 // What no single setting can tell: duplicate instances, nothing to join, an open listener.
 ConfigProblems check_whole(const Config& config, const std::string& where);
 

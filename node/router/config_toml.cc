@@ -166,8 +166,9 @@ class Reader {
       if (weight > 0 && weight <= kLargestWeight) return instance.weight = weight, true;
       problem(node, "instance.weight: must be a number above 0, at most 1000");
     } else if (key == "kv_events") {
-      if (text) return instance.kv_events = *text, true;
-      problem(node, "instance.kv_events: must be a text");
+      const std::string refused = text ? check_kv_events(*text) : "must be a text";
+      if (refused.empty()) return instance.kv_events = *text, true;
+      problem(node, "instance.kv_events: " + refused);
     } else {
       unknown_key(node, "instance", key, {std::begin(kInstanceKeys), std::end(kInstanceKeys)});
     }

@@ -69,8 +69,13 @@ TEST_CASE("registry: where an engine publishes KV events is said, changed and ta
   const auto slot = builder.slot_of(policies::instance_id_of("e1"));
   CHECK(builder.build(node.state, 0)->instances.at(slot).kv_events == "tcp://h:5559,ranks=2");
 
-  e1.kv_events = std::string(net::CodecLimits::kTextBytes + 1, 'x');
-  CHECK_FALSE(node.registry.add(e1, kWall).has_value());
+  const std::string long_topic(net::CodecLimits::kTextBytes, 'x');
+  for (const std::string& bad : {std::string("h:5557"), "tcp://h:5557,topic=" + long_topic}) {
+    e1.kv_events = bad;
+    const auto refused = node.registry.add(e1, kWall);
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().message.starts_with("kv_events of e1"));
+  }
   // Like all else that an addition does not name.
   REQUIRE(node.registry.add(seed("e1", "h:1"), kWall).has_value());
   CHECK(node.registry.find("e1")->kv_events.empty());

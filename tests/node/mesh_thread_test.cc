@@ -241,6 +241,50 @@ TEST_CASE("a beacon written at one node is recorded at the other after it was wr
   MESSAGE("propagation " << static_cast<double>(seen_ns - written_ns) / 1e6 << " ms");
 }
 
+TEST_CASE("messages about caches cross from thread to thread") {
+  struct Port final : KvPort {
+    std::mutex mutex;
+    std::vector<std::string> outbox, received;
+    void kv_peers(std::vector<KvPeerLife>) override {}
+    void kv_received(crdt::NodeId, std::string message) override {
+      std::lock_guard lock(mutex);
+      received.push_back(std::move(message));
+    }
+    std::string kv_take(crdt::NodeId) override {
+      std::lock_guard lock(mutex);
+      if (outbox.empty()) return {};
+      std::string message = std::move(outbox.back());
+      outbox.pop_back();
+      return message;
+    }
+    bool kv_ready(std::string&) override { return true; }
+  };
+  Port port_a, port_b;
+  FakeMeshHost host_a, host_b;
+  const auto start = [](MeshConfig config, FakeMeshHost& host, Port& port) {
+    auto mesh = MeshThread::start(std::move(config), host, host, &port);
+    REQUIRE(mesh.has_value());
+    return std::move(*mesh);
+  };
+  auto a = start(config_of("a", {}), host_a, port_a);
+  auto b = start(config_of("b", {address_of(*a)}), host_b, port_b);
+  REQUIRE(eventually([&] { return host_b.ready() && host_a.view()->live_nodes == 2; }));
+  for (int i = 0; i < 100; ++i) {
+    for (auto* side : {&port_a, &port_b}) {
+      std::lock_guard lock(side->mutex);
+      side->outbox.push_back(std::to_string(i));
+    }
+    a->kv_waiting();
+    b->kv_waiting();
+  }
+  for (auto* side : {&port_a, &port_b}) {
+    CHECK(eventually([&] {
+      std::lock_guard lock(side->mutex);
+      return side->received.size() == 100;
+    }));
+  }
+}
+
 TEST_CASE("a mesh listener that others can reach needs consent, and bad addresses say so") {
   FakeMeshHost host;
   MeshConfig config = config_of("a", {});

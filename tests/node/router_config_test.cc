@@ -103,8 +103,7 @@ address = "127.0.0.1:9002"
   REQUIRE(config.mesh.instances.size() == 2);
   CHECK(config.mesh.instances[0].models == std::vector<std::string>{"m", "n"});
   CHECK(config.mesh.instances[0].weight == 2.0);
-  CHECK(config.mesh.instances[0].kv_events ==
-        "tcp://127.0.0.1:5557,replay=tcp://127.0.0.1:5558");
+  CHECK(config.mesh.instances[0].kv_events == "tcp://127.0.0.1:5557,replay=tcp://127.0.0.1:5558");
   CHECK(config.mesh.instances[1].name == "127.0.0.1:9002");
   CHECK(config.mesh.instances[1].kv_events.empty());
   CHECK(config.kv.observers == 0);
@@ -191,6 +190,9 @@ TEST_CASE("every bad setting is named with its line and what is allowed") {
        "d.toml:3: instance.weight: must be a number above 0, at most 1000\n"},
       {"[[instance]]\naddress = \"x:1\"\nkv_events = 5557",
        "d.toml:3: instance.kv_events: must be a text\n"},
+      {"[[instance]]\naddress = \"x:1\"\nkv_events = \"h:5557\"",
+       "d.toml:3: instance.kv_events: events 'h:5557' must be tcp://HOST:PORT, an IPv6 host in "
+       "brackets, or ipc://PATH\n"},
       {"[kv]\nobservers = 65", "d.toml:2: kv.observers: must be a whole number from 0 to 64\n"},
       {"[kv]\nflush_interval_ms = 0",
        "d.toml:2: kv.flush_interval_ms: must be a whole number from 1 to 1000\n"},
@@ -297,8 +299,9 @@ TEST_CASE("instance flags") {
             .empty());
   CHECK(config.mesh.instances[2].weight == 2);
   CHECK(config.mesh.instances[2].kv_events == "tcp://h:5557,ranks=2,topic=kv");
-  for (const char* bad : {"", "name=e", "address=h", "address=h:1,weight=-1",
-                          "address=h:1,weight=1x", "address=h:1,colour=red", "address=h:1,name="}) {
+  for (const char* bad :
+       {"", "name=e", "address=h", "address=h:1,weight=-1", "address=h:1,weight=1x",
+        "address=h:1,colour=red", "address=h:1,name=", "address=h:1,kv_events=h:5557"}) {
     CAPTURE(bad);
     CHECK(!read_instance_flag(bad, config).empty());
   }

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "net/mesh_codec.h"
+#include "net/mesh_connection.h"
 #include "tests/sim/sim_cluster.h"
 
 using namespace dualmesh;
@@ -95,6 +97,50 @@ std::pair<std::size_t, std::size_t> leader_first() {
   return id_of(0) < id_of(1) ? std::pair<std::size_t, std::size_t>{0, 1}
                              : std::pair<std::size_t, std::size_t>{1, 0};
 }
+
+// A node of a build that knows no messages about caches.
+class OldPeer final : public wire::Peer::Server {
+ public:
+  OldPeer(const crdt::Origin& self, int& calls) : self_(self), calls_(calls) {}
+  kj::Promise<void> push(PushContext) override { return kj::READY_NOW; }
+  kj::Promise<void> positions(PositionsContext) override { return kj::READY_NOW; }
+  kj::Promise<void> ping(PingContext context) override {
+    context.getResults().initOrigin().setNode(self_.node.value);
+    context.getResults().getOrigin().setEpoch(self_.epoch.value);
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> kv(KvContext context) override {
+    ++calls_;
+    return wire::Peer::Server::kv(context);  // as for a method that it has not
+  }
+
+ private:
+  crdt::Origin self_;
+  int& calls_;
+};
+
+class OldNode final : public wire::Bootstrap::Server {
+ public:
+  explicit OldNode(int& calls) : calls_(calls) {}
+  static crdt::NodeId id() { return crdt::node_id_of("old"); }
+  kj::Promise<void> hello(HelloContext context) override {
+    const std::uint64_t wall_ms = context.getParams().getHello().getWallMs();
+    crdt::Member self;
+    self.epoch = crdt::Epoch{1'760'000'000'000};
+    self.name = "old";
+    self.mesh_address = "old:7000";
+    auto welcome = context.getResults().initWelcome();
+    welcome.setAccepted(true);
+    welcome.setWallMs(wall_ms);
+    welcome.setProtocolVersion(node::kProtocolVersion);
+    net::write_member(id(), self, welcome.initFrom());
+    context.getResults().setPeer(kj::heap<OldPeer>(crdt::Origin{id(), self.epoch}, calls_));
+    return kj::READY_NOW;
+  }
+
+ private:
+  int& calls_;
+};
 
 }  // namespace
 
@@ -280,4 +326,29 @@ TEST_CASE("a node without a port takes messages about caches and has none") {
   CHECK(nodes.cluster.node(1).mesh->courier().dropped() == 1);
   CHECK(nodes.calls(0, 1) <= 3);
   CHECK(nodes.cluster.converged());
+}
+
+TEST_CASE("a peer that knows of no such messages is tried once per link") {
+  Nodes nodes(80, 1);
+  nodes.cluster.node(0).config.seeds = {"old:7000"};
+  int calls = 0;
+  std::vector<kj::Own<net::MeshConnection>> connections;
+  nodes.cluster.network().listen("old:7000", [&](kj::Own<kj::AsyncIoStream> stream) {
+    connections.push_back(kj::heap<net::MeshConnection>(
+        kj::mv(stream), wire::Bootstrap::Client(kj::heap<OldNode>(calls))));
+    connections.back()->greeted();
+  });
+  nodes.cluster.start(0);
+  for (const int tried : {1, 2}) {
+    REQUIRE(nodes.cluster.run_until([&] { return nodes.cluster.node(0).mesh->ready(); }, 15'000) >=
+            0);
+    for (int i = 0; i < 20; ++i) {
+      nodes.ports[0].outbox[OldNode::id()].push_back("x");
+      nodes.cluster.node(0).mesh->kv_waiting();
+      nodes.cluster.run_for(100);
+    }
+    CHECK(calls == tried);
+    nodes.cluster.network().reset_links(address_of(0), "old:7000");
+    nodes.cluster.run_for(1'000);
+  }
 }
