@@ -21,34 +21,12 @@
 #include <vector>
 
 #include "node/kv/kv_endpoints.h"
-#include "node/kv/kv_stream.h"
+#include "node/kv/zmq_poll.h"
+#include "node/kv/zmq_socket.h"
+#include "node/kv/zmq_subscription.h"
 #include "policies/time.h"
 
 namespace dualmesh::node {
-
-// What one stream's sockets bring, called within pump() alone.
-class ZmqSink {
- public:
-  virtual void connected() = 0;
-  virtual void disconnected() = 0;
-  // Frames that no engine sends come as a batch with the sequence kNoSequence.
-  virtual void live(RawBatch batch) = 0;
-  virtual void replayed(RawBatch batch) = 0;
-  virtual void replay_over() = 0;
-
- protected:
-  ~ZmqSink() = default;
-};
-
-struct ZmqSettings {
-  int queued_messages = 100'000;  // the engines' own default for what they keep for us
-  std::size_t turn_messages = 256;
-  std::size_t turn_bytes = std::size_t{4} << 20;
-  policies::Duration reconnect_min = std::chrono::milliseconds(100);
-  policies::Duration reconnect_max = std::chrono::seconds(5);
-};
-
-class ZmqSubscription;
 
 class ZmqSubscriptions {
  public:
@@ -61,7 +39,8 @@ class ZmqSubscriptions {
   void add(Id id, const KvEndpoints& endpoints, std::uint32_t rank, ZmqSink& sink);
   void remove(Id id);  // its sink is not called again
 
-  // Replaces a replay under way. Only where the endpoints have a replay address.
+  // Replaces a replay under way; ends with the connection. Only for one that is connected, and
+  // where the endpoints have a replay address.
   void ask_replay(Id id, std::uint64_t from);
   // New sockets. The sink hears `connected` when they are, and no `disconnected` before.
   void reconnect(Id id);
@@ -74,12 +53,16 @@ class ZmqSubscriptions {
   std::size_t size() const { return subscriptions_.size(); }
 
  private:
-  struct Loop;
-  void serve(ZmqSubscription& subscription);
-  void bury(std::unique_ptr<ZmqSubscription> subscription);
+  void mark_ready(ZmqSubscription& subscription);
+  policies::Duration until_due(policies::Time now, policies::Duration at_most);
 
-  std::unique_ptr<Loop> loop_;
+  const ZmqSettings settings_;
+  ZmqContext context_;  // outlives the sockets
+  ZmqPoll poll_;
+  std::uint64_t opened_ = 0;  // names monitors
   std::map<Id, std::unique_ptr<ZmqSubscription>> subscriptions_;
+  std::vector<std::unique_ptr<ZmqSubscription>> removed_;  // until nothing refers to them
+  std::vector<ZmqSubscription*> ready_;
 };
 
 }  // namespace dualmesh::node
