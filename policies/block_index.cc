@@ -180,14 +180,19 @@ void BlockIndex::State::lower_limit() {
 }
 
 void BlockIndex::State::sweep(std::size_t buckets) {
-  table.sweep(buckets, [&](const BlockTable::Place& place) {
+  const auto too_deep = [&](const BlockTable::Place& place) {
     const std::uint16_t depth = place.depth();
     if (depth < depth_limit) return false;
     const HolderWord word = place.holders();
     count(depth, -static_cast<std::ptrdiff_t>(Holders(sets, word).size()));
     give_up(word);
     return true;
-  });
+  };
+  while (buckets > 0 && beyond > 0) {
+    const std::size_t piece = std::min(buckets, kSweptPerAdd);
+    table.sweep(piece, too_deep);
+    buckets -= piece;
+  }
 }
 
 bool BlockIndex::State::make_room(std::uint16_t depth) {
