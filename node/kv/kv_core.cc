@@ -124,11 +124,17 @@ void KvCore::received(crdt::NodeId from, std::string_view message, policies::Tim
 
 std::string KvCore::take(crdt::NodeId to, policies::Time now) { return exchange_.take(to, now); }
 
+// Who could not reach the engine leaves its place to others and tries again after a while.
 void KvCore::judge_reach(const StreamKey& key, Stream& stream, policies::Time now) {
-  const bool reached =
-      !stream.observation || !stream.lost_at || now - *stream.lost_at < settings_.unreachable_after;
+  bool reached = true;
+  if (stream.observation) {
+    reached = !stream.lost_at || now - *stream.lost_at < settings_.unreachable_after;
+  } else if (!stream.said_reached) {
+    reached = now - stream.unreached_at >= settings_.retry_after;
+  }
   if (reached == stream.said_reached) return;
   stream.said_reached = reached;
+  stream.unreached_at = now;
   exchange_.reaches(key, reached, now);
 }
 

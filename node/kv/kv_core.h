@@ -37,6 +37,7 @@ struct KvCoreSettings {
   policies::Duration join_timeout = std::chrono::seconds(10);
   // A subscription that has not connected for so long is taken for one that cannot.
   policies::Duration unreachable_after = std::chrono::seconds(3);
+  policies::Duration retry_after = std::chrono::seconds(30);
 };
 
 class KvCore {
@@ -84,6 +85,7 @@ class KvCore {
     policies::Time subscribed_at{};
     std::optional<policies::Time> lost_at;       // no connection since
     bool said_reached = true;
+    policies::Time unreached_at{};  // since when it says otherwise
     StreamPosition told;  // to the observation
     // For rates.
     std::uint64_t changes_before = 0, bytes_before = 0;

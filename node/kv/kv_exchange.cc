@@ -208,6 +208,15 @@ std::vector<crdt::NodeId> KvExchange::observers(const StreamKey& stream) const {
   return nodes;
 }
 
+bool KvExchange::reached(const StreamKey& stream) const {
+  state_->sync(state_->last_now);
+  const auto found = state_->slots.find(stream);
+  if (found == state_->slots.end()) return false;
+  const StreamHere& here = state_->streams[found->second];
+  const crdt::NodeId first = here.order.front();  // who fails stands behind those who do not
+  return first == state_->self ? here.reaches : state_->said_of(first, found->second)->reaches;
+}
+
 bool KvExchange::mesh_known() const {
   state_->sync(state_->last_now);
   return std::all_of(state_->peers.begin(), state_->peers.end(), [&](const auto& entry) {

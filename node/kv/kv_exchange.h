@@ -75,6 +75,8 @@ class KvExchange {
   // Is this node among the observers now?
   bool observes(const StreamKey& stream) const;
   std::vector<crdt::NodeId> observers(const StreamKey& stream) const;  // the first pushes
+  // Does an observer reach the engine, as far as is known? False once all have failed to.
+  bool reached(const StreamKey& stream) const;
 
   void received(crdt::NodeId from, std::string_view message, policies::Time now);
   // The next message for `to`; empty: nothing. Called when the link is free, at the mesh's pace.

@@ -72,7 +72,7 @@ struct KvSink final : ZmqSink {
 
 struct KvIngest::State final : KvSource {
   State(KvIngestSettings given, std::function<void()> on_waiting,
-        std::function<void(std::shared_ptr<const KvReport>)> on_published)
+        std::function<void(const KvReport&, const View&)> on_published)
       : settings(std::move(given)),
         waiting(std::move(on_waiting)),
         published(std::move(on_published)),
@@ -106,7 +106,7 @@ struct KvIngest::State final : KvSource {
 
   const KvIngestSettings settings;
   const std::function<void()> waiting;
-  const std::function<void(std::shared_ptr<const KvReport>)> published;
+  const std::function<void(const KvReport&, const View&)> published;
   KvInbox inbox;
   KvOutbox outbox;
   std::atomic<bool> stopping{false};
@@ -124,7 +124,6 @@ struct KvIngest::State final : KvSource {
   ZmqSubscriptions::Id ids = 0;
   std::shared_ptr<const policies::FleetView> view;
   policies::Time next_tick{}, next_report{};
-  std::uint64_t published_generation = 0;
   std::uint64_t readiness_asked = 0;
   bool said_without = false;
   bool more_waiting = false;
@@ -209,23 +208,26 @@ void KvIngest::State::publish(policies::Time now) {
     const std::lock_guard lock(told_mutex);
     report = made;
   }
-  published(std::move(made));
+  if (view) published(*made, view);
 }
 
 KvIngest::KvIngest(KvIngestSettings settings, std::function<void()> waiting,
-                   std::function<void(std::shared_ptr<const KvReport>)> published)
+                   std::function<void(const KvReport&, const View&)> published)
     : state_(std::make_unique<State>(std::move(settings), std::move(waiting),
                                      std::move(published))) {
   state_->thread = std::thread([state = state_.get()] { state->run(); });
 }
 
-KvIngest::~KvIngest() {
+KvIngest::~KvIngest() { stop(); }
+
+void KvIngest::stop() {
+  if (!state_->thread.joinable()) return;
   state_->stopping.store(true);
   state_->subscriptions.wake();
   state_->thread.join();
 }
 
-void KvIngest::set_view(std::shared_ptr<const policies::FleetView> view) {
+void KvIngest::set_view(View view) {
   {
     const std::lock_guard lock(state_->inbox.mutex);
     state_->inbox.view = std::move(view);

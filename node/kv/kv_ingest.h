@@ -31,13 +31,17 @@ struct KvIngestSettings {
 
 class KvIngest final : public KvPort {
  public:
-  // `waiting`: a message for some peer may be had. `published`: a new report; also after each change
-  // of a cache's confidence. Both on the ingest thread, and must return at once.
+  // `waiting`: the mesh thread may fetch a message. `published`: each report, with the view it is
+  // about. Both on the ingest thread, and must return at once.
+  using View = std::shared_ptr<const policies::FleetView>;
   KvIngest(KvIngestSettings settings, std::function<void()> waiting,
-           std::function<void(std::shared_ptr<const KvReport>)> published);
+           std::function<void(const KvReport&, const View&)> published);
   ~KvIngest() override;
 
-  void set_view(std::shared_ptr<const policies::FleetView> view);
+  // Ends the thread. The rest may be called on: nothing comes of it.
+  void stop();
+
+  void set_view(View view);
   const policies::BlockIndex& index() const;
   std::shared_ptr<const KvReport> report() const;
   void cut(const StreamKey& stream, std::function<void(std::shared_ptr<const StreamCut>)> done);
