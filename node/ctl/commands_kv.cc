@@ -150,18 +150,18 @@ void print_stream(wire::KvStream::Reader stream) {
                         stream.getConfidence().cStr())
                 .c_str());
   if (stream.getWhyNotExact().size() > 0) line("because", text(stream.getWhyNotExact()));
-  line("blocks", fmt::format("{} of {} tokens{}", count_text(stream.getBlocks()),
-                             stream.getBlockTokens(),
-                             stream.getUnknownBlocks() == 0
-                                 ? ""
-                                 : fmt::format(", {} of them of unknown content",
-                                               count_text(stream.getUnknownBlocks()))));
+  line("blocks",
+       fmt::format("{} of {} tokens{}", count_text(stream.getBlocks()), stream.getBlockTokens(),
+                   stream.getUnknownBlocks() == 0
+                       ? ""
+                       : fmt::format(", {} of them of unknown content",
+                                     count_text(stream.getUnknownBlocks()))));
   line("life", life_text(stream));
   line("digest", fmt::format("{:016x}", stream.getDigestSum()));
   line("observers", joined(texts(stream.getObservers())));
   line("subscribed", subscribed_text(stream));
-  line("changes", fmt::format("{}, {:.0f}/s", count_text(stream.getChanges()),
-                              stream.getEventsPerS()));
+  line("changes",
+       fmt::format("{}, {:.0f}/s", count_text(stream.getChanges()), stream.getEventsPerS()));
   if (!stream.getObserving()) return;
   std::vector<std::string> counts;
   for (auto count : stream.getReceived()) {
@@ -178,13 +178,13 @@ void print_stream(wire::KvStream::Reader stream) {
 
 void print_prediction(wire::KvPrediction::Reader prediction) {
   if (prediction.getRequests() == 0) return;
-  std::puts(wrapped(fmt::format("cached tokens as {} reported them in {} answers, beside those "
-                                "expected: {:.0f} tokens apart, {:+.0f} on average",
-                                prediction.getInstance().cStr(),
-                                count_text(prediction.getRequests()),
-                                prediction.getMeanErrorTokens(), prediction.getMeanBiasTokens()),
-                    2)
-                .c_str());
+  std::puts(
+      wrapped(fmt::format("cached tokens as {} reported them in {} answers, beside those "
+                          "expected: {:.0f} tokens apart, {:+.0f} on average",
+                          prediction.getInstance().cStr(), count_text(prediction.getRequests()),
+                          prediction.getMeanErrorTokens(), prediction.getMeanBiasTokens()),
+              2)
+          .c_str());
   if (prediction.getMismatch().size() > 0) {
     std::puts(wrapped(prediction.getMismatch().cStr(), 2).c_str());
   }
@@ -200,9 +200,10 @@ int run_kv(Session& session, const std::string& instance) {
   if (!answer) return failed(answer.error());
   const auto kv = answer->getKv();
   if (!instance.empty() && kv.getStreams().size() == 0) {
-    return failed({fmt::format("{} is no instance with an address for KV events; give it one: "
-                               "dualmeshctl instance add {} HOST:PORT --kv-events tcp://HOST:PORT",
-                               instance, instance)});
+    return failed(
+        {fmt::format("{} is no instance with an address for KV events; give it one: "
+                     "dualmeshctl instance add {} HOST:PORT --kv-events tcp://HOST:PORT",
+                     instance, instance)});
   }
   if (session.json()) {
     print_json(to_json(kv));

@@ -38,8 +38,8 @@ std::set<StreamId> live_streams(const Nodes& nodes) {
   std::set<StreamId> ids;
   for (const NodeReport& node : nodes) {
     for (const auto& [id, position] : node.positions) {
-      const bool live = id.kind == kKvStream ? newest_life(id, nodes)
-                                             : writer_of(id, nodes) != nullptr;
+      const bool live =
+          id.kind == kKvStream ? newest_life(id, nodes) : writer_of(id, nodes) != nullptr;
       if (is_table(id.kind) || live) ids.insert(id);
     }
   }

@@ -1,9 +1,8 @@
-// ChangeLog: the most recent changes of one stream, by steps, so that a peer that is a little behind
-// is sent those and not the whole state.
+// ChangeLog: the most recent changes of one stream, by steps, so that a peer that is a little
+// behind is sent those and not the whole state.
 //
-// Invariant: holds (begin, end] without a gap, at most `max_changes` changes, the oldest steps dropped
-// first; a step is never split.
-// Threads: none.
+// Invariant: holds (begin, end] without a gap, at most `max_changes` changes, the oldest steps
+// dropped first; a step is never split. Threads: none.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +24,7 @@ struct LoggedStep {
 
 struct LoggedChanges {
   crdt::Version from, to;
-  std::uint64_t last_batch = 0;  // digest of the batch at `to`
+  std::uint64_t last_batch = 0;   // digest of the batch at `to`
   std::vector<LoggedStep> steps;  // how they came
   std::vector<BlockChange> changes;
 };

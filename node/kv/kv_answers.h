@@ -16,10 +16,10 @@ namespace dualmesh::node {
 // What an instance said of its cache hits beside what this node had expected.
 struct KvPredictionReport {
   std::string instance;
-  std::uint64_t requests = 0;        // whose usage said it
-  double mean_error_tokens = 0.0;    // absolute
-  double mean_bias_tokens = 0.0;     // said less expected
-  std::string mismatch;              // in words; empty: none found
+  std::uint64_t requests = 0;      // whose usage said it
+  double mean_error_tokens = 0.0;  // absolute
+  double mean_bias_tokens = 0.0;   // said less expected
+  std::string mismatch;            // in words; empty: none found
 };
 
 class KvAnswers {
@@ -27,8 +27,8 @@ class KvAnswers {
   virtual ~KvAnswers() = default;
   virtual std::shared_ptr<const KvReport> kv_report() const = 0;
   virtual std::vector<KvPredictionReport> kv_predictions() const = 0;
-  // All blocks of a stream as they were at one moment, null for a stream that is not known. `done` is
-  // called once, on another thread.
+  // All blocks of a stream as they were at one moment, null for a stream that is not known. `done`
+  // is called once, on another thread.
   virtual void kv_cut(const StreamKey& stream,
                       std::function<void(std::shared_ptr<const StreamCut>)> done) = 0;
 };

@@ -164,8 +164,9 @@ KvCore::Readiness KvCore::readiness(policies::Time now) const {
   } else if (!exchange_.mesh_known()) {
     readiness.why_not = "asking the other nodes what they know of the instances' caches";
   } else {
-    readiness.why_not = fmt::format("receiving what the caches hold: {} of {} streams are missing, {}",
-                                    lacking.size(), streams_.size(), lacking.front().instance);
+    readiness.why_not =
+        fmt::format("receiving what the caches hold: {} of {} streams are missing, {}",
+                    lacking.size(), streams_.size(), lacking.front().instance);
   }
   return readiness;
 }

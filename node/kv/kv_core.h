@@ -1,5 +1,5 @@
-// KvCore: all that the ingest thread does, without the thread: which streams this node subscribes to,
-// what it hears, what it tells and is told, when it may call itself ready.
+// KvCore: all that the ingest thread does, without the thread: which streams this node subscribes
+// to, what it hears, what it tells and is told, when it may call itself ready.
 //
 // Threads: none; one caller. Time and subscriptions are parameters, so whole meshes of it run in
 // virtual time.
@@ -83,10 +83,10 @@ class KvCore {
     KvEndpoints endpoints;
     std::unique_ptr<KvObservation> observation;  // null: not subscribed
     policies::Time subscribed_at{};
-    std::optional<policies::Time> lost_at;       // no connection since
+    std::optional<policies::Time> lost_at;  // no connection since
     bool said_reached = true;
     policies::Time unreached_at{};  // since when it says otherwise
-    StreamPosition told;  // to the observation
+    StreamPosition told;            // to the observation
     // For rates.
     std::uint64_t changes_before = 0, bytes_before = 0;
     double events_per_s = 0.0, bytes_per_s = 0.0;

@@ -11,8 +11,9 @@ constexpr policies::Duration kRateInterval = std::chrono::seconds(1);
 // Empty: all is known and current.
 std::string what_is_missing(const StreamReport& report, const KvState& state, bool reached) {
   const StreamPosition& position = report.position;
-  if (state.flooded(report.stream)) return "given up: it holds more blocks than kv.max_stream_blocks "
-                                           "or kv.max_blocks allow";
+  if (state.flooded(report.stream))
+    return "given up: it holds more blocks than kv.max_stream_blocks "
+           "or kv.max_blocks allow";
   if (position.epoch.value == 0) {
     return reached ? "nothing heard from the engine yet" : "no node reaches the engine's events";
   }
@@ -52,8 +53,10 @@ void KvCore::measure_rates(policies::Time now) {
     const std::uint64_t changes = state_.changes(key);
     const std::uint64_t bytes =
         stream.observation ? stream.observation->machine().counters().bytes : 0;
-    stream.events_per_s = static_cast<double>(changes - std::min(changes, stream.changes_before)) / seconds;
-    stream.bytes_per_s = static_cast<double>(bytes - std::min(bytes, stream.bytes_before)) / seconds;
+    stream.events_per_s =
+        static_cast<double>(changes - std::min(changes, stream.changes_before)) / seconds;
+    stream.bytes_per_s =
+        static_cast<double>(bytes - std::min(bytes, stream.bytes_before)) / seconds;
     stream.changes_before = changes;
     stream.bytes_before = bytes;
   }
@@ -80,9 +83,9 @@ StreamReport KvCore::report_of(const StreamKey& key, Stream& stream) {
     report.last_refusal = observation.last_refusal();
   }
   report.why_not_exact = what_is_missing(report, state_, exchange_.reached(key));
-  report.confidence = report.why_not_exact.empty()           ? KvConfidence::exact
+  report.confidence = report.why_not_exact.empty()       ? KvConfidence::exact
                       : report.position.epoch.value == 0 ? KvConfidence::unknown
-                                                             : KvConfidence::degraded;
+                                                         : KvConfidence::degraded;
   return report;
 }
 

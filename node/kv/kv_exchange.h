@@ -1,15 +1,17 @@
 // KvExchange: how nodes bring each other's KvState up to date, as messages of bytes.
 //
 // Each stream is observed by the `observers` first of the nodes that live and can reach its engine,
-// by rendezvous hash; the first of them pushes, the others push as well what the mesh seems not to get
-// from it for `takeover_after`. Whoever finds itself behind by more than the pusher's log fetches the
-// state, piece by piece, from a node that has more. Messages may be lost, doubled, late or reordered;
-// each is a statement of what the sender has, so nothing is undone by one that is old.
+// by rendezvous hash; the first of them pushes, the others push as well what the mesh seems not to
+// get from it for `takeover_after`. Whoever finds itself behind by more than the pusher's log
+// fetches the state, piece by piece, from a node that has more. Messages may be lost, doubled, late
+// or reordered; each is a statement of what the sender has, so nothing is undone by one that is
+// old.
 //
 //   changes   stream, epoch, (from, to], facts, digest of the last batch, changes
-//   heads     stream, position: what the sender has; all of them at the comparison, once a second and
-//             when a peer is met; those that moved, as acknowledgement. Says whether the sender reaches
-//             the engine
+//   heads     stream, position: what the sender has; all of them at the comparison, once a second
+//   and
+//             when a peer is met; those that moved, as acknowledgement. Says whether the sender
+//             reaches the engine
 //   fetch     stream, epoch, cut, offset
 //   piece     stream, position, facts, cut, offset, total, entries
 //
@@ -58,7 +60,7 @@ struct KvExchangeCounters {
   std::uint64_t messages_sent = 0, bytes_sent = 0, messages_received = 0, bytes_received = 0;
   std::uint64_t changes_sent = 0, changes_received = 0;  // block changes
   std::uint64_t fetches = 0, fetches_failed = 0, pieces_sent = 0;
-  std::uint64_t takeovers = 0;       // pushed in place of a pusher that stood still
+  std::uint64_t takeovers = 0;  // pushed in place of a pusher that stood still
   std::uint64_t renamed = 0;
   std::uint64_t contradictions = 0;  // equal bounds, unequal digests
   std::uint64_t malformed = 0;       // messages that no node sends

@@ -46,11 +46,11 @@ struct KvInbox {
     std::string bytes;
   };
   std::mutex mutex;
-  std::shared_ptr<const policies::FleetView> view;          // the newest, if it has not been seen
-  std::optional<std::vector<KvPeerLife>> peers;             // likewise
+  std::shared_ptr<const policies::FleetView> view;  // the newest, if it has not been seen
+  std::optional<std::vector<KvPeerLife>> peers;     // likewise
   std::deque<Received> received;
   std::size_t received_bytes = 0;
-  std::uint64_t dropped = 0;    // messages beyond kMaxReceivedBytes; they will be said again
+  std::uint64_t dropped = 0;  // messages beyond kMaxReceivedBytes; they will be said again
   std::uint64_t asked_ready = 0;
   std::vector<std::function<void()>> questions;
 };
@@ -213,8 +213,8 @@ void KvIngest::State::publish(policies::Time now) {
 
 KvIngest::KvIngest(KvIngestSettings settings, std::function<void()> waiting,
                    std::function<void(const KvReport&, const View&)> published)
-    : state_(std::make_unique<State>(std::move(settings), std::move(waiting),
-                                     std::move(published))) {
+    : state_(
+          std::make_unique<State>(std::move(settings), std::move(waiting), std::move(published))) {
   state_->thread = std::thread([state = state_.get()] { state->run(); });
 }
 
@@ -246,9 +246,8 @@ void KvIngest::cut(const StreamKey& stream,
                    std::function<void(std::shared_ptr<const StreamCut>)> done) {
   {
     const std::lock_guard lock(state_->inbox.mutex);
-    state_->inbox.questions.push_back([state = state_.get(), stream, done = std::move(done)] {
-      done(state->core.cut(stream));
-    });
+    state_->inbox.questions.push_back(
+        [state = state_.get(), stream, done = std::move(done)] { done(state->core.cut(stream)); });
   }
   state_->subscriptions.wake();
 }
@@ -275,9 +274,7 @@ void KvIngest::kv_received(crdt::NodeId from, std::string message) {
   state_->subscriptions.wake();
 }
 
-std::string KvIngest::kv_take(crdt::NodeId to) {
-  return state_->outbox.take(to);
-}
+std::string KvIngest::kv_take(crdt::NodeId to) { return state_->outbox.take(to); }
 
 bool KvIngest::kv_ready(std::string& why_not) {
   {

@@ -1,7 +1,8 @@
 // KvIngest: the thread on which all knowledge of caches is made, and the only door to it.
 //
 //   engines -> ZmqSubscriptions -> KvObservation --+
-//                                                  +-> KvState -> BlockIndex -> requests (any thread)
+//                                                  +-> KvState -> BlockIndex -> requests (any
+//                                                  thread)
 //   other nodes -> mesh thread -> KvExchange ------+      |
 //   other nodes <- mesh thread <- KvExchange <------------+
 //

@@ -87,8 +87,7 @@ void append_exchange(MetricsText& out, const KvExchangeCounters& counters) {
   count("dualmesh_kv_renamed_total", "Lives of engines found to be one.", counters.renamed);
   count("dualmesh_kv_contradictions_total", "One batch known with two contents: never normal.",
         counters.contradictions);
-  count("dualmesh_kv_malformed_messages_total", "Messages that no node sends.",
-        counters.malformed);
+  count("dualmesh_kv_malformed_messages_total", "Messages that no node sends.", counters.malformed);
 }
 
 }  // namespace

@@ -66,8 +66,8 @@ void KvObservation::take(const StreamWants::Deliver& delivered) {
     translator_.translate(batch_, held.epoch == epoch_ ? state_.map(stream_) : nullptr, changed_);
     note_issues(delivered.batch.sequence);
   }
-  const Taken taken = state_.observed(
-      stream_, {epoch_, from, to, changed_, delivered.digest, translator_.facts()});
+  const Taken taken =
+      state_.observed(stream_, {epoch_, from, to, changed_, delivered.digest, translator_.facts()});
   if (taken == Taken::changed) changes_ += changed_.size();
 }
 

@@ -1,9 +1,9 @@
 // KvOutbox: where the ingest thread lays messages for the mesh thread, in order, per peer.
 //
-// The mesh thread comes at the pace of its links and takes all that lies there. A message is laid at
-// most each `interval` and peer, so that what follows shortly goes into the next one, and none while
-// `max_bytes` lie there: what is to be said waits in the exchange then, as a set of streams, and not
-// as messages.
+// The mesh thread comes at the pace of its links and takes all that lies there. A message is laid
+// at most each `interval` and peer, so that what follows shortly goes into the next one, and none
+// while `max_bytes` lie there: what is to be said waits in the exchange then, as a set of streams,
+// and not as messages.
 //
 // Threads: take on the mesh thread; the rest on the ingest thread. Time is an argument.
 #pragma once
@@ -47,8 +47,8 @@ class KvOutbox {
     slots_ = std::move(kept);
   }
 
-  // `make(peer)`: the next message, empty when there is nothing to say; called without the lock. True
-  // when the mesh thread must be told to come.
+  // `make(peer)`: the next message, empty when there is nothing to say; called without the lock.
+  // True when the mesh thread must be told to come.
   template <class Make>
   bool fill(policies::Time now, Make&& make) {
     due_.clear();

@@ -30,23 +30,23 @@ struct StreamReport {
   StreamFacts facts;
   std::size_t present = 0;  // blocks held, known or not
   KvConfidence confidence = KvConfidence::unknown;
-  std::string why_not_exact;  // for people; empty: exact
+  std::string why_not_exact;            // for people; empty: exact
   std::vector<crdt::NodeId> observers;  // the first pushes
-  bool observing = false;   // this node subscribes
-  bool connected = false;   // and reaches the engine
-  StreamCounters received;  // of this node's own subscription, as are the next three
+  bool observing = false;               // this node subscribes
+  bool connected = false;               // and reaches the engine
+  StreamCounters received;              // of this node's own subscription, as are the next three
   std::uint64_t changes = 0;
   std::uint64_t skipped_events = 0;   // known to us and of no use, or not known
   std::uint64_t refused_batches = 0;  // did not decode
   std::string last_refusal;           // of a batch or an event; empty: none
-  double events_per_s = 0.0;  // block changes, whoever brought them
-  double bytes_per_s = 0.0;   // from the engine
+  double events_per_s = 0.0;          // block changes, whoever brought them
+  double bytes_per_s = 0.0;           // from the engine
 };
 
 struct KvReport {
   std::vector<StreamReport> streams;  // by name
   KvExchangeCounters exchange;
-  std::size_t blocks = 0;        // in all maps
+  std::size_t blocks = 0;  // in all maps
   std::size_t index_blocks = 0;
   std::size_t index_bytes = 0;
   std::uint32_t depth_limit = UINT32_MAX;

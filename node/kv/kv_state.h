@@ -4,9 +4,9 @@
 //   deltas and states of other nodes (KvExchange) ----------+-> BlockMap -> BlockIndex
 //                                                           +-> ChangeLog -> KvExchange
 //
-// Invariants: the index holds the present, known blocks of all maps up to its depth limit, that falls
-// first when room gets scarce. A stream of which more than `max_stream_blocks` are held, or the
-// largest when all together exceed `max_blocks`, is given up: its map is emptied, it says so
+// Invariants: the index holds the present, known blocks of all maps up to its depth limit, that
+// falls first when room gets scarce. A stream of which more than `max_stream_blocks` are held, or
+// the largest when all together exceed `max_blocks`, is given up: its map is emptied, it says so
 // (flooded), follows the stream's end and holds nothing more of that epoch; so memory is bounded
 // whatever engines or peers send. A stream that begins anew does so under another cache id.
 // Threads: none; the ingest thread's. Readers use index() alone.
@@ -35,18 +35,18 @@ struct KvLimits {
 // Batches first..last of one engine's life, in order, with their net changes.
 struct ObservedBatches {
   crdt::Epoch epoch;
-  crdt::Version from, to;          // (from, to]; from == end of the stream, or it begins anew after a gap
+  crdt::Version from, to;  // (from, to]; from == end of the stream, or it begins anew after a gap
   std::span<const BlockChange> changes;
-  std::uint64_t last_batch = 0;    // digest of the batch at `to`
+  std::uint64_t last_batch = 0;  // digest of the batch at `to`
   StreamFacts facts;
 };
 
 enum class Taken : std::uint8_t {
   changed,
   nothing_new,
-  gap,       // does not join on: ask for the state
-  older,     // of an earlier epoch
-  refused,   // malformed, or the stream is given up
+  gap,      // does not join on: ask for the state
+  older,    // of an earlier epoch
+  refused,  // malformed, or the stream is given up
 };
 
 // A state frozen to be sent in pieces; shared by all who ask meanwhile.
@@ -65,33 +65,35 @@ class KvState {
   // Streams exist while their instance has an endpoint for events; those of others are dropped.
   void set_streams(std::span<const StreamKey> streams);
   std::uint64_t generation() const;  // rises when streams come or go
-  // Under which id the index holds it: another one after each new beginning. An id that is free again
-  // is the last to be given anew.
+  // Under which id the index holds it: another one after each new beginning. An id that is free
+  // again is the last to be given anew.
   std::optional<policies::CacheId> cache_of(const StreamKey& stream) const;
 
   // What this node's own subscription brought. A gap of the engine's own (from > end) begins an
-  // interval anew; a new epoch replaces the stream. Batch by batch, so that the log can be cut at each.
-  // With from == to, beyond what is held: a batch that could not be read, so nothing before it is sure.
+  // interval anew; a new epoch replaces the stream. Batch by batch, so that the log can be cut at
+  // each. With from == to, beyond what is held: a batch that could not be read, so nothing before
+  // it is sure.
   Taken observed(const StreamKey& stream, const ObservedBatches& batches);
 
   // What another node sent. A delta must start at or before our end within the epoch.
   Taken take_delta(const StreamKey& stream, const ObservedBatches& delta);
   // A whole state. Replaces what is worth less; is laid under or over what it touches.
-  Taken take_state(const StreamKey& stream, const StreamPosition& position, const StreamFacts& facts,
-                   BlockMap&& map);
+  Taken take_state(const StreamKey& stream, const StreamPosition& position,
+                   const StreamFacts& facts, BlockMap&& map);
   // The same life by another epoch, which is greater: our blocks stay.
   bool rename(const StreamKey& stream, crdt::Epoch epoch);
 
   StreamPosition position(const StreamKey& stream) const;
   StreamFacts facts(const StreamKey& stream) const;
-  const BlockMap* map(const StreamKey& stream) const;    // null: unknown stream
+  const BlockMap* map(const StreamKey& stream) const;  // null: unknown stream
   // Changes after `from`, at most `max_changes` of them in whole steps; nothing when the log does
   // not reach back so far.
   std::optional<LoggedChanges> changes_since(const StreamKey& stream, crdt::Version from,
                                              std::size_t max_changes) const;
   // Digest of the batch at `step`; 0: not kept.
   std::uint64_t batch_at(const StreamKey& stream, crdt::Version step) const;
-  // One per stream while somebody holds it and the log goes on from there; null: unknown or flooded.
+  // One per stream while somebody holds it and the log goes on from there; null: unknown or
+  // flooded.
   std::shared_ptr<const StreamCut> cut(const StreamKey& stream);
   bool flooded(const StreamKey& stream) const;
   // Does the index hold all that the map says? Not where the depth limit left blocks out: then the
@@ -102,7 +104,7 @@ class KvState {
   // Streams whose position has moved since the last call. For one reader: KvExchange.
   std::vector<StreamKey> take_moved();
   std::vector<StreamKey> streams() const;
-  std::size_t blocks() const;           // held in all maps
+  std::size_t blocks() const;  // held in all maps
   std::size_t present(const StreamKey& stream) const;
   std::uint64_t changes(const StreamKey& stream) const;  // of blocks, that batches brought so far
 

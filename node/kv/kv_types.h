@@ -1,9 +1,10 @@
 // What the parts of cache knowledge speak of: streams, blocks, changes, positions.
 //
-// A stream is what one data-parallel rank of one instance says of its cache, in one life of the engine.
-// Its steps are the engine's batches: step = sequence number + 1. Its epoch tells lives apart: the
-// engine's time stamp of batch 0 in microseconds where an observer saw that batch, so that all who
-// saw it agree without asking each other; else the stamp of the first batch anybody saw.
+// A stream is what one data-parallel rank of one instance says of its cache, in one life of the
+// engine. Its steps are the engine's batches: step = sequence number + 1. Its epoch tells lives
+// apart: the engine's time stamp of batch 0 in microseconds where an observer saw that batch, so
+// that all who saw it agree without asking each other; else the stamp of the first batch anybody
+// saw.
 //
 // Threads: values.
 #pragma once
@@ -54,9 +55,9 @@ struct StreamFacts {
 
 // How far somebody knows a stream. Ordered by what is worth more: epoch, end, completeness.
 struct StreamPosition {
-  crdt::Epoch epoch;           // 0: nothing is known
-  crdt::Version base, end;     // base 0: complete
-  std::uint64_t unknown = 0;   // blocks held without a key
+  crdt::Epoch epoch;             // 0: nothing is known
+  crdt::Version base, end;       // base 0: complete
+  std::uint64_t unknown = 0;     // blocks held without a key
   std::uint64_t last_batch = 0;  // digest of the batch at `end` (batch_digest); 0: not known
   crdt::StateDigest digest;      // of the map
   bool complete() const { return epoch.value != 0 && base.value == 0 && unknown == 0; }

@@ -163,10 +163,10 @@ void write_kv_blocks(const StreamCut& cut, capnp::Data::Reader buckets,
   for (unsigned i = 0; i < rows.size(); ++i) {
     const BlockMap::Entry& entry = *found[i].entry;
     rows[i].setKey(hex(found[i].key));
-    rows[i].setValue(fmt::format("key {} depth {} {} copies {}{}", hex(entry.value.key),
-                                 std::uint16_t{entry.value.depth}, name_of(entry.value.medium),
-                                 entry.added,
-                                 entry.removed > 0 ? fmt::format(" removed {}", entry.removed) : ""));
+    rows[i].setValue(
+        fmt::format("key {} depth {} {} copies {}{}", hex(entry.value.key),
+                    std::uint16_t{entry.value.depth}, name_of(entry.value.medium), entry.added,
+                    entry.removed > 0 ? fmt::format(" removed {}", entry.removed) : ""));
   }
   out.setEnd(cut.position.end.value);
   out.setEpoch(cut.position.epoch.value);

@@ -21,7 +21,8 @@ void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string&
 kj::Promise<std::shared_ptr<const StreamCut>> kv_cut(KvAnswers& answers,
                                                      const std::string& instance,
                                                      std::uint32_t rank);
-// Sums over 256 buckets of blocks and, of the buckets asked for (as Admin.rows has them), the blocks.
+// Sums over 256 buckets of blocks and, of the buckets asked for (as Admin.rows has them), the
+// blocks.
 void write_kv_blocks(const StreamCut& cut, capnp::Data::Reader buckets,
                      wire::Admin::KvBlocksResults::Builder out);
 
