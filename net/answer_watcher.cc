@@ -111,7 +111,7 @@ void AnswerWatcher::usage(std::string_view json) {
   }
   for (const char* name : {"prompt_tokens_details", "input_tokens_details"}) {
     if (fields[name].get(details) == simdjson::SUCCESS) {
-      read_count(details, "cached_tokens", cached_tokens_);
+      says_cached_tokens_ |= read_count(details, "cached_tokens", cached_tokens_);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include "net/prompt_text.h"
 #include "net/request_fields.h"
 #include "net/system_prefix.h"
+#include "net/template_key.h"
 
 namespace dualmesh::net {
 namespace {
@@ -29,7 +30,7 @@ std::string_view string_at(object from, std::string_view key) {
 // Reads prompts into canonical text; each function names what it refuses.
 class PromptWalk {
  public:
-  explicit PromptWalk(PromptFields& fields) : fields_(fields) {}
+  PromptWalk(PromptFields& fields, Tokens tokens) : fields_(fields), tokens_(tokens) {}
 
   void tools(const Body& body) {
     if (body.tools) text_.attachment("tools", simdjson::minify(*body.tools));
@@ -55,6 +56,7 @@ class PromptWalk {
     std::string_view whole;
     if (from->get(whole) == simdjson::SUCCESS) {
       text_.prompt_text(whole);
+      form_ = TokenForm::text;
       return {};
     }
     array list;
@@ -62,6 +64,7 @@ class PromptWalk {
     const element first = list.at(0).value_unsafe();
     if (first.is_string()) return text_prompts(list, param);
     text_.begin_tokens();
+    if (!first.is_array() || list.size() == 1) form_ = TokenForm::given;
     if (!first.is_array()) return token_prompt(list, param);
     bool following = false;
     for (element entry : list) {
@@ -101,6 +104,11 @@ class PromptWalk {
 
   std::string take() { return text_.take(); }
   std::uint64_t system_key() const { return system_.key(); }
+  // Of a prompt that was read whole.
+  TokenForm token_form(Endpoint endpoint) const {
+    if (endpoint == Endpoint::chat) return has_media_ ? TokenForm::none : TokenForm::messages;
+    return endpoint == Endpoint::completions ? form_ : TokenForm::none;
+  }
 
  private:
   static constexpr std::string_view prompt_forms =
@@ -124,6 +132,7 @@ class PromptWalk {
       if (entry.get(id) != simdjson::SUCCESS || id >= UINT32_MAX) return wrong(param, prompt_forms);
       text_.token(static_cast<std::uint32_t>(id));
       ++fields_.token_ids;
+      if (tokens_ == Tokens::wanted) fields_.tokens.push_back(static_cast<std::uint32_t>(id));
     }
     return {};
   }
@@ -224,6 +233,7 @@ class PromptWalk {
 
   // Known kinds by their data alone, so that spelling does not matter; others by all they say.
   void media(object fields, element part) {
+    has_media_ = true;
     for (const char* holder : {"image_url", "input_audio", "audio_url", "video_url", "file"}) {
       element held;
       if (fields[holder].get(held) != simdjson::SUCCESS) continue;
@@ -239,6 +249,9 @@ class PromptWalk {
   }
 
   PromptFields& fields_;
+  const Tokens tokens_;
+  TokenForm form_ = TokenForm::none;
+  bool has_media_ = false;
   PromptText text_;
   SystemPrefix system_;
   bool in_system_ = false;
@@ -272,8 +285,8 @@ MaybeError read_options(const Body& body, PromptFields& fields) {
   return read_count(body.max_completion_tokens, "max_completion_tokens", fields.max_tokens);
 }
 
-MaybeError read_prompt(Endpoint endpoint, const Body& body, PromptFields& fields) {
-  PromptWalk walk(fields);
+MaybeError read_prompt(Endpoint endpoint, const Body& body, PromptFields& fields, Tokens tokens) {
+  PromptWalk walk(fields, tokens);
   MaybeError error;
   switch (endpoint) {
     case Endpoint::chat:
@@ -295,6 +308,15 @@ MaybeError read_prompt(Endpoint endpoint, const Body& body, PromptFields& fields
   }
   fields.canonical = walk.take();
   fields.system_key = walk.system_key();
+  if (tokens == Tokens::wanted && !error) {
+    fields.token_form = walk.token_form(endpoint);
+    fields.template_key = template_key(endpoint, body);
+    if (fields.token_form != TokenForm::given) fields.tokens.clear();
+    std::string_view salt;
+    if (body.cache_salt && body.cache_salt->get(salt) == simdjson::SUCCESS) {
+      fields.cache_salt = salt;
+    }
+  }
   return error;
 }
 
@@ -330,7 +352,8 @@ PromptReader::PromptReader() : state_(std::make_unique<State>()) {}
 PromptReader::~PromptReader() = default;
 
 boost::system::result<PromptFields, ApiError> PromptReader::read(Endpoint endpoint,
-                                                                 std::string_view body) {
+                                                                 std::string_view body,
+                                                                 Tokens tokens) {
   if (endpoint == Endpoint::other) {
     const std::size_t first = body.find_first_not_of(" \t\r\n");
     if (first == std::string_view::npos || body[first] != '{') return PromptFields();
@@ -355,7 +378,7 @@ boost::system::result<PromptFields, ApiError> PromptReader::read(Endpoint endpoi
     const Body known(fields);
     PromptFields read;
     MaybeError error = read_options(known, read);
-    if (!error) error = read_prompt(endpoint, known, read);
+    if (!error) error = read_prompt(endpoint, known, read, tokens);
     if (error) {
       result = std::move(*error);
     } else {

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "net/error.h"
 
@@ -20,6 +21,14 @@ namespace dualmesh::net {
 
 enum class Endpoint { chat, completions, embeddings, responses, other };
 Endpoint endpoint_of(std::string_view path);
+
+// How an engine can be asked for the tokens of a prompt.
+enum class TokenForm : std::uint8_t {
+  none,      // several prompts, images or audio, or an endpoint whose prompts nobody tokenises
+  given,     // it came as token ids
+  text,      // POST /tokenize with `prompt`
+  messages,  // POST /tokenize with `messages`
+};
 
 struct PromptFields {
   std::string model;
@@ -30,7 +39,16 @@ struct PromptFields {
   std::string canonical;         // canonical prompt text
   std::uint64_t system_key = 0;  // by the beginning of the system prompt (system_prefix.h); 0: none
   std::uint32_t token_ids = 0;   // number of tokens when the prompt was given as tokens, else 0
+
+  // Where tokens are wanted, else as here.
+  std::string cache_salt;  // vLLM: caches of two salts do not meet; empty: none
+  TokenForm token_form = TokenForm::none;
+  std::vector<std::uint32_t> tokens;  // TokenForm::given
+  // Of what makes other tokens of the same text: endpoint and chat template, with its arguments.
+  std::uint64_t template_key = 0;
 };
+
+enum class Tokens : bool { unwanted, wanted };
 
 struct ApiError {
   int status = 400;
@@ -46,7 +64,8 @@ class PromptReader {
  public:
   PromptReader();
   ~PromptReader();
-  boost::system::result<PromptFields, ApiError> read(Endpoint endpoint, std::string_view body);
+  boost::system::result<PromptFields, ApiError> read(Endpoint endpoint, std::string_view body,
+                                                     Tokens tokens = Tokens::unwanted);
 
  private:
   struct State;
@@ -65,6 +84,8 @@ class AnswerWatcher {
   std::uint32_t prompt_tokens() const { return prompt_tokens_; }
   std::uint32_t completion_tokens() const { return completion_tokens_; }
   std::uint32_t cached_tokens() const { return cached_tokens_; }
+  // Whether the usage said so; engines leave it out unless told to, and some where it is 0.
+  bool says_cached_tokens() const { return says_cached_tokens_; }
 
  private:
   void keep(std::string_view piece);
@@ -78,6 +99,7 @@ class AnswerWatcher {
   std::uint32_t prompt_tokens_ = 0;
   std::uint32_t completion_tokens_ = 0;
   std::uint32_t cached_tokens_ = 0;
+  bool says_cached_tokens_ = false;
 };
 
 }  // namespace dualmesh::net

@@ -40,6 +40,8 @@ struct Body {
   MaybeElement model, user, stream, stream_options;
   MaybeElement max_tokens, max_completion_tokens, max_output_tokens;
   MaybeElement messages, prompt, input, instructions, tools, functions;
+  MaybeElement cache_salt, chat_template, chat_template_kwargs, mm_processor_kwargs;
+  MaybeElement add_generation_prompt, continue_final_message, add_special_tokens;
 
   explicit Body(simdjson::dom::object fields) {
     for (const auto& [key, value] : fields) {
@@ -65,6 +67,13 @@ struct Body {
         {"instructions", &instructions},
         {"tools", &tools},
         {"functions", &functions},
+        {"cache_salt", &cache_salt},
+        {"chat_template", &chat_template},
+        {"chat_template_kwargs", &chat_template_kwargs},
+        {"mm_processor_kwargs", &mm_processor_kwargs},
+        {"add_generation_prompt", &add_generation_prompt},
+        {"continue_final_message", &continue_final_message},
+        {"add_special_tokens", &add_special_tokens},
     };
     for (const auto& [name, field] : known) {
       if (name == key) return field;

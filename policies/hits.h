@@ -1,5 +1,4 @@
-// Hits: how much of a request's prompt each instance is thought to have cached, and how sure that
-// is.
+// Hits: how much of a prompt each instance is thought to have cached, and how sure that is.
 //
 // Threads: none; functions of values. Source: ours.
 #pragma once

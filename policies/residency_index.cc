@@ -112,9 +112,13 @@ struct ResidencyIndex::State {
     free = at;
   }
 
+  std::int32_t age_ms(Index at, std::uint32_t now_ms) const {
+    return static_cast<std::int32_t>(now_ms - placements[at].touched_ms);
+  }
+
   bool expired(Index at, std::uint32_t now_ms) const {
-    const auto age_ms = static_cast<std::int32_t>(now_ms - placements[at].touched_ms);
-    return age_ms >= 0 && static_cast<std::uint32_t>(age_ms) >= time_to_live_ms;
+    const std::int32_t age = age_ms(at, now_ms);
+    return age >= 0 && static_cast<std::uint32_t>(age) >= time_to_live_ms;
   }
 };
 
@@ -151,6 +155,22 @@ void ResidencyIndex::forget(Slot slot) {
   State& s = *state_;
   if (slot >= s.slots.size()) return;
   while (s.slots[slot].oldest != kNone) s.remove(s.slots[slot].oldest);
+}
+
+std::optional<Duration> ResidencyIndex::age(Slot slot, BlockKey block, Time now) const {
+  const Index at = state_->find(slot, block);
+  if (at == kNone) return {};
+  return std::chrono::milliseconds(state_->age_ms(at, in_ms(now)));
+}
+
+void ResidencyIndex::forget_older(Slot slot, Duration age, Time now) {
+  State& s = *state_;
+  if (slot >= s.slots.size()) return;
+  const std::int64_t least_ms = in_ms(std::min(age, kLongestLife));
+  while (s.slots[slot].oldest != kNone &&
+         s.age_ms(s.slots[slot].oldest, in_ms(now)) >= least_ms) {
+    s.remove(s.slots[slot].oldest);
+  }
 }
 
 void ResidencyIndex::expire(Time now, std::size_t at_most) {

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -36,6 +37,10 @@ class ResidencyIndex {
 
   void touch(Slot slot, std::span<const BlockKey> blocks, Time now);
   void forget(Slot slot);                      // the instance restarted or left
+  // So long ago it was touched there; nothing: it is not held.
+  std::optional<Duration> age(Slot slot, BlockKey block, Time now) const;
+  // It has lost what was touched so long ago, so it has lost what is older.
+  void forget_older(Slot slot, Duration age, Time now);
   void expire(Time now, std::size_t at_most);  // bounded work per call
 
   // hits[slot] = number of leading blocks of `blocks` held at that slot; sized to the highest slot.

@@ -317,15 +317,14 @@ net::Result<Explanation> Node::explain(const std::string& path, std::string_view
     return net::Error{path + " is not routed by prefix; it is passed to the least loaded instance"};
   }
   net::PromptReader reader;
-  const auto fields = reader.read(endpoint, body);
+  auto fields = reader.read(endpoint, body, net::Tokens::wanted);
   if (fields.has_error()) return net::Error{fields.error().message};
   const ViewPointer view = scheduler_.view();
   const auto model = view->models.find(fields->model);
   if (model == view->models.end()) {
     return net::Error{"no instance serves the model \"" + fields->model + "\""};
   }
-  const policies::Arrival arrival =
-      make_arrival(flow_.settings(), view->chain, *fields, "", residency_);
+  const policies::Arrival arrival = flow_.arrival_of(*view, std::move(*fields));
   Explanation explanation;
   explanation.decision = scheduler_.read([&](const policies::Scheduler& scheduler) {
     return scheduler.explain(arrival, scheduler_.now());
@@ -339,7 +338,8 @@ net::Result<Explanation> Node::explain(const std::string& path, std::string_view
 std::string Node::metrics() {
   return node_metrics({*scheduler_.view(), totals(), queues(), status(), server_.stats(),
                        flow_.stats(), residency_.size(),
-                       [this](policies::Slot slot) { return monitor_.engine_metrics(slot); }});
+                       [this](policies::Slot slot) { return monitor_.engine_metrics(slot); }}) +
+         flow_.cache_metrics();
 }
 
 std::string Node::dump_state() {

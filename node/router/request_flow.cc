@@ -5,7 +5,7 @@
 
 #include "node/router/api_error.h"
 #include "node/router/routed_request.h"
-#include "policies/hits.h"
+#include "node/router/upstream_heads.h"
 
 namespace dualmesh::node {
 
@@ -52,8 +52,7 @@ policies::Slot PassThroughLoad::least_loaded(const SharedScheduler& scheduler,
 }
 
 policies::Arrival make_arrival(const FlowSettings& settings, const policies::ChainParameters& chain,
-                               const net::PromptFields& fields, std::string_view api_key,
-                               const SharedResidency& residency) {
+                               const net::PromptFields& fields, std::string_view api_key) {
   policies::PromptChainBuilder builder(chain, fields.model);
   builder.update(fields.canonical);
   policies::Arrival arrival;
@@ -64,8 +63,6 @@ policies::Arrival make_arrival(const FlowSettings& settings, const policies::Cha
       (fields.canonical.size() + settings.bytes_per_token - 1) / settings.bytes_per_token;
   arrival.input_tokens =
       fields.token_ids > 0 ? fields.token_ids : static_cast<std::uint32_t>(estimate);
-  residency.longest_prefix(arrival.chain.blocks, arrival.hit_tokens);
-  policies::to_tokens(arrival.hit_tokens, arrival.block_tokens);
   const std::string_view client = api_key.empty() ? std::string_view(fields.user) : api_key;
   arrival.system_key = fields.system_key;
   arrival.client = policies::client_key(client);
@@ -80,6 +77,9 @@ RequestFlow::RequestFlow(net::IoThreads& threads, SharedScheduler& scheduler,
       shared_{std::move(settings),
               scheduler,
               residency,
+              CacheKnowledge(residency),
+              TokenSources(shared_.settings.tokens),
+              {},
               {},
               {},
               false,
@@ -113,7 +113,9 @@ void RequestFlow::handle(std::shared_ptr<net::Exchange> exchange, std::string_vi
 
 void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
                         net::Endpoint endpoint, std::string_view api_key) {
-  const auto fields = home.reader.read(endpoint, exchange->request().body);
+  const net::Tokens wanted =
+      shared_.knowledge.wants_tokens() ? net::Tokens::wanted : net::Tokens::unwanted;
+  auto fields = home.reader.read(endpoint, exchange->request().body, wanted);
   if (fields.has_error()) {
     shared_.stats.bad_requests.fetch_add(1, std::memory_order_relaxed);
     return exchange->respond(error_response(fields.error()));
@@ -124,8 +126,9 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
         {400, "you must provide a model parameter", "invalid_request_error", "model", ""}));
   }
   RoutedRequest::Scheduled scheduled;
-  scheduled.arrival =
-      make_arrival(shared_.settings, home.chain, *fields, api_key, shared_.residency);
+  scheduled.arrival = make_arrival(shared_.settings, home.chain, *fields, api_key);
+  scheduled.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *shared_.scheduler.view(),
+                                  home.chain, *fields, scheduled.arrival);
   scheduled.arrival.id = shared_.scheduler.next_id(home.thread.index());
   scheduled.arrival.handed = exchange->request().headers.has(kHopHeader);
   if (scheduled.arrival.handed) shared_.stats.handed_here.fetch_add(1, std::memory_order_relaxed);
@@ -137,6 +140,21 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
                                                        std::move(scheduled));
   home.live.emplace(id, request);
   request->start();
+}
+
+policies::Arrival RequestFlow::arrival_of(const policies::FleetView& fleet,
+                                          net::PromptFields fields) {
+  policies::Arrival arrival = make_arrival(shared_.settings, fleet.chain, fields, "");
+  RoutedTokens(shared_.tokens, shared_.knowledge, fleet, fleet.chain, fields, arrival)
+      .look_up(shared_.knowledge, arrival);
+  return arrival;
+}
+
+std::string RequestFlow::cache_metrics() const {
+  MetricsText out;
+  shared_.tokens.append_to(out);
+  shared_.predictions.append_to(out);
+  return out.take();
 }
 
 void RequestFlow::pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange) {

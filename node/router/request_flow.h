@@ -20,7 +20,10 @@
 #include "net/http_client.h"
 #include "net/http_server.h"
 #include "net/prompt_reader.h"
+#include "node/router/cache_knowledge.h"
 #include "node/router/flow_stats.h"
+#include "node/router/prediction_check.h"
+#include "node/router/routed_tokens.h"
 #include "node/router/shared_residency.h"
 #include "node/router/shared_scheduler.h"
 
@@ -38,6 +41,7 @@ struct FlowSettings {
   net::HttpClient::Limits upstream_pool;
   std::string upstream_api_key;  // replaces the client's
   bool drop_client_key = false;  // the client's key is ours, not the instances'
+  TokenSettings tokens;
 };
 
 // Requests in flight that the scheduler does not know of, per instance.
@@ -61,6 +65,9 @@ struct FlowShared {
   FlowSettings settings;
   SharedScheduler& scheduler;
   SharedResidency& residency;
+  CacheKnowledge knowledge;
+  TokenSources tokens;
+  PredictionCheck predictions;
   FlowStats stats;
   PassThroughLoad pass_through;
   std::atomic<bool> aborting{false};  // what waits is turned away rather than sent
@@ -75,20 +82,24 @@ struct FlowThread {
       : shared(shared_things),
         thread(io_thread),
         client(io_thread, shared_things.settings.upstream_pool),
+        tokenizer(io_thread, client, shared_things.tokens.gates,
+                  shared_things.settings.tokens.timeout,
+                  [&shared_things] { return shared_things.scheduler.now(); }),
         chain(shared_things.settings.chain) {}
 
   FlowShared& shared;
   net::IoThread& thread;
   net::HttpClient client;
+  TokenizerClient tokenizer;
   net::PromptReader reader;
   policies::ChainParameters chain;  // a copy per thread, so that no request waits for a change
   boost::unordered_flat_map<policies::RequestId, std::shared_ptr<RoutedRequest>> live;
 };
 
-// The scheduler's view of a request, the same for a live one and for `explain`.
+// The scheduler's view of a request but for its hits (RoutedTokens), the same for a live one and
+// for `explain`.
 policies::Arrival make_arrival(const FlowSettings& settings, const policies::ChainParameters& chain,
-                               const net::PromptFields& fields, std::string_view api_key,
-                               const SharedResidency& residency);
+                               const net::PromptFields& fields, std::string_view api_key);
 
 class RequestFlow {
  public:
@@ -111,6 +122,11 @@ class RequestFlow {
   FlowStats& stats() { return shared_.stats; }
   const PassThroughLoad& pass_through_load() const { return shared_.pass_through; }
   const FlowSettings& settings() const { return shared_.settings; }
+  CacheKnowledge& knowledge() { return shared_.knowledge; }
+  PredictionCheck& predictions() { return shared_.predictions; }
+  // What a request like this would arrive as, by tokens that are known without asking. Any thread.
+  policies::Arrival arrival_of(const policies::FleetView& fleet, net::PromptFields fields);
+  std::string cache_metrics() const;
 
  private:
   FlowThread& here(net::IoThread& thread);

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "node/router/api_error.h"
+#include "node/router/upstream_heads.h"
 
 namespace dualmesh::node {
 namespace {
@@ -24,34 +25,6 @@ bool is_surely_unsent(net::ClientError error) {
 bool blames_instance(net::ClientError error) {
   return error != net::ClientError::none && error != net::ClientError::local &&
          error != net::ClientError::called_off;
-}
-
-// Without the body, which goes from where it lies.
-net::HttpRequest make_upstream_head(const net::HttpRequest& request) {
-  net::HttpRequest upstream;
-  upstream.method = request.method;
-  upstream.target = request.target;
-  upstream.headers = request.headers;
-  upstream.headers.remove("Host");  // the instance's own, set by the client
-  upstream.headers.remove(kHopHeader);
-  return upstream;
-}
-
-net::HttpRequest make_instance_head(const net::HttpRequest& request, const FlowSettings& settings) {
-  net::HttpRequest upstream = make_upstream_head(request);
-  if (!settings.upstream_api_key.empty()) {
-    upstream.headers.set("Authorization", "Bearer " + settings.upstream_api_key);
-  } else if (settings.drop_client_key) {
-    upstream.headers.remove("Authorization");
-  }
-  return upstream;
-}
-
-// The other node asks for the client's key as this one did.
-net::HttpRequest make_peer_head(const net::HttpRequest& request, const FlowSettings& settings) {
-  net::HttpRequest upstream = make_upstream_head(request);
-  upstream.headers.set(kHopHeader, settings.node_name);
-  return upstream;
 }
 
 }  // namespace
@@ -77,6 +50,27 @@ void RoutedRequest::start() {
   });
   if (!scheduled_) return pass_through();
   blocks_ = scheduled_->arrival.chain.blocks;
+  ask_for_tokens();
+}
+
+// Nothing is held for it meanwhile but itself: the scheduler does not know it yet.
+void RoutedRequest::ask_for_tokens() {
+  if (!scheduled_->tokens.should_ask()) return submit();
+  const net::HttpRequest& request = exchange_->request();
+  const std::string authorization(
+      make_instance_head(request, home_.shared.settings).headers.find("Authorization"));
+  const bool asked = scheduled_->tokens.ask(
+      home_.tokenizer, *home_.shared.scheduler.view(), model_, request.body, authorization, began_,
+      [weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->submit();
+      });
+  if (!asked) submit();
+}
+
+void RoutedRequest::submit() {
+  if (state_ == State::ended) return;
+  scheduled_->tokens.look_up(home_.shared.knowledge, scheduled_->arrival);
+  audit_.expect(scheduled_->arrival);
   home_.shared.scheduler.enter(
       [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
         scheduler.submit(std::move(scheduled_->arrival), now, effects);
@@ -93,7 +87,9 @@ void RoutedRequest::limit_wait() {
 
 void RoutedRequest::placed(policies::Slot slot) {
   if (state_ == State::ended) return;
-  if (home_.shared.residency.placed_here(slot, blocks_, home_.shared.scheduler.now())) {
+  const policies::Time now = home_.shared.scheduler.now();
+  audit_.placed(slot, blocks_, home_.shared.residency, now);
+  if (home_.shared.residency.placed_here(slot, blocks_, now)) {
     home_.shared.placements_changed();
   }
 }
@@ -364,7 +360,14 @@ void RoutedRequest::end(How how) {
   leave_instance();
   home_.live.erase(id_);
   exchange_.reset();
-  if (!scheduled_ || how == How::rejected) return;  // the scheduler has forgotten a rejected one
+  if (!scheduled_) return;
+  scheduled_->tokens.stop();
+  if (how == How::rejected) return;  // the scheduler has forgotten it
+  if (how == How::finished && watcher_ && !away_) {
+    FlowShared& shared = home_.shared;
+    audit_.finished(slot_, instance_name_, *watcher_, shared.knowledge, shared.predictions,
+                    shared.residency, shared.scheduler.now());
+  }
   home_.shared.scheduler.enter(
       [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
         switch (how) {

@@ -1,8 +1,8 @@
 // RoutedRequest: one client request from its arrival to its end, and all it has taken on the way.
 //
-//   start -> waiting -> relaying -> ended
-//              ^           |
-//              +--- retry -+   only while the client has seen nothing
+//   start -> (its tokens are asked for) -> waiting -> relaying -> ended
+//                                            ^           |
+//                                            +--- retry -+   only while the client has seen nothing
 //
 // What is relayed comes from an instance or, one hop away, from another node, which the scheduler
 // has chosen to place the request. A hop is named by a header, and who bears it is not handed on;
@@ -24,17 +24,16 @@
 
 #include "net/http_server.h"
 #include "net/prompt_reader.h"
+#include "node/router/hit_audit.h"
 #include "node/router/request_flow.h"
 
 namespace dualmesh::node {
-
-// Set on what another node hands over, to that node's name.
-inline constexpr std::string_view kHopHeader = "x-dualmesh-handed-by";
 
 class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
  public:
   struct Scheduled {
     policies::Arrival arrival;
+    RoutedTokens tokens;
     bool streamed = false;  // the first token will be seen
     bool generates = true;  // goes on computing after the prefill
   };
@@ -57,6 +56,8 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   enum class State : std::uint8_t { waiting, relaying, ended };
   enum class How : std::uint8_t { finished, failed, cancelled, rejected };
 
+  void ask_for_tokens();
+  void submit();
   void pass_through();
   bool begins_relay(const Delivery& delivery);
   void limit_wait();
@@ -83,6 +84,7 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   const std::string model_;  // may be empty when passed through
   std::optional<Scheduled> scheduled_;
   std::vector<policies::BlockKey> blocks_;
+  HitAudit audit_;
   State state_ = State::waiting;
   policies::Time began_{};
   policies::Slot slot_ = policies::kNoSlot;

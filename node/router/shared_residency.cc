@@ -10,11 +10,43 @@ void SharedResidency::longest_prefix(std::span<const policies::BlockKey> blocks,
   index_.longest_prefix(blocks, hits);
 }
 
+void SharedResidency::keep_recent(bool wanted) {
+  const std::lock_guard lock(mutex_);
+  if (keeps_recent_ == wanted) return;
+  keeps_recent_ = wanted;
+  recent_ = policies::ResidencyIndex({limits_.capacity_blocks, kRecent});
+}
+
+void SharedResidency::longest_recent_prefix(std::span<const policies::BlockKey> blocks,
+                                            std::vector<std::uint32_t>& hits) const {
+  const std::lock_guard lock(mutex_);
+  recent_.longest_prefix(blocks, hits);
+}
+
+std::optional<policies::Duration> SharedResidency::age_of_prefix(
+    policies::Slot slot, std::span<const policies::BlockKey> blocks, policies::Time now) const {
+  const std::lock_guard lock(mutex_);
+  std::optional<policies::Duration> age;
+  for (const policies::BlockKey block : blocks) {
+    const auto of_block = index_.age(slot, block, now);
+    if (!of_block) break;
+    age = of_block;
+  }
+  return age;
+}
+
+void SharedResidency::forget_older(policies::Slot slot, policies::Duration age,
+                                   policies::Time now) {
+  const std::lock_guard lock(mutex_);
+  index_.forget_older(slot, age, now);
+}
+
 bool SharedResidency::placed_here(policies::Slot slot, std::span<const policies::BlockKey> blocks,
                                   policies::Time now) {
   if (blocks.empty()) return false;
   const std::lock_guard lock(mutex_);
   index_.touch(slot, blocks, now);
+  if (keeps_recent_) recent_.touch(slot, blocks, now);
   untold_.push_back({slot, {blocks.begin(), blocks.end()}});
   untold_blocks_ += blocks.size();
   std::size_t dropped = 0;
@@ -30,16 +62,19 @@ void SharedResidency::placed_elsewhere(policies::Slot slot,
                                        policies::Time now) {
   const std::lock_guard lock(mutex_);
   index_.touch(slot, blocks, now);
+  if (keeps_recent_) recent_.touch(slot, blocks, now);
 }
 
 void SharedResidency::forget(policies::Slot slot) {
   const std::lock_guard lock(mutex_);
   index_.forget(slot);
+  recent_.forget(slot);
 }
 
 void SharedResidency::forget_all() {
   const std::lock_guard lock(mutex_);
   index_ = policies::ResidencyIndex(limits_);
+  recent_ = policies::ResidencyIndex({limits_.capacity_blocks, kRecent});
   untold_.clear();
   untold_blocks_ = 0;
 }
@@ -47,6 +82,7 @@ void SharedResidency::forget_all() {
 void SharedResidency::expire(policies::Time now, std::size_t at_most) {
   const std::lock_guard lock(mutex_);
   index_.expire(now, at_most);
+  recent_.expire(now, at_most);
 }
 
 void SharedResidency::take_placements(std::vector<LocalPlacement>& out) {

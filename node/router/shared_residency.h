@@ -5,6 +5,9 @@
 // happens before it; the two are never held together. A hit that changes in between costs a
 // slightly wrong estimate, nothing else.
 //
+// What was placed in the last seconds is kept apart, where somebody asks for it: engines that tell
+// what they hold tell it some time after a request was sent to them.
+//
 // Invariant: at most `max_untold` blocks wait for the mesh; beyond it the oldest are dropped, which
 // costs the peers a prediction.
 // Threads: all calls thread-safe.
@@ -12,6 +15,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -23,13 +27,28 @@ namespace dualmesh::node {
 class SharedResidency {
  public:
   explicit SharedResidency(policies::ResidencyIndex::Limits limits, std::size_t max_untold = 65'536)
-      : limits_(limits), index_(limits), max_untold_(max_untold) {}
+      : limits_(limits),
+        index_(limits),
+        recent_({limits.capacity_blocks, kRecent}),
+        max_untold_(max_untold) {}
+
+  static constexpr std::chrono::seconds kRecent{5};
+  void keep_recent(bool wanted);
 
   void longest_prefix(std::span<const policies::BlockKey> blocks,
                       std::vector<std::uint32_t>& hits) const;
+  // Of what was placed in the last kRecent; zeros unless that is kept.
+  void longest_recent_prefix(std::span<const policies::BlockKey> blocks,
+                             std::vector<std::uint32_t>& hits) const;
   // We placed a request there: true, and the mesh should hear, when there were blocks.
   bool placed_here(policies::Slot slot, std::span<const policies::BlockKey> blocks,
                    policies::Time now);
+  // So long ago the last of these blocks that is expected there was touched; nothing: none is.
+  std::optional<policies::Duration> age_of_prefix(policies::Slot slot,
+                                                  std::span<const policies::BlockKey> blocks,
+                                                  policies::Time now) const;
+  // The instance has turned out to have lost what was touched so long ago.
+  void forget_older(policies::Slot slot, policies::Duration age, policies::Time now);
   void placed_elsewhere(policies::Slot slot, std::span<const policies::BlockKey> blocks,
                         policies::Time now);
   void forget(policies::Slot slot);
@@ -43,6 +62,8 @@ class SharedResidency {
   const policies::ResidencyIndex::Limits limits_;
   mutable std::mutex mutex_;
   policies::ResidencyIndex index_;  // guarded, as are the rest
+  policies::ResidencyIndex recent_;
+  bool keeps_recent_ = false;
   std::vector<LocalPlacement> untold_;
   std::size_t untold_blocks_ = 0;
   const std::size_t max_untold_;

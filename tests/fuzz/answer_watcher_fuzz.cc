@@ -17,6 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   FUZZ_CHECK(whole.prompt_tokens() == cut.prompt_tokens());
   FUZZ_CHECK(whole.completion_tokens() == cut.completion_tokens());
   FUZZ_CHECK(whole.cached_tokens() == cut.cached_tokens());
+  FUZZ_CHECK(whole.says_cached_tokens() == cut.says_cached_tokens());
+  FUZZ_CHECK(whole.says_cached_tokens() || whole.cached_tokens() == 0);
   int body_told = 0;
   while (!bytes.empty()) {
     const std::size_t piece = std::min<std::size_t>(bytes.size(), 11);

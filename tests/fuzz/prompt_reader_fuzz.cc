@@ -25,6 +25,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       continue;
     }
     FUZZ_CHECK(result->canonical == again->canonical);
+    const auto with_tokens = used.read(endpoint, body, Tokens::wanted);
+    FUZZ_CHECK(with_tokens.has_value() && with_tokens->canonical == again->canonical);
+    FUZZ_CHECK(again->tokens.empty() && again->token_form == TokenForm::none);
+    if (with_tokens->token_form == TokenForm::given) {
+      FUZZ_CHECK(with_tokens->tokens.size() == again->token_ids);
+    } else {
+      FUZZ_CHECK(with_tokens->tokens.empty());
+    }
     if (endpoint != Endpoint::other) FUZZ_CHECK(!result->model.empty());
   }
   return 0;

@@ -146,3 +146,17 @@ TEST_CASE("what makes no sense stays zero") {
     CHECK(seen.completion == 0);
   }
 }
+
+TEST_CASE("cached tokens: not said is not none") {
+  const auto says = [](const std::string& details) {
+    AnswerWatcher watcher(false);
+    watcher.feed(R"({"usage":{"prompt_tokens":9)" + details + "}}");
+    CHECK(watcher.prompt_tokens() == 9);
+    CHECK(watcher.cached_tokens() == 0);
+    return watcher.says_cached_tokens();
+  };
+  CHECK(says(R"(,"prompt_tokens_details":{"cached_tokens":0})"));
+  CHECK_FALSE(says(""));
+  CHECK_FALSE(says(R"(,"prompt_tokens_details":null)"));
+  CHECK_FALSE(says(R"(,"prompt_tokens_details":{"audio_tokens":3})"));
+}

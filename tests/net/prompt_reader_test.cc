@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <xxhash.h>
 
+#include <set>
 #include <string>
 
 using namespace dualmesh::net;
@@ -308,4 +309,56 @@ TEST_CASE("the system key is that of the first 200 characters of the first syste
   CHECK(responses(R"("input":"hi")") == 0);
   CHECK(responses(R"("input":[{"role":"developer","content":"Be brief."}])") == hash("Be brief."));
   CHECK(read(Endpoint::completions, R"({"model":"m","prompt":"Be brief."})").system_key == 0);
+}
+
+TEST_CASE("what tokenising needs is read where it is wanted, and nowhere else") {
+  const auto wanted = [](Endpoint endpoint, const std::string& rest) {
+    PromptReader reader;
+    return *reader.read(endpoint, R"({"model":"m",)" + rest + "}", Tokens::wanted);
+  };
+  const std::string hello = R"("messages":[{"role":"user","content":"hello"}])";
+  const PromptFields chat = wanted(Endpoint::chat, hello + R"(,"cache_salt":"s","stream":true)");
+  CHECK(chat.token_form == TokenForm::messages);
+  CHECK(chat.cache_salt == "s");
+  CHECK(chat.canonical == read(Endpoint::chat, R"({"model":"m",)" + hello + "}").canonical);
+  CHECK(read(Endpoint::chat, R"({"model":"m","cache_salt":"s",)" + hello + "}").token_form ==
+        TokenForm::none);
+  // An image stands in the text by its hash, and no engine is asked to fetch it.
+  CHECK(wanted(Endpoint::chat, R"("messages":[{"role":"user","content":[{"type":"image_url",
+                                 "image_url":{"url":"http://x"}}]}])")
+            .token_form == TokenForm::none);
+  CHECK(wanted(Endpoint::responses, R"("input":"hello")").token_form == TokenForm::none);
+  CHECK(wanted(Endpoint::embeddings, R"("input":"hello")").token_form == TokenForm::none);
+  CHECK(wanted(Endpoint::completions, R"("prompt":"hello")").token_form == TokenForm::text);
+  CHECK(wanted(Endpoint::completions, R"("prompt":["a","b"])").token_form == TokenForm::none);
+  for (const char* ids : {"[1,2,4294967294]", "[[1,2,4294967294]]"}) {
+    const PromptFields given = wanted(Endpoint::completions, std::string(R"("prompt":)") + ids);
+    CHECK(given.token_form == TokenForm::given);
+    CHECK(given.tokens == std::vector<std::uint32_t>{1, 2, 4294967294});
+  }
+  const PromptFields several = wanted(Endpoint::completions, R"("prompt":[[1],[2]])");
+  CHECK(several.token_form == TokenForm::none);
+  CHECK(several.tokens.empty());
+  CHECK(several.token_ids == 2);
+  CHECK(wanted(Endpoint::chat, hello + R"(,"cache_salt":7)").cache_salt.empty());
+}
+
+TEST_CASE("templates: another key for whatever makes other tokens of the same text") {
+  const auto key = [](Endpoint endpoint, const std::string& rest) {
+    PromptReader reader;
+    const std::string body =
+        R"({"model":"m","prompt":"x","messages":[{"role":"user","content":"x"}])" + rest + "}";
+    return reader.read(endpoint, body, Tokens::wanted)->template_key;
+  };
+  const std::uint64_t plain = key(Endpoint::chat, "");
+  CHECK(plain == key(Endpoint::chat, R"(,"temperature":1,"chat_template":null)"));
+  std::set<std::uint64_t> keys{plain, key(Endpoint::completions, "")};
+  for (const char* rest :
+       {R"(,"chat_template":"t")", R"(,"chat_template_kwargs":{"a":1})",
+        R"(,"chat_template_kwargs":{"a":2})", R"(,"add_generation_prompt":false)",
+        R"(,"continue_final_message":false)", R"(,"add_special_tokens":false)"}) {
+    CHECK(keys.insert(key(Endpoint::chat, rest)).second);
+  }
+  CHECK(key(Endpoint::chat, R"(,"chat_template_kwargs":{"a":1})") ==
+        key(Endpoint::chat, R"( , "chat_template_kwargs" : { "a" : 1 } )"));
 }

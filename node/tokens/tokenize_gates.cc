@@ -1,0 +1,85 @@
+#include "node/tokens/tokenize_gates.h"
+
+#include <algorithm>
+
+#include "net/error.h"
+
+namespace dualmesh::node {
+
+const char* to_string(TokenizeEnd end) {
+  switch (end) {
+    case TokenizeEnd::tokens:
+      return "tokens";
+    case TokenizeEnd::refused:
+      return "refused";
+    case TokenizeEnd::unable:
+      return "unable";
+    case TokenizeEnd::late:
+      return "late";
+    case TokenizeEnd::malformed:
+      return "malformed";
+    case TokenizeEnd::called_off:
+      return "called_off";
+  }
+  return "?";
+}
+
+bool TokenizeGates::may_ask(const std::string& address, net::TokenForm form, policies::Time now) {
+  const std::lock_guard lock(mutex_);
+  // Instances come and go; what is forgotten here is found out anew.
+  if (gates_.size() >= settings_.max_instances && !gates_.contains(address)) {
+    boost::unordered::erase_if(gates_, [](const auto& gate) { return gate.second.asking == 0; });
+    if (gates_.size() >= settings_.max_instances) return false;
+  }
+  Gate& gate = gates_[address];
+  const OfForm& of_form = form == net::TokenForm::text ? gate.text : gate.messages;
+  if (now < gate.closed_until || now < of_form.closed_until) return false;
+  // After it was late one question at a time finds out whether it still is.
+  const std::uint32_t most = gate.late_in_a_row > 0 ? 1 : settings_.max_at_once;
+  if (gate.asking >= most) return false;
+  ++gate.asking;
+  return true;
+}
+
+void TokenizeGates::answered(const std::string& address, net::TokenForm form, TokenizeEnd end,
+                             policies::Time now) {
+  const std::lock_guard lock(mutex_);
+  ++ended_[static_cast<std::size_t>(end)];
+  const auto found = gates_.find(address);
+  DUALMESH_CHECK(found != gates_.end() && found->second.asking > 0, "{} was not asked", address);
+  Gate& gate = found->second;
+  --gate.asking;
+  OfForm& of_form = form == net::TokenForm::text ? gate.text : gate.messages;
+  switch (end) {
+    case TokenizeEnd::tokens:
+      gate.late_in_a_row = 0;
+      gate.closed_until = {};
+      of_form.has_answered = true;
+      break;
+    case TokenizeEnd::refused:
+      gate.late_in_a_row = 0;
+      if (!of_form.has_answered) of_form.closed_until = now + settings_.unable_for;
+      break;
+    case TokenizeEnd::unable:
+    case TokenizeEnd::malformed:
+      gate.closed_until = now + settings_.unable_for;
+      break;
+    case TokenizeEnd::late: {
+      // Of several under way at once the first says it all.
+      if (now < gate.closed_until) break;
+      const std::uint32_t times = std::min(gate.late_in_a_row++, 16U);
+      gate.closed_until =
+          now + std::min(settings_.late_for * (1 << times), settings_.late_for_most);
+      break;
+    }
+    case TokenizeEnd::called_off:
+      break;
+  }
+}
+
+std::uint64_t TokenizeGates::ended(TokenizeEnd end) const {
+  const std::lock_guard lock(mutex_);
+  return ended_[static_cast<std::size_t>(end)];
+}
+
+}  // namespace dualmesh::node
