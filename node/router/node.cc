@@ -95,7 +95,10 @@ Node::Node(Config config)
                    std::vector<SeedInstance> found;
                    for (const std::string& address : addresses) found.push_back({address, address});
                    mesh_ready_.load()->instances_found(std::move(found));
-                 }) {
+                 }),
+      kv_(config_, flow_, [this] {
+        if (auto* mesh = mesh_ready_.load()) mesh->kv_waiting();
+      }) {
   chain_ = flow_.settings().chain;
   scheduler_.on_load_changed([this] { wake_mesh(); });
 }
@@ -107,7 +110,7 @@ net::Result<std::unique_ptr<Node>> Node::start(Config config) {
 }
 
 net::Result<void> Node::join_mesh() {
-  auto started = MeshThread::start(config_.mesh, *this, *this);
+  auto started = MeshThread::start(config_.mesh, *this, *this, &kv_.port());
   if (started.has_error()) return started.error();
   mesh_ = std::move(*started);
   mesh_ready_.store(mesh_.get());
@@ -128,6 +131,7 @@ Node::~Node() {
   // First the threads stop, those that use the mesh before the mesh; then the parts go in the
   // reverse of their making.
   io_threads_.stop();
+  kv_.stop();
   mesh_ready_.store(nullptr);
   mesh_.reset();
 }
@@ -153,6 +157,7 @@ void Node::view_changed(ViewPointer view) {
     residency_.forget_all();  // its keys match nothing any more
   }
   scheduler_.set_view(view);
+  kv_.view_changed(view);
   // What the monitor finds goes to the mesh, so it begins when that can be called (join_mesh).
   if (mesh_ready_.load()) monitor_.set_view(std::move(view));
 }
@@ -339,7 +344,7 @@ std::string Node::metrics() {
   return node_metrics({*scheduler_.view(), totals(), queues(), status(), server_.stats(),
                        flow_.stats(), residency_.size(),
                        [this](policies::Slot slot) { return monitor_.engine_metrics(slot); }}) +
-         flow_.cache_metrics();
+         flow_.cache_metrics() + kv_.metrics();
 }
 
 std::string Node::dump_state() {

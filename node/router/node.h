@@ -5,6 +5,7 @@
 //                        InstanceMonitor -----+--------------------+ health
 //                        Discovery -> MeshThread <-> other nodes   | views
 //                                        +---- MeshHost -----------+
+//         engines' KV events -> NodeKv <-> other nodes' caches; what is cached where -> RequestFlow
 //
 // The client listener opens when the mesh says that this node is ready, and closes for good when
 // draining begins: clients that came by DNS ask nobody else whether a node may be used.
@@ -27,6 +28,7 @@
 #include "node/router/discovery.h"
 #include "node/router/front_door.h"
 #include "node/router/instance_monitor.h"
+#include "node/router/node_kv.h"
 #include "node/router/request_flow.h"
 #include "node/router/shared_residency.h"
 #include "node/router/shared_scheduler.h"
@@ -71,6 +73,7 @@ class Node final : private MeshHost, private AdminHost {
   net::Result<Explanation> explain(const std::string& path, std::string_view body) override;
   std::string metrics() override;
   policies::Time now() override { return scheduler_.now(); }
+  KvAnswers* kv() override { return &kv_; }
 
   void wake_mesh();
   void health_changed(policies::Slot slot, bool healthy);
@@ -92,6 +95,7 @@ class Node final : private MeshHost, private AdminHost {
   net::HttpServer server_;
   Discovery peers_;
   Discovery instances_;
+  NodeKv kv_;
   std::unique_ptr<MeshThread> mesh_;
   std::atomic<MeshThread*> mesh_ready_{nullptr};  // mesh_, once it may be called
 
