@@ -285,23 +285,29 @@ void BlockIndex::upkeep(std::size_t at_most) {
 
 void BlockIndex::longest_prefix(std::span<const BlockKey> keys, const MediumWeights& weights,
                                 std::vector<CacheMatch>& out) const {
+  // Three batches are under way: one prefetched, one begun, one finished.
   constexpr std::size_t kBatch = 16;  // as many cache misses as a core has under way
   const State& state = *state_;
   const Reclaimer::Reading reading = state.reclaimer.read();
   PrefixWalk walk(state.sets, weights, out);
-  std::array<HolderWord, kBatch> words;
-  const auto prefetch = [&](std::size_t first) {
-    for (std::size_t i = first; i < std::min(first + kBatch, keys.size()); ++i) {
-      state.table.prefetch(keys[i]);
-    }
+  std::array<std::array<HolderWord, kBatch>, 2> words;
+  const auto batch = [&](std::size_t number) {
+    const std::size_t first = std::min(number * kBatch, keys.size());
+    return keys.subspan(first, std::min(kBatch, keys.size() - first));
+  };
+  const auto prefetch = [&](std::size_t number) {
+    for (const BlockKey key : batch(number)) state.table.prefetch(key);
   };
   prefetch(0);
-  for (std::size_t first = 0; first < keys.size(); first += kBatch) {
-    prefetch(first + kBatch);
-    const auto batch = keys.subspan(first, std::min(kBatch, keys.size() - first));
-    state.table.holders(batch, words);
-    for (std::size_t i = 0; i < batch.size(); ++i) {
-      if (!walk.step(words[i])) return;
+  prefetch(1);
+  state.table.begin(batch(0), words[0]);
+  for (std::size_t number = 0; number * kBatch < keys.size(); ++number) {
+    prefetch(number + 2);
+    state.table.begin(batch(number + 1), words[(number + 1) % 2]);
+    const auto now = batch(number);
+    state.table.finish(now, words[number % 2]);
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      if (!walk.step(words[number % 2][i])) return;
     }
   }
   walk.settle();

@@ -66,7 +66,7 @@ HolderWord BlockTable::holders(BlockKey key) const {
   return 0;
 }
 
-void BlockTable::holders(std::span<const BlockKey> keys, std::span<HolderWord> words) const {
+void BlockTable::begin(std::span<const BlockKey> keys, std::span<HolderWord> words) const {
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const std::uint64_t mixed = mix(keys[i]);
     const Array array = array_of(mixed >> kStoredBits);
@@ -78,6 +78,9 @@ void BlockTable::holders(std::span<const BlockKey> keys, std::span<HolderWord> w
     words[i] = look(array.buckets[at], mixed);
     if (words[i] == kGoOn) __builtin_prefetch(&array.buckets[next(array, at)]);
   }
+}
+
+void BlockTable::finish(std::span<const BlockKey> keys, std::span<HolderWord> words) const {
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (words[i] == kGoOn) words[i] = holders(keys[i]);
   }

@@ -47,8 +47,10 @@ class BlockTable {
   ~BlockTable();
 
   HolderWord holders(BlockKey key) const;  // 0: nobody
-  // words[i] = holders(keys[i]), whose cache misses overlap. `keys` have been prefetched.
-  void holders(std::span<const BlockKey> keys, std::span<HolderWord> words) const;
+  // words[i] = holders(keys[i]) in two steps, with work on other keys between them, so that cache
+  // misses overlap: begin, of keys that have been prefetched, and finish.
+  void begin(std::span<const BlockKey> keys, std::span<HolderWord> words) const;
+  void finish(std::span<const BlockKey> keys, std::span<HolderWord> words) const;
   void prefetch(BlockKey key) const {
     const std::uint64_t mixed = mix(key);
     const Array array = array_of(mixed >> kStoredBits);
