@@ -2,7 +2,7 @@
 // held at either of them.
 #include <doctest/doctest.h>
 
-#include "node/router/routed_request.h"
+#include "node/router/upstream_heads.h"
 #include "tests/node/router_support.h"
 
 using namespace dualmesh;
