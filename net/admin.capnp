@@ -202,6 +202,8 @@ struct Estimate {
   pendingTokens @3 :UInt64;
   ttftMs @4 :Float64;
   unavailable @5 :Text;      # in `hits` of explain: why nothing new goes there; empty: it may
+  source @6 :Text;           # of hitTokens: exact, degraded, predicted, unknown
+  hitBlocks @7 :UInt32;      # in `hits` of explain: as blocks, of the engine's size where it is known
 }
 
 struct Decision {

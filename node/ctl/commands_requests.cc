@@ -70,14 +70,18 @@ std::string or_dash(capnp::Text::Reader text) { return text.size() == 0 ? "-" : 
 struct Other {
   std::uint32_t hit_tokens = 0;
   std::string unavailable;
+  std::uint32_t hit_blocks = 0;
+  std::string source;
 };
 
 void print_estimates(wire::Decision::Reader decision, const std::map<std::string, Other>& others) {
   TextTable table({{.title = "instance", .shrink = 2},
                    {"ring"},
                    {"cached tokens", Align::right},
-                   {"pending tokens", Align::right},
-                   {"expected first token", Align::right},
+                   {"blocks", Align::right},
+                   {"known"},
+                   {"pending", Align::right},
+                   {"first token", Align::right},
                    {"takes requests"}});
   const auto takes = [](const std::string& unavailable) {
     return std::string(unavailable.empty() ? "yes" : "NO");
@@ -87,14 +91,17 @@ void print_estimates(wire::Decision::Reader decision, const std::map<std::string
     const std::string name = candidate.getInstance().cStr();
     if (name.empty()) continue;  // fewer than two can be chosen from
     shown.insert(name);
-    const auto other = others.find(name);
+    const auto found = others.find(name);
+    const Other other = found == others.end() ? Other{} : found->second;
     table.add({name, or_dash(candidate.getRing()), count_text(candidate.getHitTokens()),
+               count_text(other.hit_blocks), or_dash(candidate.getSource()),
                count_text(candidate.getPendingTokens()), ms_text(candidate.getTtftMs()),
-               takes(other == others.end() ? "" : other->second.unavailable)});
+               takes(other.unavailable)});
   }
   for (const auto& [name, other] : others) {
     if (shown.contains(name)) continue;
-    table.add({name, "-", count_text(other.hit_tokens), "-", "-", takes(other.unavailable)});
+    table.add({name, "-", count_text(other.hit_tokens), count_text(other.hit_blocks),
+               other.source.empty() ? "-" : other.source, "-", "-", takes(other.unavailable)});
   }
   std::fputs(table.render().c_str(), stdout);
   for (const auto& [name, other] : others) {
@@ -122,7 +129,8 @@ void print_explanation(wire::Admin::ExplainResults::Reader answer) {
   const auto decision = answer.getDecision();
   std::map<std::string, Other> others;
   for (auto hit : answer.getHits()) {
-    others[hit.getInstance().cStr()] = {hit.getHitTokens(), hit.getUnavailable().cStr()};
+    others[hit.getInstance().cStr()] = {hit.getHitTokens(), hit.getUnavailable().cStr(),
+                                        hit.getHitBlocks(), hit.getSource().cStr()};
   }
   const std::string chosen = decision.getChosen().cStr();
   std::puts((std::string(decision.getModel().cStr()) + destination_text(decision)).c_str());

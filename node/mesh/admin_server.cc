@@ -1,5 +1,6 @@
 #include "node/mesh/admin_server.h"
 
+#include <kj/async.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -65,6 +66,7 @@ class DecisionWriter {
     out.setHitTokens(candidate.hit_tokens);
     out.setPendingTokens(candidate.pending_tokens);
     out.setTtftMs(candidate.ttft_s * 1e3);
+    out.setSource(policies::to_string(candidate.source));
   }
 
   const std::vector<policies::InstanceView>& instances_;
@@ -171,20 +173,19 @@ class AdminServer final : public wire::Admin::Server {
   kj::Promise<void> explain(ExplainContext context) override {
     auto params = context.getParams();
     const auto body = params.getBody();
-    auto explanation = node_.admin_host().explain(
+    auto pair = kj::newPromiseAndCrossThreadFulfiller<net::Result<Explanation>>();
+    // A std::function must be copyable.
+    auto fulfiller = std::make_shared<decltype(pair.fulfiller)>(kj::mv(pair.fulfiller));
+    node_.admin_host().explain(
         text_of(params.getPath()),
-        std::string_view(reinterpret_cast<const char*>(body.begin()), body.size()));
-    if (!explanation) require(explanation.error());
-    const DecisionWriter writer(node_);
-    auto out = context.getResults();
-    writer.write(explanation->decision, out.initDecision());
-    auto hits = out.initHits(static_cast<unsigned>(explanation->hit_tokens.size()));
-    for (unsigned i = 0; i < hits.size(); ++i) {
-      hits[i].setInstance(writer.name(explanation->hit_tokens[i].first));
-      hits[i].setHitTokens(explanation->hit_tokens[i].second);
-      hits[i].setUnavailable(unavailable(explanation->hit_tokens[i].first));
-    }
-    return kj::READY_NOW;
+        std::string(reinterpret_cast<const char*>(body.begin()), body.size()),
+        [fulfiller](net::Result<Explanation> explanation) {
+          (*fulfiller)->fulfill(std::move(explanation));
+        });
+    return pair.promise.then([this, context](net::Result<Explanation>&& explanation) mutable {
+      if (!explanation) require(explanation.error());
+      write_explanation(*explanation, context.getResults());
+    });
   }
 
   kj::Promise<void> decisions(DecisionsContext context) override {
@@ -241,6 +242,20 @@ class AdminServer final : public wire::Admin::Server {
   }
 
  private:
+  void write_explanation(const Explanation& explanation, wire::Admin::ExplainResults::Builder out) {
+    const DecisionWriter writer(node_);
+    writer.write(explanation.decision, out.initDecision());
+    auto hits = out.initHits(static_cast<unsigned>(explanation.hits.size()));
+    for (unsigned i = 0; i < hits.size(); ++i) {
+      const Explanation::Hit& hit = explanation.hits[i];
+      hits[i].setInstance(writer.name(hit.slot));
+      hits[i].setHitTokens(hit.tokens);
+      hits[i].setHitBlocks(hit.block_tokens == 0 ? 0 : hit.tokens / hit.block_tokens);
+      hits[i].setSource(policies::to_string(hit.source));
+      hits[i].setUnavailable(unavailable(hit.slot));
+    }
+  }
+
   std::string unavailable(policies::Slot slot) {
     const auto& instances = node_.view()->instances;
     if (slot < instances.size() && instances[slot].lifecycle != policies::Lifecycle::active) {

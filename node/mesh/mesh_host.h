@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -63,7 +64,13 @@ struct HostStatus {
 
 struct Explanation {
   policies::DecisionRecord decision;
-  std::vector<std::pair<policies::Slot, std::uint32_t>> hit_tokens;  // every instance of the model
+  struct Hit {
+    policies::Slot slot = policies::kNoSlot;
+    std::uint32_t tokens = 0;
+    std::uint32_t block_tokens = 0;  // of the blocks that were matched; 0: not known
+    policies::HitSource source = policies::HitSource::predicted;
+  };
+  std::vector<Hit> hits;  // every instance of the model
 };
 
 class KvAnswers;
@@ -77,7 +84,9 @@ class AdminHost {
   virtual std::vector<policies::QueueSnapshot> queues() = 0;
   virtual InstanceFacts facts(policies::Slot slot) = 0;
   virtual std::vector<policies::DecisionRecord> decisions(std::size_t last) = 0;
-  virtual net::Result<Explanation> explain(const std::string& path, std::string_view body) = 0;
+  // `done` is called once, here or on another thread: an instance may be asked for the tokens first.
+  using Explained = std::function<void(net::Result<Explanation>)>;
+  virtual void explain(const std::string& path, std::string body, Explained done) = 0;
   virtual std::string metrics() = 0;  // Prometheus text of the request path; the mesh adds its own
   virtual void drain() = 0;
   virtual KvAnswers* kv() { return nullptr; }  // null: it follows no caches

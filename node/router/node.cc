@@ -316,26 +316,41 @@ std::vector<policies::DecisionRecord> Node::decisions(std::size_t last) {
       [last](const policies::Scheduler& scheduler) { return scheduler.decisions(last); });
 }
 
-net::Result<Explanation> Node::explain(const std::string& path, std::string_view body) {
+void Node::explain(const std::string& path, std::string body, Explained done) {
   const net::Endpoint endpoint = net::endpoint_of(path);
   if (endpoint == net::Endpoint::other) {
-    return net::Error{path + " is not routed by prefix; it is passed to the least loaded instance"};
+    return done(
+        net::Error{path + " is not routed by prefix; it is passed to the least loaded instance"});
   }
   net::PromptReader reader;
   auto fields = reader.read(endpoint, body, net::Tokens::wanted);
-  if (fields.has_error()) return net::Error{fields.error().message};
+  if (fields.has_error()) return done(net::Error{fields.error().message});
   const ViewPointer view = scheduler_.view();
-  const auto model = view->models.find(fields->model);
-  if (model == view->models.end()) {
-    return net::Error{"no instance serves the model \"" + fields->model + "\""};
+  if (!view->models.contains(fields->model)) {
+    return done(net::Error{"no instance serves the model \"" + fields->model + "\""});
   }
-  const policies::Arrival arrival = flow_.arrival_of(*view, std::move(*fields));
+  flow_.arrival_of(view, std::move(*fields), std::move(body),
+                   [this, view, done = std::move(done)](const policies::Arrival& arrival) {
+                     done(explanation_of(arrival, *view));
+                   });
+}
+
+Explanation Node::explanation_of(const policies::Arrival& arrival,
+                                 const policies::FleetView& view) {
   Explanation explanation;
   explanation.decision = scheduler_.read([&](const policies::Scheduler& scheduler) {
     return scheduler.explain(arrival, scheduler_.now());
   });
+  const auto model = view.models.find(arrival.model);
+  if (model == view.models.end()) return explanation;
+  const auto caches = flow_.knowledge().view();
   for (const policies::Slot slot : model->second.serving) {
-    explanation.hit_tokens.emplace_back(slot, policies::hit_tokens(arrival, slot));
+    const policies::HitSource source = policies::hit_source(arrival, slot);
+    std::uint32_t block_tokens = arrival.block_tokens;
+    if (source >= policies::HitSource::degraded && caches && slot < caches->by_slot.size()) {
+      block_tokens = caches->by_slot[slot].block_tokens;
+    }
+    explanation.hits.push_back({slot, policies::hit_tokens(arrival, slot), block_tokens, source});
   }
   return explanation;
 }

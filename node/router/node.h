@@ -70,11 +70,12 @@ class Node final : private MeshHost, private AdminHost {
   std::vector<policies::QueueSnapshot> queues() override;
   InstanceFacts facts(policies::Slot slot) override;
   std::vector<policies::DecisionRecord> decisions(std::size_t last) override;
-  net::Result<Explanation> explain(const std::string& path, std::string_view body) override;
+  void explain(const std::string& path, std::string body, Explained done) override;
   std::string metrics() override;
   policies::Time now() override { return scheduler_.now(); }
   KvAnswers* kv() override { return &kv_; }
 
+  Explanation explanation_of(const policies::Arrival& arrival, const policies::FleetView& view);
   void wake_mesh();
   void health_changed(policies::Slot slot, bool healthy);
   void open_listener();

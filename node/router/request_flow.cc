@@ -142,12 +142,40 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
   request->start();
 }
 
-policies::Arrival RequestFlow::arrival_of(const policies::FleetView& fleet,
-                                          net::PromptFields fields) {
-  policies::Arrival arrival = make_arrival(shared_.settings, fleet.chain, fields, "");
-  RoutedTokens(shared_.tokens, shared_.knowledge, fleet, fleet.chain, fields, arrival)
-      .look_up(shared_.knowledge, arrival);
-  return arrival;
+void RequestFlow::arrival_of(ViewPointer fleet, net::PromptFields fields, std::string body,
+                             std::function<void(const policies::Arrival&)> done) {
+  struct Question {
+    ViewPointer fleet;
+    net::PromptFields fields;
+    std::string body;
+    std::function<void(const policies::Arrival&)> done;
+    policies::Arrival arrival;
+    RoutedTokens tokens;
+  };
+  auto question = std::make_shared<Question>();
+  question->fleet = std::move(fleet);
+  question->fields = std::move(fields);
+  question->body = std::move(body);
+  question->done = std::move(done);
+  io_threads_.at(0).post([this, question] {
+    FlowThread& home = here(io_threads_.at(0));
+    Question& asked = *question;
+    asked.arrival = make_arrival(shared_.settings, home.chain, asked.fields, "");
+    asked.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *asked.fleet, home.chain,
+                                asked.fields, asked.arrival);
+    const auto answer = [this, question] {
+      question->tokens.look_up(shared_.knowledge, question->arrival);
+      question->done(question->arrival);
+      // The question holds the handle of what calls us now, and is held by it.
+      io_threads_.at(0).post([question] { question->tokens.stop(); });
+    };
+    const std::string& key = shared_.settings.upstream_api_key;
+    const bool waits =
+        asked.tokens.should_ask() &&
+        asked.tokens.ask(home.tokenizer, *asked.fleet, asked.arrival.model, asked.body,
+                         key.empty() ? key : "Bearer " + key, shared_.scheduler.now(), answer);
+    if (!waits) answer();
+  });
 }
 
 std::string RequestFlow::cache_metrics() const {

@@ -124,8 +124,10 @@ class RequestFlow {
   const FlowSettings& settings() const { return shared_.settings; }
   CacheKnowledge& knowledge() { return shared_.knowledge; }
   PredictionCheck& predictions() { return shared_.predictions; }
-  // What a request like this would arrive as, by tokens that are known without asking. Any thread.
-  policies::Arrival arrival_of(const policies::FleetView& fleet, net::PromptFields fields);
+  // What a request like this would arrive as; an instance may be asked for its tokens. Any thread;
+  // `done` on another.
+  void arrival_of(ViewPointer fleet, net::PromptFields fields, std::string body,
+                  std::function<void(const policies::Arrival&)> done);
   std::string cache_metrics() const;
 
  private:

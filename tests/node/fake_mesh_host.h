@@ -95,8 +95,8 @@ class FakeMeshHost : public MeshHost, public AdminHost {
   std::vector<policies::QueueSnapshot> queues() override { return {}; }
   InstanceFacts facts(policies::Slot) override { return {}; }
   std::vector<policies::DecisionRecord> decisions(std::size_t) override { return {}; }
-  net::Result<Explanation> explain(const std::string&, std::string_view) override {
-    return net::Error{"nothing to explain"};
+  void explain(const std::string&, std::string, Explained done) override {
+    done(net::Error{"nothing to explain"});
   }
   std::string metrics() override { return ""; }
   void drain() override {}
