@@ -31,6 +31,9 @@ FlowSettings flow_settings(const Config& config) {
   settings.upstream_pool = config.upstream_pool;
   settings.upstream_api_key = config.upstream_api_key;
   settings.drop_client_key = !config.api_keys.empty();
+  settings.tokens = {config.kv.tokenize != "off",
+                     std::chrono::milliseconds(config.kv.tokenize_timeout_ms),
+                     std::size_t{config.kv.token_cache_mb} << 20};
   return settings;
 }
 
@@ -66,7 +69,7 @@ Node::Node(Config config)
       residency_(residency_limits(config_)),
       monitor_(io_threads_.at(0), monitor_settings(config_),
                {[this](policies::Slot slot, bool healthy) { health_changed(slot, healthy); },
-                [this](policies::Slot slot) { residency_.forget(slot); },
+                [this](policies::Slot slot) { cache_lost(slot); },
                 [this](const std::string& instance, std::vector<std::string> models) {
                   if (auto* mesh = mesh_ready_.load()) {
                     mesh->models_found(instance, std::move(models));
@@ -178,6 +181,13 @@ void Node::readiness_changed(bool ready, const std::string& why_not) {
   }
   ready_.store(ready);
   if (ready) io_threads_.at(0).post([this] { open_listener(); });
+}
+
+// An instance is back: perhaps another engine, surely with nothing cached.
+void Node::cache_lost(policies::Slot slot) {
+  residency_.forget(slot);
+  const ViewPointer view = scheduler_.view();
+  if (slot < view->instances.size()) flow_.predictions().forget(view->instances[slot].name);
 }
 
 void Node::health_changed(policies::Slot slot, bool healthy) {

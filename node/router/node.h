@@ -77,6 +77,7 @@ class Node final : private MeshHost, private AdminHost {
 
   Explanation explanation_of(const policies::Arrival& arrival, const policies::FleetView& view);
   void wake_mesh();
+  void cache_lost(policies::Slot slot);
   void health_changed(policies::Slot slot, bool healthy);
   void open_listener();
   void begin_draining();
