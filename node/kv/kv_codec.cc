@@ -100,6 +100,7 @@ void write(const KvFetch& fetch, ByteWriter& out) {
   out.varint(fetch.epoch.value);
   out.varint(fetch.cut);
   out.varint(fetch.offset);
+  out.varint(fetch.least.value);
 }
 
 void write_opening(const KvPiece& piece, std::size_t entries, ByteWriter& out) {
@@ -187,6 +188,7 @@ KvFetch read_fetch(ByteReader& in) {
   fetch.epoch = {in.varint()};
   fetch.cut = in.varint();
   fetch.offset = in.varint();
+  fetch.least = {in.varint()};
   return fetch;
 }
 

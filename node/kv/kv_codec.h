@@ -94,6 +94,7 @@ struct KvFetch {
   crdt::Epoch epoch;
   std::uint64_t cut = 0;  // 0: any
   std::uint64_t offset = 0;
+  crdt::Version least;  // of a new cut's end: from there on the asker has the changes
   bool operator==(const KvFetch&) const = default;
 };
 

@@ -127,7 +127,10 @@ void KvExchange::State::start_fetches(Time now) {
     if (best == nullptr || under_way >= settings.max_fetches) continue;
     ++under_way;
     ++counters.fetches;
-    stream.fetch.emplace(best->life.node, stream.name, best->said[slot].position.epoch, now);
+    const crdt::Epoch epoch = best->said[slot].position.epoch;
+    const bool same = epoch == stream.position.epoch;
+    stream.fetch.emplace(best->life.node, stream.name, epoch,
+                         same ? stream.position.end : crdt::Version{}, now);
   }
 }
 

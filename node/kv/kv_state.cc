@@ -200,13 +200,14 @@ std::uint64_t KvState::batch_at(const StreamKey& stream, crdt::Version step) con
   return step == held->map.end() ? held->last_batch : held->log.batch_at(step);
 }
 
-std::shared_ptr<const StreamCut> KvState::cut(const StreamKey& stream) {
+std::shared_ptr<const StreamCut> KvState::cut(const StreamKey& stream,
+                                              crdt::Version least) {
   Stream* const held = state_->find(stream);
   if (held == nullptr || held->flooded) return nullptr;
   if (auto shared = held->cut.lock()) {
-    if (shared->position.end >= held->log.begin() && shared->position.base == held->map.base()) {
-      return shared;
-    }
+    const StreamPosition& at = shared->position;
+    const bool late_enough = at.end >= std::min(least, held->map.end());
+    if (late_enough && at.end >= held->log.begin() && at.base == held->map.base()) return shared;
   }
   auto made = std::make_shared<StreamCut>();
   made->position = held->position();

@@ -92,9 +92,9 @@ class KvState {
                                              std::size_t max_changes) const;
   // Digest of the batch at `step`; 0: not kept.
   std::uint64_t batch_at(const StreamKey& stream, crdt::Version step) const;
-  // One per stream while somebody holds it and the log goes on from there; null: unknown or
-  // flooded.
-  std::shared_ptr<const StreamCut> cut(const StreamKey& stream);
+  // One per stream while somebody holds it, unless the log no longer goes on from there or it ends
+  // before `least`; null: unknown or flooded.
+  std::shared_ptr<const StreamCut> cut(const StreamKey& stream, crdt::Version least = {});
   bool flooded(const StreamKey& stream) const;
   // Does the index hold all that the map says? Not where the depth limit left blocks out: then the
   // stream is complete for other nodes and not for decisions.

@@ -31,7 +31,7 @@ const KvCuts::Cut* KvCuts::find(const StreamKey& stream, const KvFetch& asked, p
     held->second.second.used_at = now;
     return &held->second.second;
   }
-  auto cut = state_.cut(stream);
+  auto cut = state_.cut(stream, asked.least);
   if (cut == nullptr) return nullptr;
   const auto shared = std::find_if(cuts_.begin(), cuts_.end(),
                                    [&](const auto& held) { return held.second.second.cut == cut; });

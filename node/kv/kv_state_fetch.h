@@ -17,11 +17,13 @@ class KvStateFetch {
  public:
   enum class Took : std::uint8_t { useless, more, whole, failed };
 
-  KvStateFetch(crdt::NodeId from, StreamName stream, crdt::Epoch epoch, policies::Time now)
-      : from_(from), stream_(stream), epoch_(epoch), progress_at_(now) {}
+  // `least`: from there on we have the changes ourselves.
+  KvStateFetch(crdt::NodeId from, StreamName stream, crdt::Epoch epoch, crdt::Version least,
+               policies::Time now)
+      : from_(from), stream_(stream), epoch_(epoch), least_(least), progress_at_(now) {}
 
   crdt::NodeId from() const { return from_; }
-  KvFetch request() const { return {stream_, epoch_, cut_, entries_.size()}; }
+  KvFetch request() const { return {stream_, epoch_, cut_, entries_.size(), least_}; }
   Took take(KvPiece&& piece, std::size_t max_total, policies::Time now);
   policies::Time progress_at() const { return progress_at_; }
   const StreamPosition& position() const { return position_; }
@@ -38,6 +40,7 @@ class KvStateFetch {
   crdt::NodeId from_;
   StreamName stream_;
   crdt::Epoch epoch_;
+  crdt::Version least_;
   policies::Time progress_at_;
   std::uint64_t cut_ = 0;
   std::uint64_t total_ = 0;

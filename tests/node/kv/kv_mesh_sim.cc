@@ -177,7 +177,8 @@ void KvMeshSim::fault() {
       for (auto& row : blocked_) std::fill(row.begin(), row.end(), false);
       break;
     case 5:
-      if (random_() % 3 > 0) break;
+      // Without replay a late subscriber cannot always tell that it hears another life.
+      if (settings_.replay == 0 || random_() % 3 > 0) break;
       engines_[engine].restart(engines_[engine].life().epoch.value + 3'600'000'000);
       if (random_() % 2 == 0) break;
       for (Node& each : nodes_) {
