@@ -200,8 +200,7 @@ std::uint64_t KvState::batch_at(const StreamKey& stream, crdt::Version step) con
   return step == held->map.end() ? held->last_batch : held->log.batch_at(step);
 }
 
-std::shared_ptr<const StreamCut> KvState::cut(const StreamKey& stream,
-                                              crdt::Version least) {
+std::shared_ptr<const StreamCut> KvState::cut(const StreamKey& stream, crdt::Version least) {
   Stream* const held = state_->find(stream);
   if (held == nullptr || held->flooded) return nullptr;
   if (auto shared = held->cut.lock()) {

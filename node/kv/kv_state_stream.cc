@@ -51,11 +51,19 @@ Taken KvState::Stream::append(const ObservedBatches& batches) {
 }
 
 Taken KvState::Stream::join(const StreamPosition& theirs, BlockMap&& incoming) {
-  if (incoming.end() < map.end() && incoming.base() < map.base()) {
+  // Two states are laid together only where both say the same of the batch at which they meet:
+  // an epoch may name two lives, if an observer could not tell.
+  const std::uint64_t ours_there =
+      incoming.end() == map.end() ? last_batch : log.batch_at(incoming.end());
+  const bool meets = ours_there != 0 && ours_there == theirs.last_batch;
+  if (incoming.end() <= map.end() && incoming.base() < map.base()) {
+    if (!meets) return Taken::nothing_new;
     // It knows more of what was before, and our log brings it up to now.
     if (const auto since = log.since(incoming.end(), SIZE_MAX)) {
       incoming.apply(since->from, since->to, since->changes);
     }
+  } else if (incoming.base() == map.end() && incoming.end() > map.end()) {
+    begin_anew(incoming.base());
   }
   const bool further = incoming.end() > map.end();
   if (!map.join(std::move(incoming), observer())) return Taken::nothing_new;

@@ -47,7 +47,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // Messages are cut at a length byte each, so that one may prepare the next.
   std::string_view left = bytes;
   while (!left.empty()) {
-    const std::size_t length = std::min<std::size_t>(left.size(), 1 + static_cast<unsigned char>(left[0]));
+    const std::size_t length =
+        std::min<std::size_t>(left.size(), 1 + static_cast<unsigned char>(left[0]));
     exchange.received(peer, left.substr(0, length), now);
     exchange.received(peer, left.substr(1, length - 1), now);
     left.remove_prefix(length);

@@ -70,8 +70,10 @@ class Anything {
   }
   KvChanges changes() {
     KvChanges changes;
-    if (flip()) changes.stream.emplace(number(), crdt::Epoch{number()});
-    else changes.life = static_cast<LifeName>(number());
+    if (flip())
+      changes.stream.emplace(number(), crdt::Epoch{number()});
+    else
+      changes.life = static_cast<LifeName>(number());
     changes.from = {number() / 2};
     if (flip()) changes.block_tokens = static_cast<std::uint32_t>(random_());
     if (flip()) changes.check = static_cast<std::uint16_t>(random_());

@@ -122,8 +122,8 @@ void KvMeshSim::carry_out(std::size_t number, std::size_t engine, StreamWants& w
     const auto life = static_cast<std::size_t>(delivered.batch.payload.back()) - 1;
     const EngineLife& lived = engines_[engine].lives()[life];
     const crdt::Version step{delivered.batch.sequence + 1};
-    const auto known = life_of_.emplace(std::pair(engine, delivered.epoch.value), life);
-    if (known.first->second != life) wrong_ = "two lives of an engine under one epoch";
+    auto& lives = lives_of_[{engine, delivered.epoch.value}];
+    if (lives.empty() || lives.back() != life) lives.push_back(life);
     const StreamPosition now = node.state->position(keys_[engine]);
     const bool joins_on = now.epoch == delivered.epoch && now.end == delivered.from;
     const auto changes = EngineTwin::translate(lived.batches[step.value - 1],
@@ -276,25 +276,34 @@ std::string KvMeshSim::violation() {
     for (std::size_t engine = 0; engine < engines_.size(); ++engine) {
       const StreamPosition position = node.state->position(keys_[engine]);
       if (position.epoch.value == 0) continue;
-      const auto life = life_of_.find({engine, position.epoch.value});
-      if (life == life_of_.end()) return "an epoch that no observer began";
-      const EngineLife& lived = engines_[engine].lives()[life->second];
-      std::size_t present = 0, invented = 0, not_indexed = 0;
-      node.state->map(keys_[engine])->for_each([&](EngineHash key, const BlockMap::Entry& entry) {
-        if (!entry.present()) return;
-        ++present;
-        invented += !lived.held(key, position.end.value);
-        not_indexed += entry.visible() && !node.state->index().holds(entry.value.key);
-      });
-      if (invented > 0) return fmt::format("{} blocks that were never there", invented);
-      if (not_indexed > 0 && node.state->indexed_whole(keys_[engine])) return "not in the index";
-      if (position.base.value != 0 || node.state->flooded(keys_[engine])) continue;
-      std::size_t held = 0;
-      for (const auto& [key, copies] : lived.copies) held += lived.held(key, position.end.value);
-      if (held != present) return fmt::format("complete with {} blocks of {}", present, held);
+      const auto lives = lives_of_.find({engine, position.epoch.value});
+      if (lives == lives_of_.end()) return "an epoch that no observer began";
+      std::string wrong;
+      for (const std::size_t life : lives->second) {
+        wrong = untrue(node, engine, engines_[engine].lives()[life]);
+        if (wrong.empty()) break;
+      }
+      if (!wrong.empty()) return wrong;
     }
   }
   return {};
+}
+
+std::string KvMeshSim::untrue(const Node& node, std::size_t engine, const EngineLife& lived) const {
+  const StreamPosition position = node.state->position(keys_[engine]);
+  std::size_t present = 0, invented = 0, not_indexed = 0;
+  node.state->map(keys_[engine])->for_each([&](EngineHash key, const BlockMap::Entry& entry) {
+    if (!entry.present()) return;
+    ++present;
+    invented += !lived.held(key, position.end.value);
+    not_indexed += entry.visible() && !node.state->index().holds(entry.value.key);
+  });
+  if (invented > 0) return fmt::format("{} blocks that were never there", invented);
+  if (not_indexed > 0 && node.state->indexed_whole(keys_[engine])) return "not in the index";
+  if (position.base.value != 0 || node.state->flooded(keys_[engine])) return {};
+  std::size_t held = 0;
+  for (const auto& [key, copies] : lived.copies) held += lived.held(key, position.end.value);
+  return held == present ? "" : fmt::format("complete with {} blocks of {}", present, held);
 }
 
 std::string KvMeshSim::difference() {
@@ -314,10 +323,11 @@ std::string KvMeshSim::difference() {
                          at.digest == first->digest;
       if (!alike) return fmt::format("engine {}: {} and {}", engine, text(*first), text(at));
     }
-    const auto life = first ? life_of_.find({engine, first->epoch.value}) : life_of_.end();
+    const auto life = first ? lives_of_.find({engine, first->epoch.value}) : lives_of_.end();
     const EngineTwin& twin = engines_[engine];
-    if (life == life_of_.end() || twin.lives().back().end() == 0) continue;
-    if (settings_.replay > 0 && life->second + 1 != twin.lives().size()) return "an old life";
+    if (life == lives_of_.end() || twin.lives().back().end() == 0) continue;
+    if (settings_.replay > 0 && life->second.back() + 1 != twin.lives().size())
+      return "an old life";
     if (settings_.replay > 0 && first->end.value != twin.lives().back().end()) return "behind";
   }
   return {};
@@ -332,8 +342,8 @@ std::vector<StreamKey> KvMeshSim::completable() {
     for (const Node& node : nodes_) {
       if (!node.state) continue;
       const StreamPosition at = node.state->position(keys_[engine]);
-      const auto life = life_of_.find({engine, at.epoch.value});
-      if (!at.complete() || life == life_of_.end() || life->second + 1 != lives) continue;
+      const auto life = lives_of_.find({engine, at.epoch.value});
+      if (!at.complete() || life == lives_of_.end() || life->second.back() + 1 != lives) continue;
       any = any || at.end.value + settings_.replay >= end;
     }
     if (any) keys.push_back(keys_[engine]);

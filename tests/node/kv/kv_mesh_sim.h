@@ -91,6 +91,7 @@ class KvMeshSim {
   void send(std::size_t from, std::size_t to);
   void deliver();
   void turn(bool working, bool faulty);
+  std::string untrue(const Node& node, std::size_t engine, const EngineLife& lived) const;
 
   const KvSimSettings settings_;
   std::mt19937_64 random_;
@@ -101,7 +102,8 @@ class KvMeshSim {
   std::vector<std::vector<bool>> blocked_;  // [from][to]
   std::vector<Letter> letters_;
   std::uint64_t letters_sent_ = 0, message_bytes_ = 0, turns_ = 0;
-  std::map<std::pair<std::size_t, std::uint64_t>, std::size_t> life_of_;  // (engine, epoch): life
+  // (engine, epoch): lives. More than one where an observer could not tell them apart.
+  std::map<std::pair<std::size_t, std::uint64_t>, std::vector<std::size_t>> lives_of_;
   std::string wrong_;
 };
 
