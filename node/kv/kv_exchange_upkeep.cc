@@ -57,14 +57,15 @@ void KvExchange::State::tick_stream(Peer& peer, std::size_t slot, Time now) {
   // Somebody else should push. Ask now and then; who still has not got on is pushed to from here.
   const std::size_t own_rank = rank_of(stream, self);
   const bool observer = own_rank < std::min<std::size_t>(settings.observers, 4);
-  if (observer && now - said.asked_at >= kAskEvery) {
-    said.ask_due = true;
-    due(peer, slot);
-  }
-  const auto patience = settings.takeover_after * std::min<std::size_t>(own_rank, 4);
-  if (same && said.answered_at - *said.behind_since >= patience) {
+  if (!observer) return;
+  const auto patience = settings.takeover_after * own_rank;
+  const bool answered = said.answered_at >= said.asked_at;
+  if (same && answered && said.asked_at - *said.behind_since >= patience) {
     said.takeover = true;
     ++counters.takeovers;
+    due(peer, slot);
+  } else if (now - said.asked_at >= kAskEvery) {
+    said.ask_due = true;
     due(peer, slot);
   }
 }
