@@ -89,7 +89,7 @@ class ChangeMap {
 
   const Entry* find(const Key& key) const { return entries_.find(key); }
   // A hint: this key is asked for or changed soon.
-  void prefetch(const Key& key) const { entries_.prefetch(key); }
+  [[gnu::always_inline]] void prefetch(const Key& key) const { entries_.prefetch(key); }
   template <class Visit>  // visit(key, entry), in unspecified order
   void for_each(Visit&& visit) const {
     entries_.for_each(visit);

@@ -32,6 +32,9 @@ policies::BlockKey root_of(const EngineEvent& event) {
   return policies::token_root(event.block_tokens, name, event.salt);
 }
 
+// Cache misses overlap best when asked for so many at a time.
+constexpr std::size_t kAtOnce = 32;
+
 // What is no token enters the chain before the block it belongs to.
 policies::BlockKey with_extra(policies::BlockKey parent, std::uint64_t extra) {
   if (extra == 0 || parent == 0) return parent;
@@ -175,17 +178,12 @@ bool KvTranslator::settle(EngineHash hash, policies::Medium medium, Prefix& pref
 }
 
 void KvTranslator::store_chain(const EngineBatch& batch, const EngineEvent& event) {
-  constexpr std::size_t kAhead = 12;  // hides a cache miss behind as many blocks' hashing
   const auto hashes = batch.hashes_of(event);
   const auto tokens = batch.tokens_of(event);
   const auto extras = batch.extras_of(event);
-  const auto prefetch = [&](std::size_t i) {
-    if (map_ != nullptr && i < hashes.size()) map_->prefetch(in_medium(hashes[i], event.medium));
-  };
-  for (std::size_t i = 0; i < kAhead; ++i) prefetch(i);
   Prefix prefix = before_first(event);
   for (std::size_t i = 0; i < hashes.size(); ++i) {
-    prefetch(i + kAhead);
+    if (i % kAtOnce == 0) prefetch(batch, event.first_hash + i + 2 * kAtOnce);
     if (prefix.key != 0) {
       const policies::BlockKey parent = with_extra(prefix.key, extras.empty() ? 0 : extras[i]);
       prefix.key = policies::token_block_key(
@@ -224,6 +222,27 @@ void KvTranslator::store(const EngineBatch& batch, const EngineEvent& event) {
   store_chain(batch, event);
 }
 
+// Blocks and parents up to the batch's hash number `end`, removals included: their turn comes when
+// the changes are applied.
+void KvTranslator::prefetch(const EngineBatch& batch, std::size_t end) {
+  if (map_ == nullptr) return;
+  end = std::min(end, batch.hashes.size());
+  while (next_hash_ < end) {
+    const EngineEvent& event = batch.events[next_event_];
+    const std::size_t event_end = event.first_hash + event.hashes;
+    if (next_hash_ >= event_end) {
+      ++next_event_;
+      continue;
+    }
+    if (next_hash_ == event.first_hash && event.has_parent) {
+      map_->prefetch(in_medium(event.parent, event.medium));
+    }
+    for (; next_hash_ < std::min(end, event_end); ++next_hash_) {
+      map_->prefetch(in_medium(batch.hashes[next_hash_], event.medium));
+    }
+  }
+}
+
 void KvTranslator::remove(const EngineBatch& batch, const EngineEvent& event) {
   for (const EngineHash hash : batch.hashes_of(event)) {
     changes_->push_back(
@@ -237,11 +256,13 @@ void KvTranslator::translate(const EngineBatch& batch, const BlockMap* map,
   map_ = map;
   changes_ = &changes;
   begin_batch(batch);
+  next_event_ = next_hash_ = 0;
   ++counters_.batches;
   for (std::size_t i = 0; i < kEventIssues; ++i) counters_.issues[i] += batch.issues[i];
   for (const EngineEvent& event : batch.events) {
     ++event_;
     ++counters_.events;
+    prefetch(batch, event.first_hash + 2 * kAtOnce);
     switch (event.kind) {
       case EngineEvent::Kind::stored:
         if (stored_in_main_group(event)) {

@@ -67,6 +67,7 @@ class KvTranslator {
   bool stored_in_main_group(const EngineEvent& event);
   bool removed_from_main_group(const EngineEvent& event) const;
   void begin_batch(const EngineBatch& batch);
+  void prefetch(const EngineBatch& batch, std::size_t end);
   Stored& place(EngineHash hash);
   Prefix known_in(EngineHash hash, policies::Medium medium) const;
   Prefix known(EngineHash hash, policies::Medium first);
@@ -89,6 +90,7 @@ class KvTranslator {
   std::uint32_t first_event_ = 1, event_ = 0;
   // During translate() only.
   const BlockMap* map_ = nullptr;
+  std::size_t next_event_ = 0, next_hash_ = 0;  // to be prefetched
   std::vector<BlockChange>* changes_ = nullptr;
 };
 

@@ -1,0 +1,26 @@
+"""Ingestion of KV events, and the index that requests ask, from the programs' own JSON."""
+
+import json
+import subprocess
+
+from figures import Figure
+from mesh import ROOT
+
+
+def measured(program, *arguments):
+    done = subprocess.run([ROOT / "build" / "bin" / program, "--json", *arguments],
+                          capture_output=True, text=True, timeout=1800, check=True)
+    return json.loads(done.stdout)
+
+
+def kv_ingest():
+    result = measured("bench_kv")
+    held = f"{result['held_blocks'] / 1e6:.3g} M blocks held"
+    return [
+        Figure("decode, translate, apply", result["whole_blocks_per_s"], "blocks/s", 4e6, False,
+               held),
+        Figure("decode alone", result["decode_blocks_per_s"], "blocks/s"),
+        Figure("decode and translate", result["decode_translate_blocks_per_s"], "blocks/s"),
+        Figure("memory of the process", result["rss_bytes_per_block"], "B/block", 64),
+        Figure("of it the index", result["index_bytes_per_block"], "B/block", 24),
+    ]
