@@ -24,3 +24,17 @@ def kv_ingest():
         Figure("memory of the process", result["rss_bytes_per_block"], "B/block", 64),
         Figure("of it the index", result["index_bytes_per_block"], "B/block", 24),
     ]
+
+
+def kv_index():
+    done = subprocess.run([ROOT / "build" / "bin" / "bench_block_index", "--benchmark_format=json"],
+                          capture_output=True, text=True, timeout=1800, check=True)
+    figures = []
+    for run in json.loads(done.stdout)["benchmarks"]:
+        name = run["name"]
+        if "p50_us" in run:
+            figures.append(Figure(f"{name}, p50", run["p50_us"], "us", 5))
+            figures.append(Figure(f"{name}, p99", run["p99_us"], "us"))
+        if "bytes/block" in run:
+            figures.append(Figure(f"{name}, index", run["bytes/block"], "B/block", 24))
+    return figures
