@@ -15,19 +15,25 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HTTP_PORT = 8080
 MESH_PORT = 7000
 ENGINE_PORT = 9000
+EVENTS_PORT = 5557
+REPLAY_PORT = 6557
 
 
 class Engine:
     """A simulated inference instance."""
 
-    def __init__(self, mesh, name, host, speed, models, flags):
+    def __init__(self, mesh, name, host, speed, models, flags, events):
         self.name = name
         self.address = f"{host}:{ENGINE_PORT}"
+        self.events = f"tcp://{host}:{EVENTS_PORT}" if events else ""
+        self.replay = f"tcp://{host}:{REPLAY_PORT}" if events else ""
         self._mesh = mesh
         self._argv = [mesh.program("dualmesh-engine"), "--listen", self.address, "--name", name,
                       "--speed", str(speed), *flags]
         for model in models:
             self._argv += ["--model", model]
+        if events:
+            self._argv += ["--kv-events", self.events, "--kv-replay", self.replay]
         self.process = None
 
     def start(self):
@@ -101,9 +107,10 @@ class LocalMesh:
         """Has `close` called after the processes have been stopped."""
         self._closers.append(close)
 
-    def add_engine(self, name, host, speed=1.0, models=("sim",), flags=()):
-        require_free_port(host, ENGINE_PORT)
-        engine = Engine(self, name, host, speed, models, flags)
+    def add_engine(self, name, host, speed=1.0, models=("sim",), flags=(), events=False):
+        for port in (ENGINE_PORT, EVENTS_PORT, REPLAY_PORT) if events else (ENGINE_PORT,):
+            require_free_port(host, port)
+        engine = Engine(self, name, host, speed, models, flags, events)
         self.engines.append(engine)
         engine.start()
         return engine
@@ -155,7 +162,8 @@ def seed_flags(hosts):
 def instance_flags(engines):
     flags = []
     for engine in engines:
-        flags += ["--instance", f"name={engine.name},address={engine.address}"]
+        events = f",kv_events={engine.events},replay={engine.replay}" if engine.events else ""
+        flags += ["--instance", f"name={engine.name},address={engine.address}{events}"]
     return flags
 
 

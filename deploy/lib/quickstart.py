@@ -52,6 +52,8 @@ def parse_arguments():
                         help="how many times faster than real time instances and replay run (4)")
     parser.add_argument("--policy", choices=["dualmesh", "dualmap", "round_robin"],
                         default="dualmesh")
+    parser.add_argument("--exact", action="store_true",
+                        help="instances publish KV events, so that nodes know their caches exactly")
     parser.add_argument("--requests", type=whole_number(1, 1_000_000), default=600,
                         help="requests to replay (600)")
     parser.add_argument("--qps", type=positive,
@@ -88,7 +90,8 @@ def set_up():
 def start(mesh, arguments):
     print(f"Starting {arguments.instances} instances and {arguments.nodes} nodes ...", flush=True)
     for i in range(arguments.instances):
-        mesh.add_engine(f"e{i + 1}", ENGINE_HOST.format(i + 1), arguments.speed, [MODEL])
+        mesh.add_engine(f"e{i + 1}", ENGINE_HOST.format(i + 1), arguments.speed, [MODEL],
+                        events=arguments.exact)
     for engine in mesh.engines:
         engine.wait_ready()
     hosts = [NODE_HOST.format(i + 1) for i in range(arguments.nodes)]
@@ -162,6 +165,7 @@ def show_next_steps(mesh):
     ctl = relative(mesh.program("dualmeshctl"))
     if not ctl.startswith((".", "/")):
         ctl = "./" + ctl
+    kv = f"\n    {ctl} --node {node.mesh_address} kv" if mesh.engines[0].events else ""
     body = json.dumps({"model": MODEL, "stream": True, "max_tokens": 8,
                        "messages": [{"role": "user", "content": "Say something."}]})
     print(f"""
@@ -176,7 +180,7 @@ The mesh keeps running. What to try next, in another terminal in this folder:
     {ctl} --node {node.mesh_address} status
     {ctl} --node {node.mesh_address} instances
     {ctl} --node {node.mesh_address} decisions --last 5
-    {ctl} --node {node.mesh_address} lag
+    {ctl} --node {node.mesh_address} lag{kv}
 
   change something, and wait until every node has it:
     {ctl} --node {node.mesh_address} instance drain {mesh.engines[0].name}
