@@ -84,13 +84,14 @@ class AdminHost {
   virtual std::vector<policies::QueueSnapshot> queues() = 0;
   virtual InstanceFacts facts(policies::Slot slot) = 0;
   virtual std::vector<policies::DecisionRecord> decisions(std::size_t last) = 0;
-  // `done` is called once, here or on another thread: an instance may be asked for the tokens first.
+  // `done` is called once, here or on another thread: an instance may be asked for the tokens
+  // first.
   using Explained = std::function<void(net::Result<Explanation>)>;
   virtual void explain(const std::string& path, std::string body, Explained done) = 0;
   virtual std::string metrics() = 0;  // Prometheus text of the request path; the mesh adds its own
   virtual void drain() = 0;
   virtual KvAnswers* kv() { return nullptr; }  // null: it follows no caches
-  virtual policies::Time now() = 0;  // the clock of DecisionRecord::at
+  virtual policies::Time now() = 0;            // the clock of DecisionRecord::at
 };
 
 }  // namespace dualmesh::node
