@@ -92,7 +92,7 @@ void KvExchange::State::head(Peer& from, std::size_t slot, const KvHead& head, T
 
   const StreamPosition& ours = stream.position;
   const StreamPosition& theirs = head.position;
-  if (theirs.epoch > ours.epoch && ours.epoch.value != 0) {
+  if (theirs.epoch > ours.epoch) {
     const std::uint64_t batch = kv.batch_at(stream.key, theirs.end);
     if (batch != 0 && batch == theirs.last_batch && kv.rename(stream.key, theirs.epoch)) {
       ++counters.renamed;

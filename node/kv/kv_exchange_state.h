@@ -24,6 +24,8 @@ inline constexpr policies::Duration kAskEvery = std::chrono::milliseconds(250);
 inline constexpr policies::Duration kAvoidFor = std::chrono::seconds(3);
 // Who has said nothing for so long since we met cannot be heard.
 inline constexpr policies::Duration kHearWithin = std::chrono::seconds(10);
+// A life that has just begun is pushed whole; nobody need fetch it at once.
+inline constexpr std::uint64_t kYoungSteps = 100;
 inline constexpr Time kNever{INT64_MIN / 2};
 
 // A peer's word on a stream, and what we have still to say to it.

@@ -58,7 +58,7 @@ void KvExchange::State::tick_stream(Peer& peer, std::size_t slot, Time now) {
   const std::size_t own_rank = rank_of(stream, self);
   const bool observer = own_rank < std::min<std::size_t>(settings.observers, 4);
   if (!observer) return;
-  const auto patience = settings.takeover_after * own_rank;
+  const policies::Duration patience = settings.takeover_after * static_cast<int>(own_rank);
   const bool answered = said.answered_at >= said.asked_at;
   if (same && answered && said.asked_at - *said.behind_since >= patience) {
     said.takeover = true;
@@ -92,7 +92,9 @@ auto KvExchange::State::need(const StreamHere& stream, const Said& said, Time no
   if (theirs.epoch > ours.epoch) {
     // It may prove to be the life we know, or be pushed to us from its beginning.
     const bool waited = stream.newer_since && now - *stream.newer_since > settings.takeover_after;
-    return ours.epoch.value == 0 || said.fetch_it || waited ? Need::now : Need::soon;
+    const bool is_young = theirs.base.value == 0 && theirs.end.value <= kYoungSteps;
+    const bool is_first = ours.epoch.value == 0 && !is_young;
+    return is_first || said.fetch_it || waited ? Need::now : Need::soon;
   }
   if (stream.flooded) return Need::nothing;
   if (theirs.base < ours.base && theirs.end >= ours.base) return Need::now;

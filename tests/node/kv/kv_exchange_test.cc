@@ -74,6 +74,30 @@ TEST_CASE("a healthy mesh: all know all, without fetching") {
   }
 }
 
+TEST_CASE("under load nobody fetches, and nobody takes over from who pushes") {
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    CAPTURE(seed);
+    KvSimSettings settings;
+    settings.seed = seed;
+    settings.nodes = 8;
+    settings.engines = 16;
+    settings.observers = 1 + seed % 2;
+    settings.batches_per_turn = 0.5;
+    settings.habits = {400, 48, 2000, 0.0};
+    settings.limits.log_changes = 16'384;
+    KvMeshSim sim(settings);
+    sim.run(4s, true, false);
+    sim.run(1s, false, false);
+    CHECK(sim.violation() == "");
+    CHECK(sim.difference() == "");
+    for (const auto& node : sim.nodes()) {
+      const KvExchangeCounters& counters = node.exchange->counters();
+      CHECK(counters.fetches == 0);
+      CHECK(counters.takeovers == 0);
+    }
+  }
+}
+
 TEST_CASE("whatever happens: never untrue; healed: alike, and complete where that can be had") {
   for (std::uint64_t seed = 1; seed <= seeds(150); ++seed) {
     CAPTURE(seed);
