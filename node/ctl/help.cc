@@ -77,7 +77,7 @@ const std::map<std::string, std::string> kExamplesOf = {
      "  dualmeshctl instance add h200-1 10.0.1.1:8000 --model base --model lora "
      "--weight 2\n"
      "  dualmeshctl instance add h200-1 10.0.1.1:8000 \\\n"
-     "      --kv-events tcp://10.0.1.1:5557,replay=tcp://10.0.1.1:5558\n"},
+     "      --kv-events tcp://10.0.1.1:5557,replay=tcp://10.0.1.1:6557\n"},
     {"instance drain",
      "  dualmeshctl instance drain h200-1\n"
      "  dualmeshctl instance drain h200-1 --wait --timeout 10m && systemctl stop "
