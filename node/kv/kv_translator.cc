@@ -137,16 +137,15 @@ void KvTranslator::add(EngineHash hash, policies::Medium medium, const Prefix& p
                                  .medium = medium}});
 }
 
-// Blocks of which the tokens are not said are taken where their hash is known.
+// Blocks of which the tokens are not said, or not so that they can be used, have the key that their
+// hash is known by. Which blocks come must not depend on what is known: maps of equal bounds have
+// equal blocks.
 void KvTranslator::store_known(const EngineBatch& batch, const EngineEvent& event,
                                EventIssue otherwise) {
   for (const EngineHash hash : batch.hashes_of(event)) {
     const Prefix prefix = known(hash, event.medium);
-    if (prefix.key == 0) {
-      count(otherwise);
-    } else {
-      add(hash, event.medium, prefix);
-    }
+    if (prefix.key == 0) count(otherwise);
+    add(hash, event.medium, prefix);
   }
 }
 
