@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 namespace dualmesh::node {
 
@@ -29,6 +31,7 @@ void KvCore::set_instances(const std::vector<Instance>& instances, policies::Tim
       continue;
     }
     if (at->second.observation) source_.unsubscribe(at->first);
+    if (kept != wanted.end()) exchange_.reaches(at->first, true, now);  // at another address
     at = streams_.erase(at);
   }
   for (auto& [key, endpoints] : wanted) streams_[key].endpoints = std::move(endpoints);
@@ -39,20 +42,21 @@ void KvCore::set_instances(const std::vector<Instance>& instances, policies::Tim
 }
 
 void KvCore::set_peers(const std::vector<KvPeerLife>& living, policies::Time now) {
-  std::vector<KvPeer> peers;
-  for (const KvPeerLife& life : living) peers.push_back({life.node, life.epoch});
-  exchange_.set_peers(peers, now);
+  peers_.clear();
+  for (const KvPeerLife& life : living) peers_.push_back({life.node, life.epoch});
+  exchange_.set_peers(peers_, now);
   choose_subscriptions(now);
 }
 
 void KvCore::choose_subscriptions(policies::Time now) {
   for (auto& [key, stream] : streams_) {
-    const bool wanted = exchange_.observes(key);
+    const bool wanted = exchange_.observes(key) || stream.probing;
     if (wanted == (stream.observation != nullptr)) continue;
     if (!wanted) {
       source_.unsubscribe(key);
       stream.observation.reset();
       stream.lost_at.reset();
+      stream.unsettled_at.reset();
       continue;
     }
     StreamSettings settings;
@@ -64,16 +68,35 @@ void KvCore::choose_subscriptions(policies::Time now) {
     stream.changes_before = stream.bytes_before = 0;
     source_.subscribe(key, stream.endpoints);
   }
-  tell_observations();
+  tell_observations(now);
+}
+
+// What a subscription goes on from where this node holds nothing itself. Nothing: not known yet.
+std::optional<StreamPosition> KvCore::known_to_mesh(const StreamKey& key, const Stream& stream,
+                                                    policies::Time now) const {
+  if (!exchange_.mesh_known()) return std::nullopt;
+  const auto lacking = exchange_.lacking();
+  const bool on_its_way = std::find(lacking.begin(), lacking.end(), key) != lacking.end();
+  if (on_its_way && now - stream.subscribed_at < settings_.join_timeout) return std::nullopt;
+  StreamPosition best;  // of those who hold no more than that themselves
+  for (const KvPeer& peer : peers_) {
+    const auto said = exchange_.said_by(peer.node, key);
+    if (said && std::tie(said->epoch, said->end) > std::tie(best.epoch, best.end)) best = *said;
+  }
+  return best;
 }
 
 // A subscription goes on from where the mesh is, and begins a history of its own only when the mesh
 // has none.
-void KvCore::tell_observations() {
+void KvCore::tell_observations(policies::Time now) {
   for (auto& [key, stream] : streams_) {
     if (!stream.observation) continue;
-    const StreamPosition position = state_.position(key);
-    if (position.epoch.value == 0 && !exchange_.mesh_known()) continue;
+    StreamPosition position = state_.position(key);
+    if (position.epoch.value == 0) {
+      const auto known = known_to_mesh(key, stream, now);
+      if (!known) continue;
+      position = *known;
+    }
     if (position.epoch.value != 0 && position == stream.told) continue;
     stream.told = position;
     obey(key, stream.observation->mesh_known(position));
@@ -124,16 +147,20 @@ void KvCore::received(crdt::NodeId from, std::string_view message, policies::Tim
 
 std::string KvCore::take(crdt::NodeId to, policies::Time now) { return exchange_.take(to, now); }
 
-// Who could not reach the engine leaves its place to others and tries again after a while.
+// Who could not reach the engine leaves its place to others and tries again after a while, without
+// taking it back before it succeeds.
 void KvCore::judge_reach(const StreamKey& key, Stream& stream, policies::Time now) {
-  bool reached = true;
+  bool reached = stream.said_reached;
   if (stream.observation) {
-    reached = !stream.lost_at || now - *stream.lost_at < settings_.unreachable_after;
-  } else if (!stream.said_reached) {
-    reached = now - stream.unreached_at >= settings_.retry_after;
+    const bool given_up = stream.lost_at && now - *stream.lost_at >= settings_.unreachable_after;
+    if (given_up && std::exchange(stream.probing, false)) stream.unreached_at = now;
+    reached = !stream.lost_at || (reached && !given_up);
+  } else if (!reached && now - stream.unreached_at >= settings_.retry_after) {
+    stream.probing = true;
   }
   if (reached == stream.said_reached) return;
   stream.said_reached = reached;
+  stream.probing = false;
   stream.unreached_at = now;
   exchange_.reaches(key, reached, now);
 }
@@ -143,7 +170,14 @@ void KvCore::tick(policies::Time now) {
   exchange_.tick(now);
   for (auto& [key, stream] : streams_) {
     judge_reach(key, stream, now);
-    if (stream.observation) obey(key, stream.observation->tick(now));
+    if (!stream.observation) continue;
+    obey(key, stream.observation->tick(now));
+    const KvStream& machine = stream.observation->machine();
+    if (!machine.is_connected() || machine.caught_up()) {
+      stream.unsettled_at.reset();
+    } else if (!stream.unsettled_at) {
+      stream.unsettled_at = now;
+    }
   }
   choose_subscriptions(now);
   measure_rates(now);

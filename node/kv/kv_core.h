@@ -83,8 +83,10 @@ class KvCore {
     KvEndpoints endpoints;
     std::unique_ptr<KvObservation> observation;  // null: not subscribed
     policies::Time subscribed_at{};
-    std::optional<policies::Time> lost_at;  // no connection since
+    std::optional<policies::Time> lost_at;       // no connection since
+    std::optional<policies::Time> unsettled_at;  // connected, and its place not known, since
     bool said_reached = true;
+    bool probing = false;           // tries again, and observes only when it succeeds
     policies::Time unreached_at{};  // since when it says otherwise
     StreamPosition told;            // to the observation
     // For rates.
@@ -94,9 +96,13 @@ class KvCore {
   Stream* observed(const StreamKey& stream);
   void obey(const StreamKey& stream, const KvObservation::Orders& orders);
   void choose_subscriptions(policies::Time now);
-  void tell_observations();
+  void tell_observations(policies::Time now);
+  std::optional<StreamPosition> known_to_mesh(const StreamKey& key, const Stream& stream,
+                                              policies::Time now) const;
   void judge_reach(const StreamKey& key, Stream& stream, policies::Time now);
-  StreamReport report_of(const StreamKey& key, Stream& stream);
+  StreamReport report_of(const StreamKey& key, Stream& stream, policies::Time now);
+  std::string what_is_missing(const StreamReport& report, const Stream& stream,
+                              policies::Time now) const;
   void measure_rates(policies::Time now);
 
   const KvCoreSettings settings_;
@@ -104,6 +110,7 @@ class KvCore {
   KvState state_;
   KvExchange exchange_;
   std::map<StreamKey, Stream> streams_;
+  std::vector<KvPeer> peers_;
   std::optional<policies::Time> started_;
   std::optional<policies::Time> rates_at_;
   struct Decided {  // what decisions depend on

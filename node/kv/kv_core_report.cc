@@ -8,12 +8,19 @@ namespace {
 
 constexpr policies::Duration kRateInterval = std::chrono::seconds(1);
 
+// A subscription that begins asks for a replay first; one that takes longer may never settle.
+constexpr policies::Duration kSettleWithin = std::chrono::seconds(2);
+
+}  // namespace
+
 // Empty: all is known and current.
-std::string what_is_missing(const StreamReport& report, const KvState& state, bool reached) {
+std::string KvCore::what_is_missing(const StreamReport& report, const Stream& stream,
+                                    policies::Time now) const {
   const StreamPosition& position = report.position;
-  if (state.flooded(report.stream))
-    return "given up: it holds more blocks than kv.max_stream_blocks "
-           "or kv.max_blocks allow";
+  const bool reached = exchange_.reached(report.stream);
+  if (state_.flooded(report.stream)) {
+    return "given up: it holds more blocks than kv.max_stream_blocks or kv.max_blocks allow";
+  }
   if (position.epoch.value == 0) {
     return reached ? "nothing heard from the engine yet" : "no node reaches the engine's events";
   }
@@ -23,13 +30,16 @@ std::string what_is_missing(const StreamReport& report, const KvState& state, bo
   if (position.unknown != 0) {
     return fmt::format("{} blocks came without what precedes them", position.unknown);
   }
-  if (!state.indexed_whole(report.stream)) return "the deepest blocks are left out (kv.max_blocks)";
+  if (!state_.indexed_whole(report.stream)) {
+    return "the deepest blocks are left out (kv.max_blocks)";
+  }
   if (!reached) return "as it was: no node reaches the engine's events now";
+  if (stream.unsettled_at && now - *stream.unsettled_at > kSettleWithin) {
+    return "as it was: what the engine says now has not been matched with it yet";
+  }
   if (report.facts.block_tokens == 0) return "no block stored yet";
   return {};
 }
-
-}  // namespace
 
 const char* to_string(KvConfidence confidence) {
   switch (confidence) {
@@ -62,7 +72,7 @@ void KvCore::measure_rates(policies::Time now) {
   }
 }
 
-StreamReport KvCore::report_of(const StreamKey& key, Stream& stream) {
+StreamReport KvCore::report_of(const StreamKey& key, Stream& stream, policies::Time now) {
   StreamReport report;
   report.stream = key;
   report.cache = state_.cache_of(key).value_or(policies::kSharedCache);
@@ -82,19 +92,19 @@ StreamReport KvCore::report_of(const StreamKey& key, Stream& stream) {
     report.skipped_events = observation.translator().counters().skipped_events();
     report.last_refusal = observation.last_refusal();
   }
-  report.why_not_exact = what_is_missing(report, state_, exchange_.reached(key));
+  report.why_not_exact = what_is_missing(report, stream, now);
   report.confidence = report.why_not_exact.empty()       ? KvConfidence::exact
                       : report.position.epoch.value == 0 ? KvConfidence::unknown
                                                          : KvConfidence::degraded;
   return report;
 }
 
-std::shared_ptr<KvReport> KvCore::report(policies::Time) {
+std::shared_ptr<KvReport> KvCore::report(policies::Time now) {
   auto report = std::make_shared<KvReport>();
   report->streams.reserve(streams_.size());
   bool changed = decided_by_.size() != streams_.size();
   for (auto& [key, stream] : streams_) {
-    report->streams.push_back(report_of(key, stream));
+    report->streams.push_back(report_of(key, stream, now));
     const StreamReport& made = report->streams.back();
     changed |= decided_by_[key] != Decided{made.cache, made.confidence, made.facts};
   }

@@ -214,7 +214,9 @@ bool KvExchange::reached(const StreamKey& stream) const {
   if (found == state_->slots.end()) return false;
   const StreamHere& here = state_->streams[found->second];
   const crdt::NodeId first = here.order.front();  // who fails stands behind those who do not
-  return first == state_->self ? here.reaches : state_->said_of(first, found->second)->reaches;
+  if (first == state_->self) return here.reaches && !here.flooded;
+  const Said& said = *state_->said_of(first, found->second);
+  return said.reaches && !said.flooded;
 }
 
 bool KvExchange::mesh_known() const {

@@ -77,7 +77,8 @@ class KvExchange {
   // Is this node among the observers now?
   bool observes(const StreamKey& stream) const;
   std::vector<crdt::NodeId> observers(const StreamKey& stream) const;  // the first pushes
-  // Does an observer reach the engine, as far as is known? False once all have failed to.
+  // Does an observer reach the engine, and has room for what it says, as far as is known? False
+  // once all have failed to.
   bool reached(const StreamKey& stream) const;
 
   void received(crdt::NodeId from, std::string_view message, policies::Time now);

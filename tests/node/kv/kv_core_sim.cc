@@ -4,7 +4,8 @@
 
 namespace dualmesh::node::test {
 
-KvCoreSim::KvCoreSim(CoreSimSettings settings) : settings_(settings), random_(settings.seed) {
+KvCoreSim::KvCoreSim(CoreSimSettings settings)
+    : settings_(settings), random_(settings.seed), lossy_replay_(settings.replay_loss > 0) {
   published_.assign(settings_.instances, true);
   for (const KvCore::Instance& instance : instances()) {
     for (std::uint32_t rank = 0; rank < instance.endpoints.ranks; ++rank) {
@@ -206,7 +207,7 @@ void KvCoreSim::fault() {
     case 6:
       if (!settings_.restarts || random_() % 3 > 0) break;
       engine.restart();
-      engine.may_mix = engine.may_mix || settings_.replay < 1000;
+      engine.may_mix = engine.may_mix || settings_.replay < 1000 || lossy_replay_;
       if (random_() % 2 == 0) break;
       for (Node& each : nodes_) {
         if (each.core) disconnect(each, key);

@@ -124,6 +124,7 @@ class KvCoreSim {
   std::vector<Letter> letters_;
   std::uint64_t letters_sent_ = 0, turns_ = 0;
   std::map<std::pair<StreamKey, std::uint64_t>, std::size_t> life_of_;  // by epoch
+  const bool lossy_replay_;  // answers break off: batches may be lost, lives be mixed
   std::string wrong_;
 };
 

@@ -177,7 +177,8 @@ std::string KvCoreSim::untrue_report() {
     for (const StreamReport& report : made->streams) {
       const KvModelEngine& engine = engines_.at(report.stream);
       const bool heard = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& each) {
-        return each.core && reaches(each, report.stream);
+        return each.core && reaches(each, report.stream) &&
+               !each.core->state().flooded(report.stream);
       });
       const bool exact = report.confidence == KvConfidence::exact;
       if (exact != report.why_not_exact.empty()) return "a reason too many or too few";
@@ -205,11 +206,13 @@ std::vector<StreamKey> KvCoreSim::completable() {
     bool any = false;
     for (const Node& node : nodes_) {
       if (!node.core) continue;
-      any = any || (reaches(node, stream) && engine.end() <= engine.buffer_batches);
+      any =
+          any || (!lossy_replay_ && reaches(node, stream) && engine.end() <= engine.buffer_batches);
       const StreamPosition at = node.core->state().position(stream);
       const auto* place = engine.find(at.last_batch);
       if (!at.complete() || place == nullptr || place->first + 1 != engine.lives.size()) continue;
-      any = any || at.end.value + engine.buffer_batches >= engine.end();
+      const std::uint64_t replayed = lossy_replay_ ? 0 : engine.buffer_batches;
+      any = any || at.end.value + replayed >= engine.end();
     }
     if (any && engine.end() > 0) keys.push_back(stream);
   }
@@ -218,7 +221,7 @@ std::vector<StreamKey> KvCoreSim::completable() {
 
 bool KvCoreSim::all_complete(const StreamKey& stream) {
   const bool heard = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
-    return node.core && reaches(node, stream);
+    return node.core && reaches(node, stream) && !node.core->state().flooded(stream);
   });
   return !heard || std::all_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
     return !node.core || node.core->state().flooded(stream) ||

@@ -471,3 +471,24 @@ TEST_CASE("a batch that does not decode counts as a step") {
   CHECK(played.sequences() == Sequences{3, 4});
   CHECK(played.epoch() == 1);
 }
+
+TEST_CASE("after a gap the batches before it are not taken for those just before the next") {
+  Played played(false);
+  played.connected();
+  for (int i = 0; i < 3; ++i) played.live(batch(i));
+  played.live(batch(10));
+  // Another name for what may be the same life: of batch 9 nothing is known.
+  played.told(position(kFirst_us + 5, 10, 12345));
+  played.live(batch(11));
+  CHECK(played.epoch() == kFirst_us + 5);
+  CHECK(played.machine.counters().restarts == 0);
+}
+
+TEST_CASE("a later life that others know is not taken for what this connection says") {
+  Played played = begun();
+  CHECK(played.machine.caught_up());
+  played.told(position(kFirst_us + 1'000'000'000, 20, 77));
+  CHECK(played.asked == 19);
+  played.pass(seconds(11));  // the replay never answers
+  CHECK_FALSE(played.machine.caught_up());
+}
