@@ -17,6 +17,7 @@ using policies::BlockKey;
 struct BlockLookUp {
   const KvView& known;
   const policies::MediumWeights& weights;
+  bool of_adapter = false;  // the model is known to be one
 
   void run(std::string_view model, const KnownTokens& tokens, std::vector<std::uint32_t>& hits) {
     hits.assign(known.by_slot.size(), 0);
@@ -36,10 +37,12 @@ struct BlockLookUp {
 
  private:
   // An adapter is asked for by its name in place of the model's, and engines tell caches by it.
+  // Where nobody has said that it is one, its blocks do.
   BlockKey root_of(std::string_view model, std::string_view salt, std::uint32_t block_tokens,
                    std::span<const policies::TokenId> ids) const {
     const BlockKey adapter = policies::token_root(block_tokens, model, salt);
-    if (known.index->holds(policies::token_block_key(adapter, ids.first(block_tokens)))) {
+    if (of_adapter ||
+        known.index->holds(policies::token_block_key(adapter, ids.first(block_tokens)))) {
       return adapter;
     }
     return policies::token_root(block_tokens, {}, salt);
@@ -96,6 +99,18 @@ void CacheKnowledge::publish(ViewPointer view) {
   view_.swap(view);
 }
 
+void CacheKnowledge::set_adapters(std::set<std::string> names) {
+  auto set =
+      names.empty() ? nullptr : std::make_shared<const std::set<std::string>>(std::move(names));
+  const std::lock_guard lock(mutex_);
+  adapters_.swap(set);
+}
+
+bool CacheKnowledge::is_adapter(const std::string& model) const {
+  const std::lock_guard lock(mutex_);
+  return adapters_ != nullptr && adapters_->contains(model);
+}
+
 CacheKnowledge::ViewPointer CacheKnowledge::view() const {
   const std::lock_guard lock(mutex_);
   return view_;
@@ -125,7 +140,7 @@ void CacheKnowledge::look_up(policies::Arrival& arrival, const KnownTokens& toke
 void CacheKnowledge::join(const KvView& known, policies::Arrival& arrival,
                           const KnownTokens& tokens) const {
   thread_local std::vector<std::uint32_t> held, recent;  // by slot; scratch
-  BlockLookUp{known, weights_}.run(arrival.model, tokens, held);
+  BlockLookUp{known, weights_, is_adapter(arrival.model)}.run(arrival.model, tokens, held);
   residency_.longest_recent_prefix(arrival.chain.blocks, recent);
   policies::to_tokens(recent, arrival.block_tokens);
   const std::size_t slots = known.by_slot.size();

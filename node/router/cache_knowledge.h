@@ -22,7 +22,9 @@
 
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -51,6 +53,8 @@ class CacheKnowledge {
       : residency_(residency), weights_(weights) {}
 
   void publish(ViewPointer view);
+  // Models that are adapters of others: in engines' caches their blocks go by their names.
+  void set_adapters(std::set<std::string> names);
   ViewPointer view() const;  // null: no instance publishes events
   // Are the tokens of requests for `model` of any use? Also asked with the model not known yet.
   bool wants_tokens() const { return view() != nullptr; }
@@ -61,12 +65,14 @@ class CacheKnowledge {
   void look_up(policies::Arrival& arrival, const KnownTokens& tokens) const;
 
  private:
+  bool is_adapter(const std::string& model) const;
   void join(const KvView& known, policies::Arrival& arrival, const KnownTokens& tokens) const;
 
   SharedResidency& residency_;
   const policies::MediumWeights weights_;
   mutable std::mutex mutex_;
-  ViewPointer view_;  // guarded
+  ViewPointer view_;                                       // guarded, as is the next
+  std::shared_ptr<const std::set<std::string>> adapters_;  // null: none
 };
 
 }  // namespace dualmesh::node

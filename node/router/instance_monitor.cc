@@ -171,7 +171,8 @@ void InstanceMonitor::models_answered(policies::Slot slot, std::uint64_t life,
   std::ranges::sort(ids);
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   std::string name;
-  bool differs = false;
+  std::set<std::string> adapters;
+  bool differs = false, adapters_differ = false;
   {
     const std::lock_guard lock(mutex_);
     Watched* watched = find(slot, life);
@@ -180,7 +181,15 @@ void InstanceMonitor::models_answered(policies::Slot slot, std::uint64_t life,
     watched->models_trouble.clear();
     name = watched->name;
     differs = ids != watched->models;
+    for (const auto& [of_slot, each] : watched_) {
+      for (const ListedModel& model : each.listed) {
+        if (model.adapter) adapters.insert(model.id);
+      }
+    }
+    adapters_differ = adapters != adapters_;
+    adapters_ = adapters;
   }
+  if (adapters_differ && hooks_.adapters_found) hooks_.adapters_found(std::move(adapters));
   if (differs && !ids.empty()) hooks_.models_found(name, std::move(ids));
 }
 

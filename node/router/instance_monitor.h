@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,8 @@ class InstanceMonitor {
     std::function<void(policies::Slot)> cache_lost;
     // It serves other models than the view says.
     std::function<void(const std::string& instance, std::vector<std::string> models)> models_found;
+    // The names that are adapters of other models, at any instance, when they have changed.
+    std::function<void(std::set<std::string> names)> adapters_found = {};
   };
 
   InstanceMonitor(net::IoThread& thread, Settings settings, Hooks hooks);
@@ -94,6 +97,7 @@ class InstanceMonitor {
   std::uint64_t lives_ = 0;       // thread_ only, as is the next
   std::uint64_t generation_ = 0;  // of the view adopted
   mutable std::mutex mutex_;
+  std::set<std::string> adapters_;                               // guarded
   boost::container::flat_map<policies::Slot, Watched> watched_;  // guarded
 };
 

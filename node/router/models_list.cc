@@ -10,6 +10,12 @@ namespace {
 using Json = nlohmann::json;
 constexpr std::size_t kMostModels = 4'096;
 
+// vLLM and SGLang list a LoRA adapter with the model it is of.
+bool is_adapter(const Json& model) {
+  const auto parent = model.find("parent");
+  return parent != model.end() && parent->is_string() && *parent != "" && *parent != model["id"];
+}
+
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -30,7 +36,7 @@ std::optional<std::vector<ListedModel>> parse_models(std::string_view body) {
   for (const Json& model : answer["data"]) {
     if (models.size() == kMostModels) break;
     if (!model.is_object() || !model.contains("id") || !model["id"].is_string()) continue;
-    models.push_back({model["id"].get<std::string>(), dump(model)});
+    models.push_back({model["id"].get<std::string>(), dump(model), is_adapter(model)});
   }
   return models;
 }
@@ -47,7 +53,7 @@ std::vector<ListedModel> merge_models(const policies::FleetView& view,
         if (candidate.id == id) described = &candidate.json;
       }
     }
-    merged.push_back({id, described ? *described : plain_model(id)});
+    merged.push_back({id, described ? *described : plain_model(id), false});
   }
   return merged;
 }

@@ -14,7 +14,8 @@ namespace dualmesh::node {
 
 struct ListedModel {
   std::string id;
-  std::string json;  // the instance's own object for it
+  std::string json;      // the instance's own object for it
+  bool adapter = false;  // of another model: its `parent` is said
 };
 
 // Nothing when the body is not a list of models. At most 4,096 entries are taken.

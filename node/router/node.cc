@@ -74,6 +74,9 @@ Node::Node(Config config)
                   if (auto* mesh = mesh_ready_.load()) {
                     mesh->models_found(instance, std::move(models));
                   }
+                },
+                [this](std::set<std::string> names) {
+                  flow_.knowledge().set_adapters(std::move(names));
                 }}),
       flow_(
           io_threads_, scheduler_, residency_, flow_settings(config_),

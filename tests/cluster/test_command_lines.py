@@ -16,7 +16,7 @@ PROGRAMS = ["dualmeshd", "dualmeshctl", "dualmesh-engine", "dualmesh-replay"]
 COMMANDS = ["status", "members", "instances", "rings", "lag", "metrics", "drain", "policy",
             "policy set", "weights", "weights set", "instance", "instance add", "instance drain",
             "instance resume", "instance remove", "diff", "watch", "wait-converged", "explain",
-            "decisions"]
+            "decisions", "kv"]
 SENSELESS = {
     "an unknown option": ([[name, "--sideways"] for name in PROGRAMS], "--sideways"),
     "a value out of range": ([["dualmesh-engine", "--count", "0"],

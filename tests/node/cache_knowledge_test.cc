@@ -158,6 +158,19 @@ TEST_CASE("the last token is always computed, so a hit leaves a block out") {
   CHECK(scene.look_up(128, 128).hit_tokens[0] == 127);
 }
 
+TEST_CASE("of an adapter nothing is expected where only its model's blocks are held") {
+  Scene scene({HitSource::exact, HitSource::exact});
+  scene.hold(1, 5);
+  const std::vector<std::uint32_t> held{5 * kBlock, 0}, none{0, 0};
+  CHECK(scene.look_up().hit_tokens == held);
+  scene.knowledge.set_adapters({"m"});
+  CHECK(scene.look_up().hit_tokens == none);
+  scene.hold(2, 3, "m");
+  CHECK(scene.look_up().hit_tokens == std::vector<std::uint32_t>{0, 3 * kBlock});
+  scene.knowledge.set_adapters({"another"});
+  CHECK(scene.look_up().hit_tokens == std::vector<std::uint32_t>{0, 3 * kBlock});
+}
+
 TEST_CASE("adapters, salts and block sizes do not meet") {
   Scene scene({HitSource::exact, HitSource::exact, HitSource::exact});
   scene.hold(1, 4, "m");

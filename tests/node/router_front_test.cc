@@ -203,6 +203,14 @@ TEST_CASE("models as instances describe them") {
   for (const char* bad : {"", "[]", "{}", R"({"data":5})", "\xff"}) CHECK(!parse_models(bad));
 }
 
+TEST_CASE("adapters are told from models by their parent") {
+  const auto listed = parse_models(
+      R"({"data":[{"id":"m","parent":null},{"id":"n","parent":"n"},{"id":"o","parent":5},)"
+      R"({"id":"p"},{"id":"q","parent":""},{"id":"a","parent":"m"}]})");
+  REQUIRE(listed.has_value());
+  for (const ListedModel& model : *listed) CHECK(model.adapter == (model.id == "a"));
+}
+
 TEST_CASE("own paths answer reads only") {
   TestRouter router(make_view({}));
   TestClient client;

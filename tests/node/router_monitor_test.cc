@@ -23,6 +23,10 @@ struct Watching {
                  [this](const std::string& instance, std::vector<std::string> models) {
                    const std::lock_guard lock(mutex);
                    found[instance] = std::move(models);
+                 },
+                 [this](std::set<std::string> names) {
+                   const std::lock_guard lock(mutex);
+                   adapters.push_back(std::move(names));
                  }}) {}
   ~Watching() { threads.stop(); }
 
@@ -39,6 +43,7 @@ struct Watching {
   std::mutex mutex;
   std::map<policies::Slot, std::vector<bool>> verdicts;
   std::map<std::string, std::vector<std::string>> found;
+  std::vector<std::set<std::string>> adapters;
   std::atomic<int> caches_lost{0};
   InstanceMonitor monitor;
 };
@@ -148,6 +153,30 @@ TEST_CASE("models are reported when they differ from the view's, and listed for 
     scripted.models = R"({"data":[{"id":"c"}]})";
   }
   CHECK(eventually([&] { return watching.models_of("e1") == std::vector<std::string>{"c"}; }));
+}
+
+TEST_CASE("the adapters of all instances are told when they change") {
+  Scripted first, second;
+  first.models = R"({"data":[{"id":"a"},{"id":"x","parent":"a"}]})";
+  second.models = R"({"data":[{"id":"b"},{"id":"y","parent":"b"},{"id":"x","parent":"b"}]})";
+  FakeInstance one(first.script()), two(second.script());
+  Watching watching(quick());
+  watching.monitor.set_view(make_view({{"e1", one.address(), {}}, {"e2", two.address(), {}}}));
+  const auto told = [&] {
+    const std::lock_guard lock(watching.mutex);
+    return watching.adapters;
+  };
+  using Names = std::set<std::string>;
+  CHECK(eventually([&] { return !told().empty() && told().back() == Names{"x", "y"}; }));
+  const std::size_t times = told().size();
+  const auto asked = one.requests();
+  CHECK(eventually([&] { return one.requests() > asked + 8; }));
+  CHECK(told().size() == times);
+  {
+    const std::lock_guard lock(second.mutex);
+    second.models = R"({"data":[{"id":"b"}]})";
+  }
+  CHECK(eventually([&] { return told().back() == Names{"x"}; }));
 }
 
 TEST_CASE("another address in the same slot is another instance; a removed one is not watched") {
