@@ -267,6 +267,11 @@ struct KvPrediction {        # cached tokens as an instance reports them, beside
   mismatch @4 :Text;         # in words; empty: none found
 }
 
+struct KvStep {
+  end @0 :UInt64;            # all batches up to it are in the index
+  atNs @1 :UInt64;           # CLOCK_MONOTONIC of this host
+}
+
 struct Kv {
   streams @0 :List(KvStream);
   predictions @1 :List(KvPrediction);
@@ -314,6 +319,10 @@ interface Admin {
   kvBlocks @19 (instance :Text, rank :UInt32, buckets :Data)
       -> (sums :List(UInt64), rows :List(Row), epoch :UInt64, end :UInt64);
   # As bucketSums and rows, of the blocks of one stream, by the engine's hashes; epoch 0: not known here.
+
+  kvSteps @20 (instance :Text, rank :UInt32) -> (steps :List(KvStep));
+  # When this node's index had which batches of a stream, for measuring. Noted from the first question on, for a
+  # minute after the last.
 
   struct NodePolicy {
     name @0 :Text;

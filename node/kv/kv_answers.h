@@ -10,6 +10,7 @@
 
 #include "node/kv/kv_report.h"
 #include "node/kv/kv_state.h"
+#include "node/kv/kv_step_times.h"
 
 namespace dualmesh::node {
 
@@ -31,6 +32,9 @@ class KvAnswers {
   // is called once, on another thread.
   virtual void kv_cut(const StreamKey& stream,
                       std::function<void(std::shared_ptr<const StreamCut>)> done) = 0;
+  // When the index had its last batches, from the first question on; likewise.
+  virtual void kv_step_times(const StreamKey& stream,
+                             std::function<void(std::vector<KvStepTime>)> done) = 0;
 };
 
 }  // namespace dualmesh::node

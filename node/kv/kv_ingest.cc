@@ -118,6 +118,7 @@ struct KvIngest::State final : KvSource {
 
   // On the ingest thread only.
   KvCore core;
+  KvStepTimes step_times;
   ZmqSubscriptions subscriptions;
   std::map<StreamKey, std::unique_ptr<KvSink>> sinks;
   std::vector<std::unique_ptr<KvSink>> retired;
@@ -146,6 +147,7 @@ void KvIngest::State::turn() {
     core.tick(now);
     answer_readiness(now);
   }
+  step_times.note(core.state(), steady_now());
   core.upkeep(kUpkeepPerTurn);
   if (outbox.fill(now, [&](crdt::NodeId peer) { return core.take(peer, now); })) waiting();
   if (now >= next_report) publish(now);
@@ -248,6 +250,17 @@ void KvIngest::cut(const StreamKey& stream,
     const std::lock_guard lock(state_->inbox.mutex);
     state_->inbox.questions.push_back(
         [state = state_.get(), stream, done = std::move(done)] { done(state->core.cut(stream)); });
+  }
+  state_->subscriptions.wake();
+}
+
+void KvIngest::step_times(const StreamKey& stream,
+                          std::function<void(std::vector<KvStepTime>)> done) {
+  {
+    const std::lock_guard lock(state_->inbox.mutex);
+    state_->inbox.questions.push_back([state = state_.get(), stream, done = std::move(done)] {
+      done(state->step_times.ask(state->core.state(), stream, steady_now()));
+    });
   }
   state_->subscriptions.wake();
 }

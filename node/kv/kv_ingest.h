@@ -46,6 +46,7 @@ class KvIngest final : public KvPort {
   const policies::BlockIndex& index() const;
   std::shared_ptr<const KvReport> report() const;
   void cut(const StreamKey& stream, std::function<void(std::shared_ptr<const StreamCut>)> done);
+  void step_times(const StreamKey& stream, std::function<void(std::vector<KvStepTime>)> done);
 
   void kv_peers(std::vector<KvPeerLife> living) override;
   void kv_received(crdt::NodeId from, std::string message) override;

@@ -97,6 +97,16 @@ const char* name_of(policies::Medium medium) {
   return kNames[static_cast<std::size_t>(medium)];
 }
 
+// What another thread answers by calling `done` once.
+template <class Answer, class Ask>
+kj::Promise<Answer> answered_elsewhere(Ask&& ask) {
+  auto pair = kj::newPromiseAndCrossThreadFulfiller<Answer>();
+  // A std::function must be copyable.
+  auto fulfiller = std::make_shared<decltype(pair.fulfiller)>(kj::mv(pair.fulfiller));
+  ask([fulfiller](Answer answer) { (*fulfiller)->fulfill(std::move(answer)); });
+  return kj::mv(pair.promise);
+}
+
 }  // namespace
 
 void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string& instance,
@@ -130,13 +140,23 @@ void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string&
 kj::Promise<std::shared_ptr<const StreamCut>> kv_cut(KvAnswers& answers,
                                                      const std::string& instance,
                                                      std::uint32_t rank) {
-  auto pair = kj::newPromiseAndCrossThreadFulfiller<std::shared_ptr<const StreamCut>>();
-  // A std::function must be copyable.
-  auto fulfiller = std::make_shared<decltype(pair.fulfiller)>(kj::mv(pair.fulfiller));
-  answers.kv_cut({instance, rank}, [fulfiller](std::shared_ptr<const StreamCut> cut) {
-    (*fulfiller)->fulfill(std::move(cut));
-  });
-  return kj::mv(pair.promise);
+  return answered_elsewhere<std::shared_ptr<const StreamCut>>(
+      [&](auto done) { answers.kv_cut({instance, rank}, std::move(done)); });
+}
+
+kj::Promise<std::vector<KvStepTime>> kv_step_times(KvAnswers& answers, const std::string& instance,
+                                                   std::uint32_t rank) {
+  return answered_elsewhere<std::vector<KvStepTime>>(
+      [&](auto done) { answers.kv_step_times({instance, rank}, std::move(done)); });
+}
+
+void write_kv_steps(const std::vector<KvStepTime>& steps,
+                    wire::Admin::KvStepsResults::Builder out) {
+  auto list = out.initSteps(static_cast<unsigned>(steps.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    list[i].setEnd(steps[i].end.value);
+    list[i].setAtNs(static_cast<std::uint64_t>(steps[i].at.count()));
+  }
 }
 
 void write_kv_blocks(const StreamCut& cut, capnp::Data::Reader buckets,

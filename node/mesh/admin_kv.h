@@ -6,6 +6,8 @@
 #include <kj/async.h>
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "net/admin.capnp.h"
 
@@ -13,6 +15,7 @@ namespace dualmesh::node {
 
 class KvAnswers;
 class MeshNode;
+struct KvStepTime;
 struct StreamCut;
 
 // Of the instance called so, or of all when it is empty.
@@ -21,6 +24,9 @@ void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string&
 kj::Promise<std::shared_ptr<const StreamCut>> kv_cut(KvAnswers& answers,
                                                      const std::string& instance,
                                                      std::uint32_t rank);
+kj::Promise<std::vector<KvStepTime>> kv_step_times(KvAnswers& answers,
+                                                   const std::string& instance, std::uint32_t rank);
+void write_kv_steps(const std::vector<KvStepTime>& steps, wire::Admin::KvStepsResults::Builder out);
 // Sums over 256 buckets of blocks and, of the buckets asked for (as Admin.rows has them), the
 // blocks.
 void write_kv_blocks(const StreamCut& cut, capnp::Data::Reader buckets,

@@ -241,6 +241,16 @@ class AdminServer final : public wire::Admin::Server {
         });
   }
 
+  kj::Promise<void> kvSteps(KvStepsContext context) override {
+    KvAnswers* answers = node_.admin_host().kv();
+    if (answers == nullptr) return kj::READY_NOW;
+    auto params = context.getParams();
+    return kv_step_times(*answers, text_of(params.getInstance()), params.getRank())
+        .then([context](std::vector<KvStepTime>&& steps) mutable {
+          write_kv_steps(steps, context.getResults());
+        });
+  }
+
  private:
   void write_explanation(const Explanation& explanation, wire::Admin::ExplainResults::Builder out) {
     const DecisionWriter writer(node_);

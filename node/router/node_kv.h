@@ -36,6 +36,10 @@ class NodeKv final : public KvAnswers {
               std::function<void(std::shared_ptr<const StreamCut>)> done) override {
     ingest_.cut(stream, std::move(done));
   }
+  void kv_step_times(const StreamKey& stream,
+                     std::function<void(std::vector<KvStepTime>)> done) override {
+    ingest_.step_times(stream, std::move(done));
+  }
 
  private:
   RequestFlow& flow_;

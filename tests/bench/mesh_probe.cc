@@ -3,6 +3,10 @@
 //
 //   bench_mesh_probe propagation --nodes A,B,... --trials 400
 //   bench_mesh_probe rings       --nodes A,B,... --trials 100 --address HOST:PORT
+//   bench_mesh_probe kv-steps    --nodes A,B,... --instances a,b,...
+//
+// The last says when each node's index had which batches of which instance, from the first question
+// on: {instance: [[[batches, ns], ...] of each node]}.
 //
 // Each node notes the time on CLOCK_MONOTONIC when its scheduler had what changed, so the nodes
 // must run on the machine of the probe. Prints one JSON object with every latency in milliseconds;
@@ -155,6 +159,21 @@ nlohmann::json rings(Clients& clients, std::size_t trials, const std::string& ad
   return summary(latencies_ms, lost);
 }
 
+nlohmann::json kv_steps(Clients& clients, const std::vector<std::string>& instances) {
+  nlohmann::json all = nlohmann::json::object();
+  for (const std::string& instance : instances) {
+    for (auto& client : clients) {
+      auto request = client->admin().kvStepsRequest();
+      request.setInstance(instance);
+      auto answer = require(client->call(std::move(request), "read the times of batches"));
+      nlohmann::json steps = nlohmann::json::array();
+      for (auto step : answer.getSteps()) steps.push_back({step.getEnd(), step.getAtNs()});
+      all[instance].push_back(std::move(steps));
+    }
+  }
+  return all;
+}
+
 }  // namespace
 }  // namespace dualmesh
 
@@ -165,11 +184,14 @@ int main(int argc, char** argv) {
   std::size_t trials = 100;
   auto* propagation = app.add_subcommand("propagation", "one load change until the last scheduler");
   auto* rings = app.add_subcommand("rings", "one registry change until all rings are equal");
+  auto* kv_steps = app.add_subcommand("kv-steps", "when the indexes had batches of KV events");
   app.require_subcommand(1);
-  for (auto* command : {propagation, rings}) {
+  for (auto* command : {propagation, rings, kv_steps}) {
     command->add_option("--nodes", nodes, "mesh addresses")->required()->delimiter(',');
-    command->add_option("--trials", trials);
   }
+  for (auto* command : {propagation, rings}) command->add_option("--trials", trials);
+  std::vector<std::string> instances;
+  kv_steps->add_option("--instances", instances)->required()->delimiter(',');
   rings->add_option("--address", address, "of the instance that joins and leaves")->required();
   CLI11_PARSE(app, argc, argv);
 
@@ -179,8 +201,9 @@ int main(int argc, char** argv) {
     clients.push_back(std::make_unique<dualmesh::AdminClient>(node, io));
   }
   std::mt19937 random(1);
-  const nlohmann::json result = propagation->parsed()
-                                    ? dualmesh::propagation(clients, trials, random)
-                                    : dualmesh::rings(clients, trials, address, random);
+  nlohmann::json result;
+  if (propagation->parsed()) result = dualmesh::propagation(clients, trials, random);
+  if (rings->parsed()) result = dualmesh::rings(clients, trials, address, random);
+  if (kv_steps->parsed()) result = dualmesh::kv_steps(clients, instances);
   std::printf("%s\n", result.dump().c_str());
 }
