@@ -26,6 +26,9 @@ inline constexpr policies::Duration kAvoidFor = std::chrono::seconds(3);
 inline constexpr policies::Duration kHearWithin = std::chrono::seconds(10);
 // A life that has just begun is pushed whole; nobody need fetch it at once.
 inline constexpr std::uint64_t kYoungSteps = 100;
+// Who pushes in place of another cannot see whether that one does again, so it stops after so many
+// times `takeover_after` and looks.
+inline constexpr int kTakeoverLasts = 4;
 inline constexpr Time kNever{INT64_MIN / 2};
 
 // A peer's word on a stream, and what we have still to say to it.
@@ -41,6 +44,7 @@ struct Said {
   Time sent_at = kNever;
   bool fresh = false;     // nobody else has pushed since its word, as far as we know
   bool takeover = false;  // we push in place of the first observer
+  Time takeover_at = kNever;
   std::optional<Time> behind_since;
   Time answered_at = kNever;
 

@@ -44,6 +44,10 @@ void KvExchange::State::tick_stream(Peer& peer, std::size_t slot, Time now) {
     said.behind_since.reset();
     return;
   }
+  if (said.takeover && now - said.takeover_at > kTakeoverLasts * settings.takeover_after) {
+    said.takeover = false;  // unless it stands still again, the first observer is at work
+    said.behind_since.reset();
+  }
   if (!said.behind_since) said.behind_since = now;
   if (pushes(slot, said)) {
     const bool lost = said.sent_epoch == ours.epoch && now - said.sent_at > settings.takeover_after;
@@ -62,6 +66,7 @@ void KvExchange::State::tick_stream(Peer& peer, std::size_t slot, Time now) {
   const bool answered = said.answered_at >= said.asked_at;
   if (same && answered && said.asked_at - *said.behind_since >= patience) {
     said.takeover = true;
+    said.takeover_at = now;
     ++counters.takeovers;
     due(peer, slot);
   } else if (now - said.asked_at >= kAskEvery) {

@@ -17,7 +17,7 @@
 namespace dualmesh::node {
 
 struct KvStepTime {
-  crdt::Version end;   // all batches up to it are in the index
+  crdt::Version end;    // all batches up to it are in the index
   policies::Time at{};  // since then at the latest
 };
 

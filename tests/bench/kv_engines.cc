@@ -2,8 +2,8 @@
 //
 //   bench_kv_engines --host 127.0.43.1 --engines 64
 //
-// Engine i publishes at the first port + 2 i and replays at the next one. A prompt has 128 blocks of
-// 16 tokens and is stored in events of 32 blocks; a block stored or removed is one operation.
+// Engine i publishes at the first port + 2 i and replays at the next one. A prompt has 128 blocks
+// of 16 tokens and is stored in events of 32 blocks; a block stored or removed is one operation.
 // Commands on standard input, one line each, answered by one line:
 //   fill BLOCKS   each engine stores until it holds so many                      -> filled
 //   run RATE      from now on RATE operations per second and engine, half of

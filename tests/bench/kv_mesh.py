@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cluster"))
@@ -22,7 +23,7 @@ from mesh import LocalMesh, seed_flags  # noqa: E402
 from namespaces import Network, why_not  # noqa: E402
 from process import die_with_parent, wait_until  # noqa: E402
 
-ENGINES = int(os.environ.get("E", 64))
+ENGINES = 64
 OPERATIONS_PER_S = 600  # of each engine
 FIRST_PORT = 21_000
 MEASURED_S = trials(20.0, quick=6.0)
@@ -134,8 +135,23 @@ class PlainMesh(LocalMesh):
         return self.nodes[-1]
 
 
-def bytes_per_operation(nodes, observers):
-    """Into each node, for each operation of any engine: (from nodes, from engines)."""
+@dataclass
+class Traffic:
+    into: list  # of each node: bytes per operation of any engine, from nodes and from engines
+    operations: int
+    took_s: float
+    cores: float  # that one node uses
+    exchanged: list  # of each node: what it counted
+
+    def mean(self):
+        return sum(map(sum, self.into)) / len(self.into)
+
+    def counted(self, name):
+        """For each operation and node."""
+        return sum(counts[name] for counts in self.exchanged) / self.operations / len(self.into)
+
+
+def traffic(nodes, observers):
     network = CountedNetwork(nodes)
     try:
         with PlainMesh(programs()) as mesh:
@@ -153,16 +169,14 @@ def bytes_per_operation(nodes, observers):
             after, sent = network.counted(), operations(engines) - sent_before
             took_s = time.monotonic() - began
             used_s = [cpu_s(node) - was for node, was in zip(mesh.nodes, used_s)]
-            if os.environ.get('DBG'): print("cpu share", [round(u/took_s,2) for u in used_s])
-            exchanged = [(exchange_counts(mesh, node), was)
+            exchanged = [{name: count - was[name]
+                          for name, count in exchange_counts(mesh, node).items()}
                          for node, was in zip(mesh.nodes, exchanged)]
-            messages = sum(now["bytes_received"] - was["bytes_received"] for now, was in exchanged)
     finally:
         network.close()
-    if os.environ.get('DBG'):
-        for now, was in exchanged: print({k: now[k]-was[k] for k in now})
-    into = [((a[0] - b[0]) / sent, (a[1] - b[1]) / sent) for a, b in zip(after, before)]
-    return into, sent / took_s, messages / sent / nodes
+    return Traffic([((now[0] - was[0]) / sent, (now[1] - was[1]) / sent)
+                    for now, was in zip(after, before)],
+                   sent, took_s, sum(used_s) / took_s / nodes, exchanged)
 
 
 def cpu_s(node):
@@ -178,21 +192,27 @@ def kv_bandwidth():
     reason = why_not()
     if reason is not None:
         raise Skipped(reason)
-    [(_, alone)], rate, _ = bytes_per_operation(1, 1)
+    single = traffic(1, 1)
+    alone = single.mean()
     figures = [Figure("kv bytes: one node alone, of each operation", alone, "B"),
-               Figure("kv bytes: operations of all engines", rate, "per s",
-                      0.95 * ENGINES * OPERATIONS_PER_S, at_most=False)]
+               Figure("kv bytes: one node alone, operations", single.operations / single.took_s,
+                      "per s")]
     for nodes, observers, target in ((8, 2, 0.4), (8, 1, 0.25), (16, 2, None), (16, 1, None)):
-        into, rate, messages = bytes_per_operation(nodes, observers)
-        shares = [(peers + events) / alone for peers, events in into]
+        found = traffic(nodes, observers)
         name = f"kv bytes: {nodes} nodes, {observers} observer{'s'[:observers - 1]}"
         figures += [
-            Figure(f"{name}, share, mean", sum(shares) / nodes, "of alone", target),
-            Figure(f"{name}, share, most", max(shares), "of alone"),
-            Figure(f"{name}, from engines", sum(e for _, e in into) / nodes / alone, "of alone"),
-            Figure(f"{name}, from nodes", sum(p for p, _ in into) / nodes / alone, "of alone"),
-            Figure(f"{name}, messages alone", messages / alone, "of alone"),
-            Figure(f"{name}, operations", rate, "per s")]
+            Figure(f"{name}, share", found.mean() / alone, "of alone", target),
+            Figure(f"{name}, share, most", max(map(sum, found.into)) / alone, "of alone"),
+            Figure(f"{name}, from engines", sum(e for _, e in found.into) / nodes / alone,
+                   "of alone"),
+            Figure(f"{name}, from nodes", sum(p for p, _ in found.into) / nodes / alone,
+                   "of alone"),
+            Figure(f"{name}, messages alone", found.counted("bytes_received") / alone,
+                   "of alone"),
+            Figure(f"{name}, changes received", found.counted("changes_received"), "per op"),
+            Figure(f"{name}, takeovers", sum(c["takeovers"] for c in found.exchanged), ""),
+            Figure(f"{name}, operations", found.operations / found.took_s, "per s"),
+            Figure(f"{name}, cores of a node", found.cores, "")]
     return figures
 
 
