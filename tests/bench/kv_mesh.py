@@ -77,7 +77,8 @@ def known(mesh, node):
 
 
 def all_exact(mesh, nodes):
-    return all(stream["confidence"] == "exact" for node in nodes for stream in known(mesh, node))
+    return all(stream["confidence"] == "exact" for node in nodes for stream in known(mesh, node)
+               if not stream["instance"].startswith("real-"))  # they store what they are asked
 
 
 def exchange_counts(mesh, node):
@@ -357,6 +358,7 @@ def kv_join():
                 took_s = time.monotonic() - began
                 wait_until(lambda: all_exact(mesh, [newcomer]), 60, "the newcomer knows all")
                 exact_s = time.monotonic() - began
+                used_s = cpu_s(newcomer)
             during = prober.between(began, began + exact_s)
         held = sum(int(stream["blocks"]) for stream in known(mesh, newcomer))
         fetches = exchange_counts(mesh, newcomer)
@@ -364,6 +366,7 @@ def kv_join():
         Figure("kv join: blocks held", held, "", 0.99 * HELD, at_most=False),
         Figure("kv join: ready after", took_s, "s", 10.0),
         Figure("kv join: every cache known exactly after", exact_s, "s", 10.0),
+        Figure("kv join: CPU of the newcomer until then", used_s, "s"),
         Figure("kv join: caches fetched whole", fetches["fetches"], f"of {ENGINES}"),
         Figure("kv join: nodes that seemed dead or suspect", suspected.seen, "", 0),
         Figure("kv join: requests through the others before, p50", percentile(before, 0.5), "ms"),
