@@ -19,7 +19,12 @@ double seconds_since(Wall::time_point start) {
 
 }  // namespace
 
-std::string Contestant::label() const { return queue.empty() ? policy : policy + "@" + queue; }
+std::string Contestant::label() const {
+  std::string text = policy;
+  if (!queue.empty()) text += "@" + queue;
+  if (!residency.empty()) text += " " + residency;
+  return text;
+}
 
 Bench::Bench(const SimulationOptions& options, std::size_t expected_runs)
     : options_(options), expected_runs_(expected_runs) {}
@@ -63,6 +68,7 @@ Bench::Run Bench::run(const Contestant& contestant, double qps, std::uint64_t se
   SimulationSettings settings = options_.fleet;
   settings.scheduler.policy = contestant.policy;
   settings.scheduler.queue = contestant.queue;
+  settings.caches = cache_sight_of(contestant.residency);
   settings.seed = seed;
   for (FleetChange& change : settings.changes) {
     change.at += workload.requests[seeded.warmup].arrival;

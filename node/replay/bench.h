@@ -3,7 +3,7 @@
 // The requests are loaded and cut once (a generator: once per seed); each run copies them and
 // rescales their arrivals, so all policies meet the same requests.
 //
-// Invariant: a run is a pure function of policy, order, rate and seed.
+// Invariant: a run is a pure function of contestant, rate and seed.
 // Threads: load() first; then simulate and find_capacity from any.
 #pragma once
 
@@ -21,7 +21,8 @@ namespace dualmesh::node {
 struct Contestant {
   std::string policy;
   std::string queue;          // empty: the policy's own
-  std::string label() const;  // POLICY or POLICY@ORDER
+  std::string residency;      // empty: predicted
+  std::string label() const;  // POLICY or POLICY@ORDER, and the residency if it has one
 };
 
 struct BenchResult {

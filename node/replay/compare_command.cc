@@ -21,9 +21,18 @@ int fail(const std::string& problem) {
   return 2;
 }
 
-Contestant contestant_of(const std::string& spec) {
-  const policies::RoutingSpec routing = policies::split_routing(spec);
-  return {std::string(routing.policy), std::string(routing.order)};
+// Every policy with every residency.
+std::vector<Contestant> contestants_of(const SimulationOptions& options) {
+  std::vector<std::string> residencies = options.residencies;
+  if (residencies.empty()) residencies.emplace_back();
+  std::vector<Contestant> contestants;
+  for (const std::string& spec : options.policies) {
+    const policies::RoutingSpec routing = policies::split_routing(spec);
+    for (const std::string& residency : residencies) {
+      contestants.push_back({std::string(routing.policy), std::string(routing.order), residency});
+    }
+  }
+  return contestants;
 }
 
 template <class Work>
@@ -42,15 +51,15 @@ int run(SimulationOptions& options) {
   const std::string problem = settle(options, SimulationCommand::compare);
   if (!problem.empty()) return fail(problem);
   const bool searching = options.selection.qps == 0;
-  const std::size_t runs = options.policies.size() * options.seeds;
+  const std::vector<Contestant> contestants = contestants_of(options);
+  const std::size_t runs = contestants.size() * options.seeds;
   Bench bench(options, runs * (searching ? kRunsOfASearch : 1));
   if (const std::string why = bench.load(); !why.empty()) return fail(why);
   if (const std::string why = check_outputs(options); !why.empty()) return fail(why);
   for (const std::string& note : bench.notes()) std::cerr << note << "\n";
-  std::vector<BenchResult> results(options.policies.size());
+  std::vector<BenchResult> results(contestants.size());
   in_parallel(options.jobs, results.size(), [&](std::size_t i) {
-    const Contestant contestant = contestant_of(options.policies[i]);
-    results[i] = searching ? bench.find_capacity(contestant) : bench.simulate(contestant);
+    results[i] = searching ? bench.find_capacity(contestants[i]) : bench.simulate(contestants[i]);
   });
   bench.finish();
   const double limit = bench.limit_qps();

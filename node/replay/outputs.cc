@@ -26,6 +26,11 @@ std::string number(double value, int decimals) {
 
 std::string quoted(const std::string& text) { return '"' + text + '"'; }  // specs hold no quotes
 
+const std::string& residency_of(const BenchResult& result) {
+  static const std::string predicted = "predicted";
+  return result.contestant.residency.empty() ? predicted : result.contestant.residency;
+}
+
 json finite(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
 std::span<const ClientFigures> shown_clients(const BenchResult& result) {
@@ -102,6 +107,7 @@ json result_json(const BenchResult& result, const SimulationOptions& options, do
   json out;
   out["policy"] = result.contestant.policy;
   out["queue"] = result.contestant.queue;
+  out["residency"] = residency_of(result);
   out["routers"] = options.fleet.routers;
   out["instances"] = options.fleet.instances;
   out["preset"] = options.preset;
@@ -122,14 +128,14 @@ json result_json(const BenchResult& result, const SimulationOptions& options, do
 }
 
 std::string csv_of(std::span<const BenchResult> results, const SimulationOptions& options) {
-  std::string text = "policy,queue,routers,instances,seed,capacity_qps";
+  std::string text = "policy,queue,residency,routers,instances,seed,capacity_qps";
   for (const FigureColumn& column : figure_columns()) text += fmt::format(",{}", column.name);
   text += ",service_by_client\n";
   for (const BenchResult& result : results) {
     for (std::size_t i = 0; i < result.by_seed.size(); ++i) {
       text += fmt::format(
-          "{},{},{},{},{},{}", quoted(result.contestant.policy), quoted(result.contestant.queue),
-          options.fleet.routers, options.fleet.instances, options.seed + i,
+          "{},{},{},{},{},{},{}", quoted(result.contestant.policy),
+          quoted(result.contestant.queue), residency_of(result), options.fleet.routers, options.fleet.instances, options.seed + i,
           result.capacity_qps ? fmt::format("{:.6g}", result.capacity_by_seed[i]) : "");
       for (const FigureColumn& column : figure_columns()) {
         const double value = result.by_seed[i].*column.value;

@@ -24,7 +24,8 @@ int run(SimulationOptions& options, SimulationCommand command) {
   if (const std::string problem = bench.load(); !problem.empty()) return fail(problem);
   if (const std::string problem = check_outputs(options); !problem.empty()) return fail(problem);
   for (const std::string& note : bench.notes()) std::cerr << note << "\n";
-  const Contestant contestant{options.policy, options.queue};
+  const Contestant contestant{options.policy, options.queue,
+                              options.residencies.empty() ? "" : options.residencies.front()};
   const BenchResult result =
       searching ? bench.find_capacity(contestant) : bench.simulate(contestant);
   bench.finish();

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "node/program/number_range.h"
 #include "node/replay/generators.h"
@@ -16,6 +17,10 @@ namespace {
 constexpr std::uint32_t kMaxRequests = 10'000'000;
 constexpr std::size_t kMaxInstances = 250;
 constexpr std::size_t kMaxRouters = 128;
+
+const std::map<std::string, CacheSight> kResidencies{{"exact", CacheSight::exact},
+                                                     {"predicted", CacheSight::predicted},
+                                                     {"blind", CacheSight::blind}};
 
 std::string preset_names() {
   std::string names;
@@ -39,6 +44,35 @@ void add_workload_options(CLI::App& app, SimulationOptions& o) {
       ->capture_default_str();
 }
 
+void add_residency_options(CLI::App& app, SimulationCommand command, SimulationOptions& o) {
+  CLI::Option* residency =
+      app.add_option("--residency", o.residencies,
+                     "what routers know of caches: exact (the engines' events), predicted (what "
+                     "was placed where) or blind (nothing)")
+          ->check(CLI::IsMember(&kResidencies))
+          ->default_str("predicted");
+  if (command == SimulationCommand::compare) {
+    residency->delimiter(',');
+  } else {
+    residency->expected(1);
+  }
+  app.add_option("--kv-delay-ms", o.kv_delay_ms,
+                 "until others know of placements, and all of engines' events")
+      ->check(number_in(0.0, 1e6));
+  app.add_option("--placement-ttl-s", o.placement_ttl_s, "routers forget placements after it")
+      ->check(number_in(1.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--cache-blocks", o.cache_blocks, "of 512 tokens, of one instance")
+      ->check(CLI::Range(1u, 1u << 24));
+  app.add_option("--hidden-share", o.fleet.hidden_share,
+                 "of the requests, which go past the routers to any instance")
+      ->check(number_in(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--assumed-cache-blocks", o.assumed_cache_blocks,
+                 "as many do the routers think it has (default: as it has)")
+      ->check(CLI::Range(1u, 1u << 24));
+}
+
 void add_fleet_options(CLI::App& app, SimulationOptions& o) {
   app.add_option("--preset", o.preset, "engine constants:" + preset_names())->capture_default_str();
   app.add_option("--instances", o.instances)->check(CLI::Range(std::size_t{1}, kMaxInstances));
@@ -56,11 +90,6 @@ void add_fleet_options(CLI::App& app, SimulationOptions& o) {
       ->check(number_in(0.0, 1e6));
   app.add_option("--view-delay-ms", o.view_delay_ms, "until others know of load")
       ->check(number_in(0.0, 1e6));
-  app.add_option("--kv-delay-ms", o.kv_delay_ms, "until others know of caches")
-      ->check(number_in(0.0, 1e6));
-  app.add_option("--placement-ttl-s", o.placement_ttl_s, "routers forget placements after it")
-      ->check(number_in(1.0, 1e6))
-      ->capture_default_str();
   app.add_option("--prefill-us-per-token", o.prefill_us_per_token)->check(number_in(0.1, 1e6));
   app.add_option("--min-iteration-ms", o.min_iteration_ms)->check(number_in(0.001, 1e5));
   app.add_option("--decode-us-per-sequence", o.decode_us_per_sequence)->check(number_in(0.0, 1e6));
@@ -68,8 +97,6 @@ void add_fleet_options(CLI::App& app, SimulationOptions& o) {
       ->check(CLI::Range(1u, 1u << 24));
   app.add_option("--max-running", o.max_running, "sequences of one instance")
       ->check(CLI::Range(1u, 1u << 20));
-  app.add_option("--cache-blocks", o.cache_blocks, "of 512 tokens, of one instance")
-      ->check(CLI::Range(1u, 1u << 24));
 }
 
 void add_search_options(CLI::App& app, SimulationOptions& o) {
@@ -103,6 +130,7 @@ void settle_engine(SimulationOptions& o, const Preset& preset) {
   o.fleet.instance_delay = policies::from_seconds(o.rtt_ms / 2 * 1e-3);
   o.fleet.view_delay = policies::from_seconds(o.view_delay_ms * 1e-3);
   o.fleet.kv_delay = policies::from_seconds(o.kv_delay_ms * 1e-3);
+  o.fleet.assumed_cache_tokens = std::uint64_t{o.assumed_cache_blocks.value_or(0)} * kBlockTokens;
   o.fleet.placement_ttl = policies::from_seconds(o.placement_ttl_s);
   o.fleet.scheduler.prefill_s_per_token = policies::to_seconds(engine.prefill_per_token);
 }
@@ -164,6 +192,7 @@ void add_simulation_options(CLI::App& app, SimulationCommand command, Simulation
         ->check(number_in(0.001, 1e6));
   }
   add_fleet_options(app, o);
+  add_residency_options(app, command, o);
   app.add_option("--slo-ttft", o.fleet.scheduler.slo_ttft_s, "seconds")
       ->check(number_in(0.001, 1e6))
       ->capture_default_str();
@@ -239,6 +268,10 @@ std::string settle(SimulationOptions& o, SimulationCommand command) {
     }
   }
   return {};
+}
+
+CacheSight cache_sight_of(const std::string& residency) {
+  return residency.empty() ? CacheSight::predicted : kResidencies.at(residency);
 }
 
 net::Result<Workload> load_workload(const SimulationOptions& o, std::uint64_t seed) {

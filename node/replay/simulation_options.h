@@ -32,10 +32,12 @@ struct SimulationOptions {
   std::vector<std::string> client_weights;
   std::vector<std::string> policies;  // of compare: POLICY[@ORDER]
   Selection selection{.requests = 8000, .warmup_qps = 0.3};
+  std::vector<std::string> residencies;  // checked; not given: predicted, which rows do not name
   std::optional<std::size_t> warmup;
   std::optional<std::size_t> instances;
   std::optional<double> prefill_us_per_token, min_iteration_ms, decode_us_per_sequence;
   std::optional<std::uint32_t> token_budget, cache_blocks, max_running;
+  std::optional<std::uint32_t> assumed_cache_blocks;
   std::optional<double> low_qps, high_qps;  // of the search for capacity
   double rtt_ms = 0;
   double view_delay_ms = 0;
@@ -57,6 +59,9 @@ void add_simulation_options(CLI::App& app, SimulationCommand command, Simulation
 
 // Empty, or what is wrong; fills `fleet`, `search` and the selection.
 std::string settle(SimulationOptions& options, SimulationCommand command);
+
+// What routers know of caches, by its name; empty is predicted.
+CacheSight cache_sight_of(const std::string& residency);
 
 // All requests, before the selection. Of a trace it does not depend on the seed.
 net::Result<Workload> load_workload(const SimulationOptions& options, std::uint64_t seed);

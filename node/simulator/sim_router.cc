@@ -38,7 +38,11 @@ SimRouter::SimRouter(const SimRouterSettings& settings, std::size_t number, std:
       registry_(state_),
       builder_(config_),
       scheduler_(seeded(settings.scheduler, seed)),
+      caches_(settings.caches),
+      events_(settings.events),
       index_(settings.residency) {
+  DUALMESH_CHECK(caches_ != CacheSight::exact || events_ != nullptr, "{} hears no events",
+                 config_.node_name);
   crdt::Member self;
   self.epoch = state_.self().epoch;
   self.name = config_.node_name;
@@ -58,14 +62,48 @@ void SimRouter::met(crdt::NodeId node, const crdt::Member& member) {
   state_.join_member(node, member);
 }
 
-void SimRouter::look_up(policies::Arrival& arrival) const {
-  index_.longest_prefix(arrival.chain.blocks, arrival.hit_tokens);
+void SimRouter::look_up(policies::Arrival& arrival, policies::Time now) const {
+  auto source = policies::HitSource::unknown;
+  switch (caches_) {
+    case CacheSight::predicted:
+      index_.longest_prefix(arrival.chain.blocks, arrival.hit_tokens);
+      source = policies::HitSource::predicted;
+      break;
+    case CacheSight::exact:
+      count_held(arrival.chain.blocks, now, arrival.hit_tokens);
+      source = policies::HitSource::exact;
+      break;
+    case CacheSight::blind:
+      break;
+  }
   policies::to_tokens(arrival.hit_tokens, arrival.block_tokens);
+  arrival.hit_sources.assign(config_.instances.size(), source);
+}
+
+// hits[slot] = leading blocks that are there by the events, or that this router has just sent there.
+void SimRouter::count_held(std::span<const policies::BlockKey> blocks, policies::Time now,
+                           std::vector<std::uint32_t>& hits) const {
+  hits.assign(config_.instances.size(), 0);
+  CacheSet holders;
+  holders.set();
+  for (const policies::BlockKey key : blocks) {
+    holders &= events_->holders(key) | speculation_.at(key, now);
+    if (holders.none()) return;
+    for (std::size_t slot = holders._Find_first(); slot < holders.size();
+         slot = holders._Find_next(slot)) {
+      ++hits[slot];
+    }
+  }
 }
 
 void SimRouter::placed(policies::Slot slot, std::span<const policies::BlockKey> blocks,
                        policies::Time now) {
-  if (blocks.empty()) return;
+  if (caches_ == CacheSight::exact) {
+    for (const policies::BlockKey key : blocks) {
+      if (!events_->holders(key)[slot]) speculation_.expect(slot, key, now);
+    }
+  }
+  if (caches_ != CacheSight::predicted || blocks.empty()) return;
   index_.touch(slot, blocks, now);
   if (meshed_) state_.place(builder_.instances()[slot].id, blocks, now);
 }
@@ -132,6 +170,7 @@ void SimRouter::refresh_view(policies::Time now, policies::Effects& effects) {
 void SimRouter::housekeep(policies::Time now) {
   constexpr std::size_t kExpirePerTick = 20'000;
   index_.expire(now, kExpirePerTick);
+  speculation_.expire(now);
   while (state_.expire_placements(now)) {
   }
   state_.expire_depth(wall_ms(now));
@@ -153,7 +192,10 @@ void SimRouter::announce(std::size_t instance, bool joins, policies::Time now) {
 
 void SimRouter::probed(policies::Slot slot, bool healthy, policies::Time now,
                        policies::Effects& effects) {
-  if (!healthy) index_.forget(slot);
+  if (!healthy) {
+    index_.forget(slot);
+    speculation_.forget(slot);
+  }
   if (meshed_) state_.set_health(builder_.instances()[slot].id, healthy);
   scheduler_.set_health(slot, healthy, now, effects);
 }

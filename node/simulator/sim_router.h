@@ -17,15 +17,25 @@
 #include "node/mesh/fleet_view_builder.h"
 #include "node/mesh/registry.h"
 #include "node/mesh/shared_state.h"
+#include "node/simulator/speculation.h"
 #include "policies/residency_index.h"
 #include "policies/scheduler.h"
 
 namespace dualmesh::node {
 
+// What routers know of the instances' caches.
+enum class CacheSight {
+  predicted,  // what was placed where, by any router
+  exact,      // the engines' events, and what this router placed just now
+  blind,      // nothing
+};
+
 struct SimRouterSettings {
   policies::SchedulerSettings scheduler;
   policies::ResidencyIndex::Limits residency;
   std::vector<SeedInstance> instances;
+  CacheSight caches = CacheSight::predicted;
+  const CacheEvents* events = nullptr;  // where caches are seen exactly
 };
 
 // What a router has to tell all others.
@@ -48,9 +58,11 @@ class SimRouter final : private StateObserver {
   const policies::Scheduler& scheduler() const { return scheduler_; }
 
   // Hits of the arrival's chain, as this router knows them.
-  void look_up(policies::Arrival& arrival) const;
+  void look_up(policies::Arrival& arrival, policies::Time now) const;
   // A request with these blocks was placed there, by this router.
   void placed(policies::Slot slot, std::span<const policies::BlockKey> blocks, policies::Time now);
+  // An event says that the instance has stored this block.
+  void heard(policies::Slot slot, policies::BlockKey block) { speculation_.heard(slot, block); }
 
   // Nothing to tell: both lists are empty.
   SimNews take_news(policies::Time now);
@@ -79,13 +91,18 @@ class SimRouter final : private StateObserver {
   void own_feed_grew() override {}
 
   static std::uint64_t wall_ms(policies::Time now);
+  void count_held(std::span<const policies::BlockKey> blocks, policies::Time now,
+                  std::vector<std::uint32_t>& hits) const;
 
   MeshConfig config_;
   SharedState state_;
   Registry registry_;
   FleetViewBuilder builder_;
   policies::Scheduler scheduler_;
-  policies::ResidencyIndex index_;
+  const CacheSight caches_;
+  const CacheEvents* const events_;
+  policies::ResidencyIndex index_;  // predicted
+  Speculation speculation_;         // beside what is exact
   std::shared_ptr<const policies::FleetView> view_;
   bool registry_stale_ = true;
   bool view_stale_ = true;

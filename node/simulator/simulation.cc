@@ -49,15 +49,21 @@ Simulation::Simulation(const SimulationSettings& settings, const Workload& workl
     : settings_(settings),
       workload_(workload),
       random_(settings.seed),
+      cache_events_(settings.kv_delay),
       audit_(settings.instances, workload.requests.size()) {
   SimRouterSettings router;
   router.scheduler = settings_.scheduler;
   router.scheduler.block_tokens = kBlockTokens;
-  router.scheduler.instance_cache_tokens = settings_.engine.cache_tokens;
+  const std::uint64_t assumed_tokens = settings_.assumed_cache_tokens > 0
+                                           ? settings_.assumed_cache_tokens
+                                           : settings_.engine.cache_tokens;
+  router.scheduler.instance_cache_tokens = assumed_tokens;
   router.scheduler.decision_log_size = 1;
   router.residency.capacity_blocks =
-      static_cast<std::uint32_t>(settings_.engine.cache_tokens / settings_.engine.block_tokens);
+      static_cast<std::uint32_t>(assumed_tokens / settings_.engine.block_tokens);
   router.residency.time_to_live = settings_.placement_ttl;
+  router.caches = settings_.caches;
+  router.events = &cache_events_;
   for (std::size_t i = 0; i < settings_.instances; ++i) {
     const double speed =
         settings_.speeds.empty() ? 1.0 : settings_.speeds[i % settings_.speeds.size()];
@@ -66,6 +72,13 @@ Simulation::Simulation(const SimulationSettings& settings, const Workload& workl
                                 fmt::format("10.0.0.{}:80", i + 1),
                                 {kModel},
                                 1.0});
+  }
+  if (settings_.caches == CacheSight::exact) {
+    for (std::size_t i = 0; i < instances_.size(); ++i) {
+      instances_[i].reporter =
+          std::make_unique<Reporter>(cache_events_, events_, static_cast<Slot>(i));
+      instances_[i].engine.observe_cache(instances_[i].reporter.get());
+    }
   }
   for (std::size_t i = 0; i < settings_.routers; ++i) {
     routers_.push_back({std::make_unique<SimRouter>(router, i, random_())});
@@ -88,7 +101,7 @@ Simulation::Simulation(const SimulationSettings& settings, const Workload& workl
   for (std::uint32_t i = 0; i < routers_.size(); ++i) flush_soon(i);
   requests_.resize(workload_.requests.size());
   at_.assign(requests_.size(), policies::kNoSlot);
-  handed_by_.assign(requests_.size(), kNobody);
+  handed_by_.assign(requests_.size(), SimRequest::kNobody);
 }
 
 SimulationOutcome Simulation::run(const Progress& progress) {
@@ -110,7 +123,8 @@ void Simulation::handle(const Event& event) {
     case What::arrival:
       return arrive(event.a);
     case What::reaches: {
-      if (requests_[event.a].failed || !routers_[requests_[event.a].router].alive) return;
+      if (requests_[event.a].failed) return;
+      if (!is_hidden(event.a) && !routers_[requests_[event.a].router].alive) return;
       at_[event.a] = static_cast<Slot>(event.b);
       if (!instances_[event.b].alive || is_cut_off(requests_[event.a].router, event.b)) {
         return broken(event.a);
@@ -200,10 +214,6 @@ void Simulation::arrive(std::uint32_t number) {
   if (number + 1 < requests_.size()) {
     events_.push(workload_.requests[number + 1].arrival, {What::arrival, number + 1});
   }
-  auto router = static_cast<std::uint32_t>(random_() % routers_.size());
-  while (!routers_[router].alive) {
-    router = static_cast<std::uint32_t>(random_() % routers_.size());
-  }
   if (!ticking_) tick();
   SimRequest& request = requests_[number];
   request.arrival_s = to_seconds(events_.now());
@@ -211,14 +221,37 @@ void Simulation::arrive(std::uint32_t number) {
   ++arrived_;
   request.input_tokens = workload_.requests[number].input_tokens;
   request.output_tokens = workload_.requests[number].output_tokens;
+  if (settings_.hidden_share > 0 && std::bernoulli_distribution(settings_.hidden_share)(random_)) {
+    return go_past_routers(number);
+  }
+  auto router = static_cast<std::uint32_t>(random_() % routers_.size());
+  while (!routers_[router].alive) {
+    router = static_cast<std::uint32_t>(random_() % routers_.size());
+  }
   submit(number, router, false);
 }
 
+void Simulation::go_past_routers(std::uint32_t number) {
+  SimRequest& request = requests_[number];
+  request.router = SimRequest::kNobody;
+  request.instance = static_cast<Slot>(random_() % instances_.size());
+  events_.push(events_.now() + settings_.instance_delay,
+               {What::reaches, number, request.instance});
+}
+
+// Whatever the routers should have heard of caches by now.
+void Simulation::hear_events() {
+  cache_events_.advance(events_.now(), [this](Slot slot, policies::BlockKey key) {
+    for (const Router& router : routers_) router.node->heard(slot, key);
+  });
+}
+
 void Simulation::submit(std::uint32_t number, std::uint32_t router, bool handed) {
+  hear_events();
   requests_[number].router = static_cast<std::uint16_t>(router);
   policies::Arrival arrival = arrival_of(number);
   arrival.handed = handed;
-  routers_[router].node->look_up(arrival);
+  routers_[router].node->look_up(arrival, events_.now());
   effects_.clear();
   routers_[router].node->scheduler().submit(std::move(arrival), events_.now(), effects_);
   carry_out(router);
@@ -228,6 +261,7 @@ void Simulation::carry_out(std::uint32_t number) {
   Router& router = routers_[number];
   const Time now = events_.now();
   bool news = effects_.load_changed;
+  if (!effects_.placed.empty()) hear_events();
   for (const auto& placed : effects_.placed) {
     router.node->placed(placed.slot, keys_of(workload_.requests[placed.id]), now);
     audit_.placed(placed.id, placed.slot, now);
@@ -292,6 +326,10 @@ void Simulation::answer(const std::vector<Emission>& emissions) {
   const Time now = events_.now();
   for (const Emission& emission : emissions) {
     SimRequest& request = requests_[emission.id];
+    if (is_hidden(static_cast<std::uint32_t>(emission.id))) {
+      answer_hidden(emission);
+      continue;
+    }
     if (request.failed || !routers_[request.router].alive) continue;
     const auto id = static_cast<std::uint32_t>(emission.id);
     const std::uint32_t router = request.router;
@@ -318,6 +356,20 @@ void Simulation::answer(const std::vector<Emission>& emissions) {
       if (is_away(id)) events_.push(now + way_back(id), {What::hop_answered, id, 1});
     }
   }
+}
+
+void Simulation::answer_hidden(const Emission& emission) {
+  SimRequest& request = requests_[emission.id];
+  const double since_s = to_seconds(events_.now()) - request.arrival_s;
+  eventful_ = events_.now();
+  if (emission.token == 0) {
+    request.ttft_s = since_s;
+    request.cached_tokens = emission.cached_tokens;
+  }
+  if (!emission.finished) return;
+  request.e2e_s = since_s;
+  at_[emission.id] = policies::kNoSlot;
+  ++ended_;
 }
 
 void Simulation::flush(std::uint32_t number) {

@@ -3,7 +3,7 @@
 // Each request goes to a uniformly random router (DNS). Routers are the node's own scheduler, index
 // and replicated state (sim_router.h); instances are the engine model of dualmesh-engine
 // (node/engine/engine_model.h). What one router tells the others arrives `view_delay` later, what
-// it tells of caches `kv_delay` later; a request and each word of its answer travel
+// it tells of caches `kv_delay` later, as do the engines' own events of caches; a request and each word of its answer travel
 // `instance_delay`, and once more between two routers when one hands a request to the other.
 //
 // Invariant: a run is a pure function of its inputs: the same seed gives the same run. Every
@@ -38,7 +38,10 @@ struct SimulationSettings {
   policies::Duration instance_delay{};
   std::vector<FleetChange> changes;  // as check_changes allows
   policies::SchedulerSettings scheduler;
+  CacheSight caches = CacheSight::predicted;
   policies::Duration placement_ttl = std::chrono::minutes(10);
+  double hidden_share = 0;  // of the requests, which go past the routers, to any instance
+  std::uint64_t assumed_cache_tokens = 0;  // of an instance, as the routers think; 0: as it is
   // The run ends when somebody waits and for so long nobody came or got an answer: they wait in
   // vain.
   policies::Duration patience = std::chrono::hours(1);
@@ -46,6 +49,7 @@ struct SimulationSettings {
 };
 
 struct SimRequest {
+  static constexpr std::uint16_t kNobody = 0xffff;
   static constexpr double kNever = std::numeric_limits<double>::infinity();
   double arrival_s = 0;
   double ttft_s = kNever;
@@ -54,7 +58,7 @@ struct SimRequest {
   std::uint32_t output_tokens = 0;
   std::uint32_t cached_tokens = 0;  // as the instance found them
   policies::Slot instance = policies::kNoSlot;
-  std::uint16_t router = 0;
+  std::uint16_t router = 0;  // kNobody: it went past them
   bool rejected = false;
   bool failed = false;  // an instance or router was lost with it
 };
@@ -106,9 +110,24 @@ class Simulation {
     std::uint32_t a = 0;
     std::uint32_t b = 0;
   };
+  // Turns what one instance's cache does into events.
+  class Reporter final : public CacheObserver {
+   public:
+    Reporter(CacheEvents& events, const EventQueue<Event>& clock, policies::Slot slot)
+        : events_(events), clock_(clock), slot_(slot) {}
+    void stored(policies::BlockKey key) override { events_.stored(slot_, key, clock_.now()); }
+    void evicted(policies::BlockKey key) override { events_.removed(slot_, key, clock_.now()); }
+    void cleared() override { events_.cleared(slot_, clock_.now()); }
+
+   private:
+    CacheEvents& events_;
+    const EventQueue<Event>& clock_;
+    policies::Slot slot_;
+  };
   struct Instance {
     explicit Instance(const EngineParameters& parameters) : engine(parameters) {}
     EngineModel engine;
+    std::unique_ptr<Reporter> reporter;  // where caches are seen exactly
     EngineCounters earlier;  // of its lives before
     std::uint32_t life = 0;
     bool alive = true;
@@ -132,12 +151,18 @@ class Simulation {
   };
 
   void handle(const Event& event);
+  void hear_events();
   void arrive(std::uint32_t request);
+  void go_past_routers(std::uint32_t request);
+  bool is_hidden(std::uint32_t request) const {
+    return requests_[request].router == SimRequest::kNobody;
+  }
   void submit(std::uint32_t request, std::uint32_t router, bool handed);
   policies::Arrival arrival_of(std::uint32_t request) const;
   void wake(std::uint32_t instance);
   void end_iteration(std::uint32_t instance);
   void answer(const std::vector<Emission>& emissions);
+  void answer_hidden(const Emission& emission);
   void carry_out(std::uint32_t router);
   void flush(std::uint32_t router);
   void send(crdt::Origin sender, std::vector<net::StreamDelta> deltas, std::uint32_t from,
@@ -164,7 +189,7 @@ class Simulation {
   void hop_answered(std::uint32_t request, bool last);
   void hop_failed(std::uint32_t request);
   void lose_hop(std::uint32_t request, std::uint32_t router);
-  bool is_away(std::uint32_t request) const { return handed_by_[request] != kNobody; }
+  bool is_away(std::uint32_t request) const { return handed_by_[request] != SimRequest::kNobody; }
   policies::Duration way_back(std::uint32_t request) const {
     return is_away(request) ? settings_.instance_delay : policies::Duration{};
   }
@@ -177,12 +202,12 @@ class Simulation {
   const Workload& workload_;
   std::mt19937_64 random_;
   EventQueue<Event> events_;
+  CacheEvents cache_events_;
   std::vector<Instance> instances_;
   std::vector<Router> routers_;
   std::vector<SimRequest> requests_;
   TurnAudit audit_;
   std::vector<policies::Slot> at_;  // where the engine has it, by request
-  static constexpr std::uint16_t kNobody = 0xffff;
   std::vector<std::uint16_t> handed_by_;  // the router that a client asked and another serves
   std::set<std::pair<std::uint32_t, std::uint32_t>> cut_;  // router and instance
   std::vector<Answer> answers_;                            // by number

@@ -45,6 +45,10 @@ void Simulation::fail_instance(std::uint32_t number) {
   ++instance.life;
   instance.earlier += instance.engine.counters();
   instance.engine = EngineModel(instance.engine.parameters());
+  if (instance.reporter) {
+    instance.engine.observe_cache(instance.reporter.get());
+    instance.reporter->cleared();
+  }
   for (Answer& answer : answers_) {
     if (answer.instance == number) answer.emissions.clear();
   }
@@ -57,6 +61,10 @@ void Simulation::fail_instance(std::uint32_t number) {
 // The connection of a dispatched request is gone, or was refused.
 void Simulation::broken(std::uint32_t number) {
   SimRequest& request = requests_[number];
+  if (is_hidden(number)) {
+    at_[number] = policies::kNoSlot;
+    return give_up(number);
+  }
   SimRouter& router = *routers_[request.router].node;
   const bool retry = request.ttft_s == SimRequest::kNever;
   if (retry) {

@@ -36,7 +36,7 @@ void Simulation::hand_back(std::uint32_t number) {
   if (request.failed || !is_away(number)) return;
   request.router = handed_by_[number];
   request.instance = policies::kNoSlot;
-  handed_by_[number] = kNobody;
+  handed_by_[number] = SimRequest::kNobody;
   effects_.clear();
   routers_[request.router].node->scheduler().failed(number, true, events_.now(), effects_);
   carry_out(request.router);

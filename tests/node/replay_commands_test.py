@@ -105,6 +105,12 @@ def check_files(program, folder):
     for one in [*alone["results"], *together["results"]]:
         del one["wall_seconds"]
     assert alone == together, "jobs change results"
+    seen = ["exact", "predicted", "blind"]
+    text = program.good("compare", *SMALL, "--policies", "min_ttft", "--qps", "3",
+                        "--residency", ",".join(seen), "--csv", str(rows))
+    assert all(f"min_ttft {one}" in text for one in seen), text
+    with rows.open() as file:
+        assert [line["residency"] for line in csv.DictReader(file)] == seen
     same = program.good("compare", *SMALL, "--policies", "round_robin", "--qps", "3",
                         "--plot", str(folder / "same"))
     assert "all at the same rate" in same
@@ -202,6 +208,9 @@ def check_refusals(program, folder):
             (["--speeds", "2 instances"], "simulate", *base, "--instances", "2",
              "--speeds", "1,1,1"),
             (["--speeds"], "simulate", *base, "--speeds", "0"),
+            (["--residency", "exact"], "compare", *base, "--policies", "dualmap",
+             "--residency", "exact,wrong"),
+            (["--hidden-share"], "simulate", *base, "--hidden-share", "1.1"),
             (["--warmup", "0 to 19"], "simulate", *base, "--warmup", "20"),
             (["--max-input"], "simulate", *base, "--max-input", "5"),
             (["--cache-blocks", "2 blocks or more"], "simulate", "--generate",

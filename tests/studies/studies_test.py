@@ -16,8 +16,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TABLES = {"fairness": 7, "workloads": 2, "affinity": 5, "instances": 3, "herding": 2, "paper": 8,
-          "staleness": 3}
-DRAWING = {"workloads", "affinity", "instances", "herding", "paper", "staleness"}
+          "staleness": 3, "residency": 6}
+DRAWING = {"workloads", "affinity", "instances", "herding", "paper", "staleness", "residency"}
 
 
 def studies():
