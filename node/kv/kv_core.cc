@@ -183,6 +183,12 @@ void KvCore::tick(policies::Time now) {
   measure_rates(now);
 }
 
+void KvCore::was_away(const std::string& instance) {
+  for (auto& [key, stream] : streams_) {
+    if (key.instance == instance) stream.doubted = state_.position(key);
+  }
+}
+
 KvCore::Readiness KvCore::readiness(policies::Time now) const {
   Readiness readiness;
   if (streams_.empty()) {

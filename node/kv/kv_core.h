@@ -64,6 +64,10 @@ class KvCore {
   void received(crdt::NodeId from, std::string_view message, policies::Time now);
   std::string take(crdt::NodeId to, policies::Time now);
 
+  // It was away by all that requests saw, so it may hold nothing now, whatever it said before: what
+  // is known of it counts for nothing until its engine says something again.
+  void was_away(const std::string& instance);
+
   void tick(policies::Time now);  // each 10 to 20 ms
   void upkeep(std::size_t at_most) { state_.upkeep(at_most); }
 
@@ -86,9 +90,10 @@ class KvCore {
     std::optional<policies::Time> lost_at;       // no connection since
     std::optional<policies::Time> unsettled_at;  // connected, and its place not known, since
     bool said_reached = true;
-    bool probing = false;           // tries again, and observes only when it succeeds
-    policies::Time unreached_at{};  // since when it says otherwise
-    StreamPosition told;            // to the observation
+    bool probing = false;                   // tries again, and observes only when it succeeds
+    policies::Time unreached_at{};          // since when it says otherwise
+    StreamPosition told;                    // to the observation
+    std::optional<StreamPosition> doubted;  // where it was when its instance was away
     // For rates.
     std::uint64_t changes_before = 0, bytes_before = 0;
     double events_per_s = 0.0, bytes_per_s = 0.0;

@@ -96,6 +96,14 @@ StreamReport KvCore::report_of(const StreamKey& key, Stream& stream, policies::T
   report.confidence = report.why_not_exact.empty()       ? KvConfidence::exact
                       : report.position.epoch.value == 0 ? KvConfidence::unknown
                                                          : KvConfidence::degraded;
+  if (!stream.doubted) return report;
+  if (stream.doubted->epoch == report.position.epoch &&
+      stream.doubted->end == report.position.end) {
+    report.confidence = KvConfidence::unknown;
+    report.why_not_exact = "the instance was away, and its engine has said nothing since";
+  } else {
+    stream.doubted.reset();
+  }
   return report;
 }
 

@@ -237,6 +237,15 @@ void KvIngest::set_view(View view) {
   state_->subscriptions.wake();
 }
 
+void KvIngest::was_away(std::string instance) {
+  {
+    const std::lock_guard lock(state_->inbox.mutex);
+    state_->inbox.questions.push_back(
+        [state = state_.get(), instance = std::move(instance)] { state->core.was_away(instance); });
+  }
+  state_->subscriptions.wake();
+}
+
 const policies::BlockIndex& KvIngest::index() const { return state_->core.state().index(); }
 
 std::shared_ptr<const KvReport> KvIngest::report() const {

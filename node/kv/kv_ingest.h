@@ -43,6 +43,7 @@ class KvIngest final : public KvPort {
   void stop();
 
   void set_view(View view);
+  void was_away(std::string instance);  // KvCore::was_away
   const policies::BlockIndex& index() const;
   std::shared_ptr<const KvReport> report() const;
   void cut(const StreamKey& stream, std::function<void(std::shared_ptr<const StreamCut>)> done);

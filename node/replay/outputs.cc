@@ -134,8 +134,8 @@ std::string csv_of(std::span<const BenchResult> results, const SimulationOptions
   for (const BenchResult& result : results) {
     for (std::size_t i = 0; i < result.by_seed.size(); ++i) {
       text += fmt::format(
-          "{},{},{},{},{},{},{}", quoted(result.contestant.policy),
-          quoted(result.contestant.queue), residency_of(result), options.fleet.routers, options.fleet.instances, options.seed + i,
+          "{},{},{},{},{},{},{}", quoted(result.contestant.policy), quoted(result.contestant.queue),
+          residency_of(result), options.fleet.routers, options.fleet.instances, options.seed + i,
           result.capacity_qps ? fmt::format("{:.6g}", result.capacity_by_seed[i]) : "");
       for (const FigureColumn& column : figure_columns()) {
         const double value = result.by_seed[i].*column.value;

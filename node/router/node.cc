@@ -190,7 +190,9 @@ void Node::readiness_changed(bool ready, const std::string& why_not) {
 void Node::cache_lost(policies::Slot slot) {
   residency_.forget(slot);
   const ViewPointer view = scheduler_.view();
-  if (slot < view->instances.size()) flow_.predictions().forget(view->instances[slot].name);
+  if (slot >= view->instances.size()) return;
+  flow_.predictions().forget(view->instances[slot].name);
+  kv_.was_away(view->instances[slot].name);
 }
 
 void Node::health_changed(policies::Slot slot, bool healthy) {

@@ -3,8 +3,9 @@
 // Each request goes to a uniformly random router (DNS). Routers are the node's own scheduler, index
 // and replicated state (sim_router.h); instances are the engine model of dualmesh-engine
 // (node/engine/engine_model.h). What one router tells the others arrives `view_delay` later, what
-// it tells of caches `kv_delay` later, as do the engines' own events of caches; a request and each word of its answer travel
-// `instance_delay`, and once more between two routers when one hands a request to the other.
+// it tells of caches `kv_delay` later, as do the engines' own events of caches; a request and each
+// word of its answer travel `instance_delay`, and once more between two routers when one hands a
+// request to the other.
 //
 // Invariant: a run is a pure function of its inputs: the same seed gives the same run. Every
 // request of the workload has a result; one without an answer has infinite times.
@@ -128,7 +129,7 @@ class Simulation {
     explicit Instance(const EngineParameters& parameters) : engine(parameters) {}
     EngineModel engine;
     std::unique_ptr<Reporter> reporter;  // where caches are seen exactly
-    EngineCounters earlier;  // of its lives before
+    EngineCounters earlier;              // of its lives before
     std::uint32_t life = 0;
     bool alive = true;
     bool start_due = false;
@@ -207,7 +208,7 @@ class Simulation {
   std::vector<Router> routers_;
   std::vector<SimRequest> requests_;
   TurnAudit audit_;
-  std::vector<policies::Slot> at_;  // where the engine has it, by request
+  std::vector<policies::Slot> at_;        // where the engine has it, by request
   std::vector<std::uint16_t> handed_by_;  // the router that a client asked and another serves
   std::set<std::pair<std::uint32_t, std::uint32_t>> cut_;  // router and instance
   std::vector<Answer> answers_;                            // by number

@@ -226,8 +226,8 @@ TEST_CASE("requests that go past the routers are answered, and are known by the 
   SimulationSettings settings = churning(CacheSight::exact);
   settings.hidden_share = 0.25;
   settings.changes = {
-      {.at = std::chrono::seconds(20), .what = FleetChange::What::fails, .index = 1},
-      {.at = std::chrono::seconds(40), .what = FleetChange::What::returns, .index = 1}};
+      {.what = FleetChange::What::fails, .index = 1, .at = std::chrono::seconds(20)},
+      {.what = FleetChange::What::returns, .index = 1, .at = std::chrono::seconds(40)}};
   const SimulationOutcome outcome = simulated(settings, workload);
   const auto hidden = std::count_if(
       outcome.requests.begin(), outcome.requests.end(),

@@ -205,6 +205,28 @@ TEST_CASE("an instance at another address may be reached there") {
   CHECK(core.exchange().reached(kStream));
 }
 
+TEST_CASE("an instance that was away is not believed until its engine speaks again") {
+  IdleSource source;
+  KvCoreSettings settings;
+  settings.self = crdt::NodeId{1};
+  KvCore core(settings, source);
+  KvModelEngine engine(3, 0, 1.7e9);
+  core.set_instances(instance_at("tcp://engine:5557"), seconds(1));
+  core.connected(kStream, seconds(1));
+  for (int i = 0; i < 50; ++i) core.live(kStream, engine.publish(), seconds(1));
+  const auto confidence = [&](Time now) {
+    core.tick(now);
+    return core.report(now)->streams.at(0).confidence;
+  };
+  CHECK(confidence(seconds(9)) == KvConfidence::exact);
+  core.was_away("another");
+  CHECK(confidence(seconds(9)) == KvConfidence::exact);
+  core.was_away(kStream.instance);
+  CHECK(confidence(seconds(9)) == KvConfidence::unknown);
+  core.live(kStream, engine.publish(), seconds(10));
+  CHECK(confidence(seconds(10)) == KvConfidence::exact);
+}
+
 TEST_CASE("a subscription whose place is not settled is no longer exact") {
   IdleSource source;
   KvCoreSettings settings;
