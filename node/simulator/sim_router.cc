@@ -80,7 +80,8 @@ void SimRouter::look_up(policies::Arrival& arrival, policies::Time now) const {
   arrival.hit_sources.assign(config_.instances.size(), source);
 }
 
-// hits[slot] = leading blocks that are there by the events, or that this router has just sent there.
+// hits[slot] = leading blocks that are there by the events, or that this router has just sent
+// there.
 void SimRouter::count_held(std::span<const policies::BlockKey> blocks, policies::Time now,
                            std::vector<std::uint32_t>& hits) const {
   hits.assign(config_.instances.size(), 0);
