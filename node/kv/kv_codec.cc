@@ -72,7 +72,8 @@ void write(const KvEnds& ends, ByteWriter& out) {
 }
 
 void write(const KvChanges& changes, ByteWriter& out) {
-  out.byte(bits({changes.stream.has_value(), changes.check != 0, changes.block_tokens != 0}));
+  out.byte(bits({changes.stream.has_value(), changes.check != 0, changes.block_tokens != 0,
+                 changes.main_group >= 0}));
   if (changes.stream) {
     out.fixed(changes.stream->first, 8);
     out.varint(changes.stream->second.value);
@@ -82,6 +83,7 @@ void write(const KvChanges& changes, ByteWriter& out) {
   out.varint(changes.from.value);
   if (changes.check != 0) out.fixed(changes.check, 2);
   if (changes.block_tokens != 0) out.varint(changes.block_tokens);
+  if (changes.main_group >= 0) out.varint(static_cast<std::uint64_t>(changes.main_group));
   out.varint(changes.steps.size());
   crdt::Version before = changes.from;
   auto next = changes.changes.begin();
@@ -107,6 +109,7 @@ void write_opening(const KvPiece& piece, std::size_t entries, ByteWriter& out) {
   out.fixed(piece.stream, 8);
   write(piece.position, out);
   out.varint(piece.block_tokens);
+  out.varint(static_cast<std::uint64_t>(piece.main_group + 1));
   out.varint(piece.cut);
   out.varint(piece.offset);
   out.varint(piece.total);
@@ -153,8 +156,14 @@ KvEnds read_ends(ByteReader& in) {
   return ends;
 }
 
+std::int16_t read_group(ByteReader& in) {
+  const std::uint64_t group = in.varint();
+  if (group > INT16_MAX) in.fail();
+  return static_cast<std::int16_t>(in.ok() ? group : 0);
+}
+
 KvChanges read_changes(ByteReader& in) {
-  const std::uint8_t read = flags(in, 3);
+  const std::uint8_t read = flags(in, 4);
   KvChanges changes;
   if ((read & 1) != 0) {
     const StreamName stream = in.fixed(8);
@@ -169,6 +178,7 @@ KvChanges read_changes(ByteReader& in) {
     if (tokens == 0 || tokens > UINT32_MAX) in.fail();
     changes.block_tokens = static_cast<std::uint32_t>(tokens);
   }
+  if ((read & 8) != 0) changes.main_group = read_group(in);
   changes.steps.resize(in.count(10));
   if (changes.steps.empty()) in.fail();
   std::uint64_t before = changes.from.value;
@@ -199,6 +209,7 @@ KvPiece read_piece(ByteReader& in) {
   const std::uint64_t tokens = in.varint();
   if (tokens > UINT32_MAX) in.fail();
   piece.block_tokens = static_cast<std::uint32_t>(tokens);
+  piece.main_group = static_cast<std::int16_t>(read_group(in) - 1);
   piece.cut = in.varint();
   piece.offset = in.varint();
   piece.total = in.varint();
@@ -254,7 +265,8 @@ bool KvChanges::operator==(const KvChanges& other) const {
     return a.kind == b.kind && a.key == b.key && a.value == b.value;
   };
   return stream == other.stream && life == other.life && from == other.from &&
-         block_tokens == other.block_tokens && check == other.check && steps == other.steps &&
+         block_tokens == other.block_tokens && main_group == other.main_group &&
+         check == other.check && steps == other.steps &&
          std::equal(changes.begin(), changes.end(), other.changes.begin(), other.changes.end(),
                     equal);
 }
@@ -265,8 +277,8 @@ bool KvPiece::operator==(const KvPiece& other) const {
            a.second.removed == b.second.removed && a.second.added == b.second.added;
   };
   return stream == other.stream && position == other.position &&
-         block_tokens == other.block_tokens && cut == other.cut && offset == other.offset &&
-         total == other.total &&
+         block_tokens == other.block_tokens && main_group == other.main_group && cut == other.cut &&
+         offset == other.offset && total == other.total &&
          std::equal(entries.begin(), entries.end(), other.entries.begin(), other.entries.end(),
                     equal);
 }

@@ -83,6 +83,7 @@ struct KvChanges {
   LifeName life = 0;
   crdt::Version from;
   std::uint32_t block_tokens = 0;
+  std::int16_t main_group = -1;  // StreamFacts
   std::uint16_t check = 0;  // of a complete map after these; 0: none
   std::vector<LoggedStep> steps;
   std::vector<BlockChange> changes;  // of all steps
@@ -102,6 +103,7 @@ struct KvPiece {
   StreamName stream = 0;
   StreamPosition position;
   std::uint32_t block_tokens = 0;
+  std::int16_t main_group = -1;
   std::uint64_t cut = 0;  // 0: what was asked for is not there
   std::uint64_t offset = 0, total = 0;
   std::vector<std::pair<EngineHash, BlockMap::Entry>> entries;

@@ -50,6 +50,7 @@ void KvExchange::State::take_streams(Time now) {
     }
     if (!any_new) continue;
     peer.heard = false;
+    peer.awaited_since = now;
     peer.ask_all = peer.all_due = true;
     peer.all_next = 0;
   }
@@ -106,7 +107,7 @@ Said* KvExchange::State::said_of(crdt::NodeId node, std::size_t slot) {
   return found == peers.end() ? nullptr : &found->second.said[slot];
 }
 
-// Highest random weight; who cannot observe goes behind those who can.
+// Highest random weight; who cannot observe, or cannot tell us, goes behind those who can.
 void KvExchange::State::rank(StreamHere& stream) {
   const std::size_t slot = static_cast<std::size_t>(&stream - streams.data());
   std::vector<std::tuple<bool, std::uint64_t, crdt::NodeId>> weighed;
@@ -118,7 +119,7 @@ void KvExchange::State::rank(StreamHere& stream) {
   weigh(self, stream.reaches && !stream.flooded);
   for (const auto& [node, peer] : peers) {
     const Said& said = peer.said[slot];
-    weigh(node, said.reaches && !said.flooded);
+    weigh(node, said.reaches && !said.flooded && !peer.mute);
   }
   std::sort(weighed.begin(), weighed.end());
   const bool was_first = !stream.order.empty() && stream.order.front() == self;
@@ -166,7 +167,7 @@ void KvExchange::set_peers(std::span<const KvPeer> living, policies::Time now) {
     }
     Peer peer;
     peer.life = life;
-    peer.met_at = now;
+    peer.awaited_since = now;
     peer.said.resize(state.streams.size());
     state.peers.emplace(life.node, std::move(peer));
   }
@@ -222,7 +223,8 @@ bool KvExchange::reached(const StreamKey& stream) const {
 bool KvExchange::mesh_known() const {
   state_->sync(state_->last_now);
   return std::all_of(state_->peers.begin(), state_->peers.end(), [&](const auto& entry) {
-    return entry.second.heard || state_->last_now - entry.second.met_at > kHearWithin;
+    const Peer& peer = entry.second;
+    return peer.heard || peer.mute || state_->last_now - peer.awaited_since > kHearWithin;
   });
 }
 

@@ -15,6 +15,8 @@ void KvExchange::received(crdt::NodeId from, std::string_view message, policies:
   state.counters.bytes_received += message.size();
   const auto peer = state.peers.find(from);
   if (peer == state.peers.end() || message.empty()) return;
+  peer->second.spoke = true;
+  if (std::exchange(peer->second.mute, false)) state.rank_all();
   auto sections = read_message(message);
   if (sections.has_error()) {
     ++state.counters.malformed;
@@ -219,7 +221,7 @@ void KvExchange::State::receive(Peer& from, const KvChanges& sent, Time now) {
                                 step.to,
                                 all.subspan(next, step.changes),
                                 step.last_batch,
-                                {changes.block_tokens}});
+                                {changes.block_tokens, changes.main_group}});
     next += step.changes;
     before = step.to;
   }

@@ -195,7 +195,9 @@ void KvExchange::State::push(Peer& to, std::size_t slot, Saying& saying, std::st
   if (!is_life_known(slot, said)) changes.stream.emplace(stream.name, ours.epoch);
   changes.life = stream.life;
   changes.from = from;
-  changes.block_tokens = kv.facts(stream.key).block_tokens;
+  const StreamFacts facts = kv.facts(stream.key);
+  changes.block_tokens = facts.block_tokens;
+  changes.main_group = facts.main_group;
   changes.steps = since->steps;
   changes.changes = since->changes;
   if (since->to == ours.end && ours.base.value == 0) {
@@ -253,6 +255,7 @@ void KvExchange::State::write_piece_for(Peer& to, std::string& message, Time now
   }
   piece.position = cut->cut->position;
   piece.block_tokens = cut->cut->facts.block_tokens;
+  piece.main_group = cut->cut->facts.main_group;
   piece.cut = cut->id;
   piece.offset = asked.offset;
   piece.total = cut->cut->entries.size();

@@ -56,9 +56,10 @@ struct Said {
 
 struct Peer {
   KvPeer life;
-  Time met_at{};
+  Time awaited_since{};  // its list of all; anew with each stream that is new
   std::vector<Said> said;  // by slot
   std::vector<std::uint32_t> due;
+  bool spoke = false, mute = false;    // has said something; seems unable to
   bool heard = false;                  // all that it has
   std::uint64_t round = 0, parts = 0;  // of its list of all: parts heard in order
   bool ask_all = true;                 // for its list, with ours

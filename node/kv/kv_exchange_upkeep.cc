@@ -13,6 +13,13 @@ void KvExchange::tick(policies::Time now) {
   state.sync(now);
   const bool compare = now >= state.next_compare;
   if (compare) state.next_compare = now + state.settings.compare_interval;
+  bool any_mute = false;  // such as those of a build that knows no such messages
+  for (auto& [node, peer] : state.peers) {
+    if (!peer.spoke && !peer.mute && now - peer.awaited_since > kHearWithin) {
+      peer.mute = any_mute = true;
+    }
+  }
+  if (any_mute) state.rank_all();
   for (auto& [node, peer] : state.peers) {
     peer.summary_due = peer.summary_due || compare;
     state.tick_peer(peer, now);

@@ -149,7 +149,7 @@ Taken KvState::take_state(const StreamKey& stream, const StreamPosition& positio
       held.begin_anew(position.base);
     }
     if (held.flooded) return Taken::refused;
-    if (facts.block_tokens != 0 && position.end >= held.map.end()) held.facts = facts;
+    if (position.end >= held.map.end()) held.learn(facts);
     return held.join(position, std::move(map));
   });
 }

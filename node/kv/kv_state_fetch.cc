@@ -13,7 +13,7 @@ auto KvStateFetch::take(KvPiece&& piece, std::size_t max_total, policies::Time n
     cut_ = piece.cut;
     total_ = piece.total;
     position_ = piece.position;
-    block_tokens_ = piece.block_tokens;
+    facts_ = {piece.block_tokens, piece.main_group};
   }
   const bool same = piece.total == total_ && piece.position == position_;
   const bool stuck = piece.entries.empty() && entries_.size() < total_;

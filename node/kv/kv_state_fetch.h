@@ -27,7 +27,7 @@ class KvStateFetch {
   Took take(KvPiece&& piece, std::size_t max_total, policies::Time now);
   policies::Time progress_at() const { return progress_at_; }
   const StreamPosition& position() const { return position_; }
-  StreamFacts facts() const { return {block_tokens_}; }
+  StreamFacts facts() const { return facts_; }
   // Nothing when the entries are not a state.
   std::optional<BlockMap> map() const {
     return BlockMap::restore(position_.base, position_.end, entries_);
@@ -45,7 +45,7 @@ class KvStateFetch {
   std::uint64_t cut_ = 0;
   std::uint64_t total_ = 0;
   StreamPosition position_;
-  std::uint32_t block_tokens_ = 0;
+  StreamFacts facts_;
   std::vector<std::pair<EngineHash, BlockMap::Entry>> entries_;
 };
 

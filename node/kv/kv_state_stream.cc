@@ -31,6 +31,11 @@ void KvState::Stream::give_up(crdt::Version end) {
   flooded = true;
 }
 
+void KvState::Stream::learn(const StreamFacts& said) {
+  if (said.block_tokens != 0) facts.block_tokens = said.block_tokens;
+  if (said.main_group >= 0) facts.main_group = said.main_group;
+}
+
 Taken KvState::Stream::append(const ObservedBatches& batches) {
   if (flooded) {
     give_up(batches.to);
@@ -44,7 +49,7 @@ Taken KvState::Stream::append(const ObservedBatches& batches) {
   if (applied != crdt::Applied::changed) return Taken::refused;
   log.append(batches.from, batches.to, batches.changes, batches.last_batch);
   last_batch = batches.last_batch;
-  if (batches.facts.block_tokens != 0) facts = batches.facts;
+  learn(batches.facts);
   if (map.size() <= limits.max_stream_blocks) return Taken::changed;
   give_up(batches.to);
   return Taken::refused;

@@ -21,6 +21,7 @@ struct KvState::Stream {
   // Knows nothing but that it goes on from `at`.
   void begin_anew(crdt::Version at);
   void give_up(crdt::Version end);
+  void learn(const StreamFacts& said);  // what is not said stays
   // Batches that join on, or of an epoch that begins with them.
   Taken append(const ObservedBatches& batches);
   // A map of our epoch, or of one that just began.

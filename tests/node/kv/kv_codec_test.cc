@@ -76,6 +76,7 @@ class Anything {
       changes.life = static_cast<LifeName>(number());
     changes.from = {number() / 2};
     if (flip()) changes.block_tokens = static_cast<std::uint32_t>(random_());
+    if (flip()) changes.main_group = static_cast<std::int16_t>(random_() % 300);
     if (flip()) changes.check = static_cast<std::uint16_t>(random_());
     crdt::Version to = changes.from;
     for (std::size_t i = 1 + few(); i > 0; --i) {
@@ -99,6 +100,7 @@ class Anything {
     piece.stream = number();
     piece.position = position();
     piece.block_tokens = static_cast<std::uint32_t>(random_());
+    piece.main_group = static_cast<std::int16_t>(random_() % 300) - 1;
     piece.cut = number();
     for (std::size_t i = few() * 3; i > 0; --i) {
       BlockMap::Entry entry{{flip() ? key() : 0, depth(), medium()}, 0, 1};

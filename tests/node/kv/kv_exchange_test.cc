@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "tests/node/kv/kv_mesh_sim.h"
@@ -138,4 +139,86 @@ TEST_CASE("a newcomer brings nothing and takes nothing away") {
     CHECK(sim.difference() == "");
     for (const StreamKey& stream : complete) CHECK(sim.all_complete(stream));
   }
+}
+
+namespace {
+
+// Two nodes of which the first knows some streams, without a mesh between.
+struct Pair {
+  static constexpr KvExchangeSettings kOne{.observers = 1};
+
+  Pair() {
+    for (std::uint32_t rank = 0; rank < 32; ++rank) keys.push_back({"engine", rank});
+    for (KvState* state : {&state_a, &state_b}) state->set_streams(keys);
+    a.set_peers(std::vector{KvPeer{kB, {1}}}, now);
+    b.set_peers(std::vector{KvPeer{kA, {1}}}, now);
+  }
+  void tick(policies::Duration later) {
+    now += later;
+    a.tick(now);
+    b.tick(now);
+  }
+  void talk() {
+    for (int i = 0; i < 4; ++i) {
+      a.received(kB, b.take(kA, now), now);
+      b.received(kA, a.take(kB, now), now);
+    }
+  }
+  std::size_t observed_by_a() const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(keys, [&](const StreamKey& key) { return a.observes(key); }));
+  }
+
+  static constexpr crdt::NodeId kA{1}, kB{2};
+  policies::Time now{1000s};
+  std::vector<StreamKey> keys;
+  KvState state_a{{}}, state_b{{}};
+  KvExchange a{state_a, kA, kOne}, b{state_b, kB, kOne};
+};
+
+}  // namespace
+
+TEST_CASE("who never says a word observes nothing for us, until it does") {
+  Pair pair;
+  pair.tick(9s);
+  const std::size_t of_two = pair.observed_by_a();
+  CHECK(of_two > 0);
+  CHECK(of_two < pair.keys.size());
+  pair.tick(2s);  // a build that does not know such messages
+  CHECK(pair.observed_by_a() == pair.keys.size());
+  CHECK(pair.a.mesh_known());
+  pair.talk();
+  CHECK(pair.observed_by_a() == of_two);
+  pair.tick(60s);
+  CHECK(pair.observed_by_a() == of_two);
+}
+
+TEST_CASE("of a new stream the mesh is asked anew, however long it has been known") {
+  Pair pair;
+  pair.tick(1s);
+  pair.talk();
+  CHECK(pair.a.mesh_known());
+  pair.tick(60s);
+  pair.talk();
+  pair.keys.push_back({"other", 0});
+  for (KvState* state : {&pair.state_a, &pair.state_b}) state->set_streams(pair.keys);
+  pair.tick(1s);
+  CHECK_FALSE(pair.a.mesh_known());
+  pair.talk();
+  CHECK(pair.a.mesh_known());
+}
+
+TEST_CASE("which of an engine's groups counts is known where its blocks are") {
+  Pair pair;
+  pair.tick(1s);
+  pair.talk();
+  const std::vector<BlockChange> blocks{{BlockMap::Kind::add, 7, {9, 0, {}}}};
+  pair.state_a.observed(pair.keys[0], {{5}, {0}, {1}, blocks, 3, {16, 2}});  // fetched, or told
+  pair.state_b.observed(pair.keys[1], {{5}, {4}, {5}, blocks, 3, {16, 1}});
+  for (int i = 0; i < 20; ++i) {
+    pair.tick(200ms);
+    pair.talk();
+  }
+  CHECK(pair.state_b.facts(pair.keys[0]) == StreamFacts{16, 2});
+  CHECK(pair.state_a.facts(pair.keys[1]) == StreamFacts{16, 1});
 }

@@ -87,6 +87,17 @@ TEST_CASE("batches that join on are taken, once") {
   check_index(state);
 }
 
+TEST_CASE("what a stream says of itself stays where others say less of it") {
+  KvState state{{}};
+  state.set_streams(std::vector{kStream});
+  const std::vector changes{add(1)};
+  state.observed(kStream, {{5}, {0}, {1}, changes, 7, {16, 3}});
+  CHECK(state.take_delta(kStream, {{5}, {1}, {2}, changes, 8, {32}}) == Taken::changed);
+  CHECK(state.facts(kStream) == StreamFacts{32, 3});
+  CHECK(state.take_delta(kStream, {{5}, {2}, {3}, {}, 9, {}}) == Taken::changed);
+  CHECK(state.facts(kStream) == StreamFacts{32, 3});
+}
+
 TEST_CASE("what an engine lost begins the interval anew, under another cache id") {
   KvState state{{}};
   state.set_streams(std::vector{kStream});
