@@ -30,6 +30,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -48,14 +49,17 @@ struct NoObserver {
   void vanished(const auto&, const auto&) {}
 };
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator = std::allocator>
 class ChangeMap {
  public:
   enum class Kind : std::uint8_t { add, remove, clear };
   struct Change {
-    Kind kind = Kind::add;
-    Key key{};      // of a clearing: unused
-    Value value{};  // of an addition
+    Change() = default;
+    Change(Kind what, const Key& of, const Value& content) : key(of), value(content), kind(what) {}
+
+    Key key{};              // of a clearing: unused
+    Value value{};          // of an addition
+    Kind kind = Kind::add;  // last, where it takes no more room than the padding
   };
   struct Entry {
     Value value{};
@@ -144,21 +148,21 @@ class ChangeMap {
   template <class Observer>
   void lay_under(const ChangeMap& low, Observer& observer);  // low.end() == base()
 
-  FlatTable<Key, Entry> entries_;
+  FlatTable<Key, Entry, Allocator> entries_;
   std::size_t present_ = 0, unknown_ = 0;
   std::uint64_t sum_ = 0;
   Version base_, end_;
 };
 
-template <class Key, class Value>
-std::uint64_t ChangeMap<Key, Value>::mixed(std::uint64_t word) {  // splitmix64
+template <class Key, class Value, template <class> class Allocator>
+std::uint64_t ChangeMap<Key, Value, Allocator>::mixed(std::uint64_t word) {  // splitmix64
   word = (word ^ word >> 30) * 0xbf58476d1ce4e5b9ULL;
   word = (word ^ word >> 27) * 0x94d049bb133111ebULL;
   return word ^ word >> 31;
 }
 
-template <class Key, class Value>
-std::uint64_t ChangeMap<Key, Value>::hash(const Key& key, const Entry& entry) {
+template <class Key, class Value, template <class> class Allocator>
+std::uint64_t ChangeMap<Key, Value, Allocator>::hash(const Key& key, const Entry& entry) {
   std::uint64_t word;
   if constexpr (std::is_integral_v<Key>) {
     word = key;
@@ -170,33 +174,33 @@ std::uint64_t ChangeMap<Key, Value>::hash(const Key& key, const Entry& entry) {
   return mixed(word + kGolden * (std::uint64_t{entry.removed} << 16 | entry.added));
 }
 
-template <class Key, class Value>
-void ChangeMap<Key, Value>::compose(Entry& low, const Entry& high) {
+template <class Key, class Value, template <class> class Allocator>
+void ChangeMap<Key, Value, Allocator>::compose(Entry& low, const Entry& high) {
   const std::uint32_t gone = std::min(low.added, high.removed);
   low.removed = saturated(low.removed + (high.removed - gone));
   low.added = saturated(high.added + (low.added - gone));
   if (!low.value.known()) low.value = high.value;
 }
 
-template <class Key, class Value>
-void ChangeMap<Key, Value>::count(const Key& key, const Entry& entry) {
+template <class Key, class Value, template <class> class Allocator>
+void ChangeMap<Key, Value, Allocator>::count(const Key& key, const Entry& entry) {
   if (entry.vacant()) return;
   sum_ += hash(key, entry);
   present_ += entry.present();
   unknown_ += entry.present() && !entry.visible();
 }
 
-template <class Key, class Value>
-void ChangeMap<Key, Value>::discount(const Key& key, const Entry& entry) {
+template <class Key, class Value, template <class> class Allocator>
+void ChangeMap<Key, Value, Allocator>::discount(const Key& key, const Entry& entry) {
   if (entry.vacant()) return;
   sum_ -= hash(key, entry);
   present_ -= entry.present();
   unknown_ -= entry.present() && !entry.visible();
 }
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator>
 template <class Alter, class Observer>
-void ChangeMap<Key, Value>::update(const Key& key, Observer& observer, Alter&& alter) {
+void ChangeMap<Key, Value, Allocator>::update(const Key& key, Observer& observer, Alter&& alter) {
   entries_.update(key, [&](Entry& entry) {
     const bool was_visible = entry.visible();
     discount(key, entry);
@@ -212,9 +216,9 @@ void ChangeMap<Key, Value>::update(const Key& key, Observer& observer, Alter&& a
   });
 }
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator>
 template <class Observer>
-void ChangeMap<Key, Value>::clear(Observer& observer) {
+void ChangeMap<Key, Value, Allocator>::clear(Observer& observer) {
   for_each([&](const Key& key, const Entry& entry) {
     if (entry.visible()) observer.vanished(key, entry.value);
   });
@@ -223,9 +227,9 @@ void ChangeMap<Key, Value>::clear(Observer& observer) {
   end_ = end;
 }
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator>
 template <class Observer>
-void ChangeMap<Key, Value>::apply(const Change& change, Observer& observer) {
+void ChangeMap<Key, Value, Allocator>::apply(const Change& change, Observer& observer) {
   switch (change.kind) {
     case Kind::add:
       update(change.key, observer, [&](Entry& entry) {
@@ -241,16 +245,16 @@ void ChangeMap<Key, Value>::apply(const Change& change, Observer& observer) {
   }
 }
 
-template <class Key, class Value>
-auto ChangeMap<Key, Value>::after(Version base) -> ChangeMap {
+template <class Key, class Value, template <class> class Allocator>
+auto ChangeMap<Key, Value, Allocator>::after(Version base) -> ChangeMap {
   ChangeMap result;
   result.base_ = result.end_ = base;
   return result;
 }
 
-template <class Key, class Value>
-auto ChangeMap<Key, Value>::restore(Version base, Version end,
-                                    std::span<const std::pair<Key, Entry>> entries)
+template <class Key, class Value, template <class> class Allocator>
+auto ChangeMap<Key, Value, Allocator>::restore(Version base, Version end,
+                                               std::span<const std::pair<Key, Entry>> entries)
     -> std::optional<ChangeMap> {
   if (end < base || (base == end && !entries.empty())) return std::nullopt;
   ChangeMap result = after(base);
@@ -265,10 +269,11 @@ auto ChangeMap<Key, Value>::restore(Version base, Version end,
   return result;
 }
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator>
 template <class Observer>
-Applied ChangeMap<Key, Value>::apply(Version from, Version to, std::span<const Change> changes,
-                                     Observer&& observer) {
+Applied ChangeMap<Key, Value, Allocator>::apply(Version from, Version to,
+                                                std::span<const Change> changes,
+                                                Observer&& observer) {
   if (to < from) return Applied::malformed;
   if (to <= end_) return Applied::duplicate;
   if (from != end_) return Applied::gap;
@@ -282,9 +287,9 @@ Applied ChangeMap<Key, Value>::apply(Version from, Version to, std::span<const C
   return Applied::changed;
 }
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator>
 template <class Observer>
-bool ChangeMap<Key, Value>::learn(const ChangeMap& other, Observer& observer) {
+bool ChangeMap<Key, Value, Allocator>::learn(const ChangeMap& other, Observer& observer) {
   const std::size_t unknown = unknown_;
   if (unknown == 0) return false;
   other.for_each([&](const Key& key, const Entry& theirs) {
@@ -296,9 +301,9 @@ bool ChangeMap<Key, Value>::learn(const ChangeMap& other, Observer& observer) {
   return unknown_ != unknown;
 }
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator>
 template <class Observer>
-void ChangeMap<Key, Value>::replace(ChangeMap&& other, Observer& observer) {
+void ChangeMap<Key, Value, Allocator>::replace(ChangeMap&& other, Observer& observer) {
   NoObserver nobody;
   other.learn(*this, nobody);
   for_each([&](const Key& key, const Entry& ours) {
@@ -315,18 +320,18 @@ void ChangeMap<Key, Value>::replace(ChangeMap&& other, Observer& observer) {
   *this = std::move(other);
 }
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator>
 template <class Observer>
-void ChangeMap<Key, Value>::lay_over(const ChangeMap& high, Observer& observer) {
+void ChangeMap<Key, Value, Allocator>::lay_over(const ChangeMap& high, Observer& observer) {
   high.for_each([&](const Key& key, const Entry& theirs) {
     update(key, observer, [&](Entry& entry) { compose(entry, theirs); });
   });
   end_ = high.end_;
 }
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator>
 template <class Observer>
-void ChangeMap<Key, Value>::lay_under(const ChangeMap& low, Observer& observer) {
+void ChangeMap<Key, Value, Allocator>::lay_under(const ChangeMap& low, Observer& observer) {
   low.for_each([&](const Key& key, const Entry& theirs) {
     update(key, observer, [&](Entry& entry) {
       Entry both = theirs;
@@ -344,9 +349,9 @@ void ChangeMap<Key, Value>::lay_under(const ChangeMap& low, Observer& observer) 
   });
 }
 
-template <class Key, class Value>
+template <class Key, class Value, template <class> class Allocator>
 template <class Observer>
-bool ChangeMap<Key, Value>::join(ChangeMap&& other, Observer&& observer) {
+bool ChangeMap<Key, Value, Allocator>::join(ChangeMap&& other, Observer&& observer) {
   if (other.inside(*this)) return learn(other, observer);
   if (inside(other)) {
     replace(std::move(other), observer);
@@ -362,8 +367,8 @@ bool ChangeMap<Key, Value>::join(ChangeMap&& other, Observer&& observer) {
   return true;
 }
 
-template <class Key, class Value>
-bool ChangeMap<Key, Value>::operator==(const ChangeMap& other) const {
+template <class Key, class Value, template <class> class Allocator>
+bool ChangeMap<Key, Value, Allocator>::operator==(const ChangeMap& other) const {
   if (base_ != other.base_ || end_ != other.end_ || size() != other.size()) return false;
   bool equal = true;
   for_each([&](const Key& key, const Entry& ours) {

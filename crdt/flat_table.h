@@ -17,6 +17,7 @@
 #include <boost/container_hash/hash.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -28,7 +29,7 @@ std::uint64_t table_order(const Key& key) {
   return boost::hash<Key>{}(key)*0x9e3779b97f4a7c15ULL;
 }
 
-template <class Key, class Mapped>
+template <class Key, class Mapped, template <class> class Allocator = std::allocator>
 class FlatTable {
  public:
   using Entry = std::pair<Key, Mapped>;
@@ -89,12 +90,13 @@ class FlatTable {
   void erase(std::size_t place);
   void grow(std::size_t places);
 
-  std::vector<Entry> places_;
+  using Places = std::vector<Entry, Allocator<Entry>>;
+  Places places_;
   std::size_t size_ = 0;
 };
 
-template <class Key, class Mapped>
-auto FlatTable<Key, Mapped>::search(const Key& key) const -> Search {
+template <class Key, class Mapped, template <class> class Allocator>
+auto FlatTable<Key, Mapped, Allocator>::search(const Key& key) const -> Search {
   if (places_.empty()) return {0, false};
   std::size_t place = home(key);
   for (std::size_t travelled = 0;; place = next(place), ++travelled) {
@@ -106,8 +108,8 @@ auto FlatTable<Key, Mapped>::search(const Key& key) const -> Search {
 }
 
 // Whoever is there, and those behind up to the next free place, move up by one.
-template <class Key, class Mapped>
-void FlatTable<Key, Mapped>::put(std::size_t place, Entry&& entry) {
+template <class Key, class Mapped, template <class> class Allocator>
+void FlatTable<Key, Mapped, Allocator>::put(std::size_t place, Entry&& entry) {
   std::size_t free = place;
   while (!places_[free].second.vacant()) free = next(free);
   while (free != place) {
@@ -119,8 +121,8 @@ void FlatTable<Key, Mapped>::put(std::size_t place, Entry&& entry) {
   ++size_;
 }
 
-template <class Key, class Mapped>
-void FlatTable<Key, Mapped>::erase(std::size_t place) {
+template <class Key, class Mapped, template <class> class Allocator>
+void FlatTable<Key, Mapped, Allocator>::erase(std::size_t place) {
   for (std::size_t behind = next(place); !places_[behind].second.vacant() && distance(behind) > 0;
        behind = next(behind)) {
     places_[place] = std::move(places_[behind]);
@@ -130,10 +132,10 @@ void FlatTable<Key, Mapped>::erase(std::size_t place) {
   --size_;
 }
 
-template <class Key, class Mapped>
-void FlatTable<Key, Mapped>::grow(std::size_t places) {
+template <class Key, class Mapped, template <class> class Allocator>
+void FlatTable<Key, Mapped, Allocator>::grow(std::size_t places) {
   BOOST_ASSERT(places >> 32 == 0);
-  std::vector<Entry> old(std::max(places, kFewest));
+  Places old(std::max(places, kFewest));
   old.swap(places_);
   size_ = 0;
   for (Entry& entry : old) {
@@ -141,8 +143,8 @@ void FlatTable<Key, Mapped>::grow(std::size_t places) {
   }
 }
 
-template <class Key, class Mapped>
-void FlatTable<Key, Mapped>::insert(const Key& key, const Mapped& mapped) {
+template <class Key, class Mapped, template <class> class Allocator>
+void FlatTable<Key, Mapped, Allocator>::insert(const Key& key, const Mapped& mapped) {
   BOOST_ASSERT(!mapped.vacant());
   if (size_ >= most()) grow(places_.size() + places_.size() / 4);
   const Search found = search(key);
@@ -150,9 +152,9 @@ void FlatTable<Key, Mapped>::insert(const Key& key, const Mapped& mapped) {
   put(found.place, Entry{key, mapped});
 }
 
-template <class Key, class Mapped>
+template <class Key, class Mapped, template <class> class Allocator>
 template <class Change>
-void FlatTable<Key, Mapped>::update(const Key& key, Change&& change) {
+void FlatTable<Key, Mapped, Allocator>::update(const Key& key, Change&& change) {
   Search found = search(key);
   if (found.exists) {
     Mapped& mapped = places_[found.place].second;
@@ -170,18 +172,19 @@ void FlatTable<Key, Mapped>::update(const Key& key, Change&& change) {
   put(found.place, Entry{key, mapped});
 }
 
-template <class Key, class Mapped>
+template <class Key, class Mapped, template <class> class Allocator>
 template <class Visit>
-void FlatTable<Key, Mapped>::for_each(Visit&& visit) const {
+void FlatTable<Key, Mapped, Allocator>::for_each(Visit&& visit) const {
   for (const Entry& entry : places_) {
     if (!entry.second.vacant()) visit(entry.first, entry.second);
   }
 }
 
-template <class Key, class Mapped>
+template <class Key, class Mapped, template <class> class Allocator>
 template <class Visit>
-void FlatTable<Key, Mapped>::for_each_between(std::uint64_t lowest, std::uint64_t highest,
-                                              Visit&& visit) const {
+void FlatTable<Key, Mapped, Allocator>::for_each_between(std::uint64_t lowest,
+                                                         std::uint64_t highest,
+                                                         Visit&& visit) const {
   if (places_.empty()) return;
   const std::size_t span = home_of(highest) - home_of(lowest);
   std::size_t place = home_of(lowest);
@@ -197,9 +200,9 @@ void FlatTable<Key, Mapped>::for_each_between(std::uint64_t lowest, std::uint64_
   }
 }
 
-template <class Key, class Mapped>
+template <class Key, class Mapped, template <class> class Allocator>
 template <class Change>
-void FlatTable<Key, Mapped>::update_all(Change&& change) {
+void FlatTable<Key, Mapped, Allocator>::update_all(Change&& change) {
   FlatTable rest;
   rest.reserve(size_);
   for (Entry& entry : places_) {

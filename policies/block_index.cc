@@ -133,7 +133,8 @@ class PrefixWalk {
 }  // namespace
 
 struct BlockIndex::State {
-  explicit State(Limits limits) : limits(limits) {}
+  State(Limits limits, std::pmr::memory_resource& memory)
+      : limits(limits), table(reclaimer, memory) {}
 
   HolderWord word_of(std::span<const Holder> holders) {
     return holders.size() == 1 ? holders.front() : kIsSet | sets.intern(holders);
@@ -158,7 +159,7 @@ struct BlockIndex::State {
 
   const Limits limits;
   HolderSets sets{reclaimer};
-  BlockTable table{reclaimer};
+  BlockTable table;
   std::vector<std::uint32_t> by_depth = std::vector<std::uint32_t>(kDepths);  // pairs
   std::uint32_t depth_limit = kUnlimited;
   std::size_t beyond = 0;  // pairs held at the limit or deeper
@@ -201,13 +202,14 @@ bool BlockIndex::State::make_room(std::uint16_t depth) {
   return !full() && depth < depth_limit;
 }
 
-BlockIndex::BlockIndex(Limits limits) : state_(std::make_unique<State>(limits)) {
+BlockIndex::BlockIndex(Limits limits, std::pmr::memory_resource* memory)
+    : state_(std::make_unique<State>(limits, *memory)) {
   BOOST_ASSERT(limits.max_blocks > 0 && limits.max_blocks >> kHolderSetBits == 0);
   state_->told();
 }
 BlockIndex::~BlockIndex() = default;
 
-void BlockIndex::prefetch(BlockKey key) const { state_->table.prefetch(key); }
+void BlockIndex::prefetch(BlockKey key) const { state_->table.prefetch_to_change(key); }
 
 void BlockIndex::add(BlockKey key, CacheId cache, Medium medium, std::uint16_t depth) {
   State& state = *state_;

@@ -19,6 +19,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <memory_resource>
 #include <span>
 #include <vector>
 
@@ -48,7 +49,9 @@ class BlockIndex {
   struct Limits {
     std::size_t max_blocks = 16'000'000;  // (block, cache) pairs
   };
-  explicit BlockIndex(Limits limits);
+  // `memory` gives and takes large pieces, by the writer's thread alone; it outlives the index.
+  explicit BlockIndex(Limits limits,
+                      std::pmr::memory_resource* memory = std::pmr::new_delete_resource());
   ~BlockIndex();
   BlockIndex(const BlockIndex&) = delete;
   BlockIndex& operator=(const BlockIndex&) = delete;

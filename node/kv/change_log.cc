@@ -19,15 +19,26 @@ void ChangeLog::append(crdt::Version from, crdt::Version to, std::span<const Blo
     restart(to);
     return;
   }
+  make_room(changes.size());
   entries_.push_back({to, last_batch, changes.size()});
   changes_.insert(changes_.end(), changes.begin(), changes.end());
-  while (changes_.size() > max_changes_ || entries_.size() > max_changes_) {
-    const Entry& oldest = entries_.front();
-    changes_.erase(changes_.begin(),
-                   changes_.begin() + static_cast<std::ptrdiff_t>(oldest.changes));
-    begin_ = oldest.to;
-    entries_.pop_front();
+}
+
+void ChangeLog::drop_oldest() {
+  const Entry& oldest = entries_.front();
+  changes_.erase_begin(oldest.changes);
+  begin_ = oldest.to;
+  entries_.pop_front();
+}
+
+// For one more entry.
+void ChangeLog::make_room(std::size_t changes) {
+  while (changes_.size() + changes > max_changes_ || entries_.size() >= max_changes_) {
+    drop_oldest();
   }
+  const std::size_t needed = changes_.size() + changes;
+  if (needed <= changes_.capacity()) return;
+  changes_.set_capacity(std::min(std::max(needed, 2 * changes_.capacity()), max_changes_));
 }
 
 std::optional<LoggedChanges> ChangeLog::since(crdt::Version from, std::size_t max_changes) const {

@@ -5,6 +5,7 @@
 // dropped first; a step is never split. Threads: none.
 #pragma once
 
+#include <boost/circular_buffer.hpp>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -48,8 +49,11 @@ class ChangeLog {
   using Entry = LoggedStep;
   std::size_t max_changes_;
   crdt::Version begin_, end_;
+  void drop_oldest();
+  void make_room(std::size_t changes);
+
   std::deque<Entry> entries_;
-  std::deque<BlockChange> changes_;
+  boost::circular_buffer<BlockChange> changes_;  // its capacity doubles up to max_changes_
 };
 
 }  // namespace dualmesh::node

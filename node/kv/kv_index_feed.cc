@@ -7,8 +7,15 @@ namespace dualmesh::node {
 using policies::CacheId;
 using policies::Medium;
 
+// Addresses of the index's memory for each of its blocks: twice what it holds at its emptiest, for
+// what lies between.
+constexpr std::size_t kMostIndexBytes = 48;
+
 KvIndexFeed::KvIndexFeed(std::size_t max_blocks)
-    : max_leaving_(max_blocks / 4), index_({max_blocks}), depth_limit_(index_.depth_limit()) {
+    : max_leaving_(max_blocks / 4),
+      memory_(kMostIndexBytes * max_blocks),
+      index_({max_blocks}, &memory_),
+      depth_limit_(index_.depth_limit()) {
   for (CacheId id = policies::kSharedCache + 1; id < policies::kMaxCaches; ++id)
     free_.push_back(id);
 }

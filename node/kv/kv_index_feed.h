@@ -57,6 +57,7 @@ class KvIndexFeed {
 
   const std::size_t max_leaving_;  // beyond it they leave at once
 
+  HugePageArena memory_;  // the index's
   policies::BlockIndex index_;
   std::deque<policies::CacheId> free_;
   std::deque<Leaving> leaving_;

@@ -29,7 +29,7 @@ namespace dualmesh::node {
 struct KvLimits {
   std::size_t max_blocks = 16'000'000;        // of all streams; in the index an eighth less
   std::size_t max_stream_blocks = 4'000'000;  // of one
-  std::size_t log_changes = 65'536;           // recent changes kept per stream, to pass on
+  std::size_t log_changes = 16'384;           // recent changes kept per stream, to pass on
 };
 
 // Batches first..last of one engine's life, in order, with their net changes.

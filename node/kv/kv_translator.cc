@@ -130,11 +130,10 @@ KvTranslator::Prefix KvTranslator::known(EngineHash hash, policies::Medium first
 void KvTranslator::add(EngineHash hash, policies::Medium medium, const Prefix& prefix) {
   ++counters_.stored;
   if (prefix.key == 0) count(EventIssue::unknown_parent);
-  changes_->push_back({.kind = BlockMap::Kind::add,
-                       .key = in_medium(hash, medium),
-                       .value = {.key = prefix.key,
-                                 .depth = static_cast<std::uint16_t>(prefix.depth),
-                                 .medium = medium}});
+  changes_->push_back(
+      {BlockMap::Kind::add,
+       in_medium(hash, medium),
+       {.key = prefix.key, .depth = static_cast<std::uint16_t>(prefix.depth), .medium = medium}});
 }
 
 // Blocks of which the tokens are not said, or not so that they can be used, have the key that their
@@ -244,8 +243,7 @@ void KvTranslator::prefetch(const EngineBatch& batch, std::size_t end) {
 
 void KvTranslator::remove(const EngineBatch& batch, const EngineEvent& event) {
   for (const EngineHash hash : batch.hashes_of(event)) {
-    changes_->push_back(
-        {.kind = BlockMap::Kind::remove, .key = in_medium(hash, event.medium), .value = {}});
+    changes_->push_back({BlockMap::Kind::remove, in_medium(hash, event.medium), {}});
   }
   counters_.removed += event.hashes;
 }
@@ -278,7 +276,7 @@ void KvTranslator::translate(const EngineBatch& batch, const BlockMap* map,
         }
         break;
       case EngineEvent::Kind::cleared:
-        changes.push_back({.kind = BlockMap::Kind::clear});
+        changes.push_back({BlockMap::Kind::clear, 0, {}});
         ++counters_.cleared;
         break;
     }

@@ -15,6 +15,7 @@
 
 #include "crdt/change_map.h"
 #include "crdt/identity.h"
+#include "node/kv/huge_pages.h"
 #include "policies/block_index.h"
 #include "policies/time.h"
 
@@ -41,7 +42,7 @@ using EngineHash = std::uint64_t;
 // The map's key of an engine's block in a medium.
 EngineHash in_medium(EngineHash hash, policies::Medium medium);
 
-using BlockMap = crdt::ChangeMap<EngineHash, Block>;
+using BlockMap = crdt::ChangeMap<EngineHash, Block, HugePageAllocator>;
 using BlockChange = BlockMap::Change;
 
 // What a stream says of itself beside its blocks.

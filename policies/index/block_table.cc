@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <boost/assert.hpp>
+#include <memory>
 
 namespace dualmesh::policies {
 
@@ -33,7 +34,8 @@ std::uint64_t BlockTable::packed(Array array) {
 
 void BlockTable::free(Array array) {
   buckets_ -= array.size;
-  delete[] array.buckets;
+  if (array.size == 0) return;
+  memory_.deallocate(array.buckets, array.size * sizeof(Bucket), alignof(Bucket));
 }
 
 HolderWord BlockTable::look(const Bucket& bucket, std::uint64_t mixed) {
@@ -159,7 +161,9 @@ void BlockTable::erase(const Place& place) {
 void BlockTable::resize(std::size_t part, std::size_t entries) {
   const Array old = array_of(part);
   Array array{nullptr, buckets_for(entries)};
-  array.buckets = new Bucket[array.size];
+  void* const memory = memory_.allocate(array.size * sizeof(Bucket), alignof(Bucket));
+  array.buckets = static_cast<Bucket*>(memory);
+  std::uninitialized_value_construct_n(array.buckets, array.size);
   buckets_ += array.size;
   for (std::size_t at = 0; at < old.size; ++at) {
     for (std::size_t index = 0; index < kPlaces; ++index) {

@@ -19,6 +19,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory_resource>
 #include <optional>
 #include <span>
 #include <vector>
@@ -42,8 +43,8 @@ class BlockTable {
   static_assert(sizeof(Bucket) == 64);
 
  public:
-  explicit BlockTable(Reclaimer& reclaimer)
-      : reclaimer_(reclaimer), parts_(kParts), entries_(kParts) {}
+  BlockTable(Reclaimer& reclaimer, std::pmr::memory_resource& memory)
+      : reclaimer_(reclaimer), memory_(memory), parts_(kParts), entries_(kParts) {}
   ~BlockTable();
 
   HolderWord holders(BlockKey key) const;  // 0: nobody
@@ -55,6 +56,15 @@ class BlockTable {
     const std::uint64_t mixed = mix(key);
     const Array array = array_of(mixed >> kStoredBits);
     if (array.size > 0) __builtin_prefetch(&array.buckets[home(mixed, array.size)]);
+  }
+  // The same for a change, which often goes on to the next bucket.
+  void prefetch_to_change(BlockKey key) const {
+    const std::uint64_t mixed = mix(key);
+    const Array array = array_of(mixed >> kStoredBits);
+    if (array.size == 0) return;
+    const Bucket* const bucket = &array.buckets[home(mixed, array.size)];
+    __builtin_prefetch(bucket, 1);
+    __builtin_prefetch(bucket + 1, 1);
   }
 
   // Where an entry is; good until the next insertion or erasure.
@@ -128,6 +138,7 @@ class BlockTable {
   void free(Array array);
 
   Reclaimer& reclaimer_;
+  std::pmr::memory_resource& memory_;
   std::vector<std::atomic<std::uint64_t>> parts_;
   std::vector<std::uint32_t> entries_;  // in each part
   std::size_t buckets_ = 0;

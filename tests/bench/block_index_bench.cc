@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "node/kv/huge_pages.h"
 #include "policies/block_index.h"
 
 namespace dualmesh::policies {
@@ -30,6 +31,7 @@ std::size_t allocated_bytes() {
 struct Fleet {
   std::mt19937_64 random{1};
   std::vector<BlockKey> keys;
+  node::HugePageArena memory{48 * 4 * kBlocks};  // as in a node
   std::unique_ptr<BlockIndex> index;
   double bytes_per_block = 0, adds_per_second = 0;
 
@@ -41,9 +43,9 @@ struct Fleet {
   }
   Fleet() : keys(kPrompts * kPromptBlocks) {
     for (BlockKey& key : keys) key = random();
-    const std::size_t before = allocated_bytes();
+    const std::size_t before = allocated_bytes() + memory.allocated_bytes();
     const auto begin = std::chrono::steady_clock::now();
-    index = std::make_unique<BlockIndex>(BlockIndex::Limits{4 * kBlocks});
+    index = std::make_unique<BlockIndex>(BlockIndex::Limits{4 * kBlocks}, &memory);
     for (std::size_t i = 0; i < keys.size(); ++i) {
       if (i + kAhead < keys.size()) index->prefetch(keys[i + kAhead]);
       index->add(keys[i], cache_of(i), Medium::gpu, depth_of(i));
@@ -51,7 +53,8 @@ struct Fleet {
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     adds_per_second = static_cast<double>(keys.size()) / took.count();
     bytes_per_block =
-        static_cast<double>(allocated_bytes() - before) / static_cast<double>(keys.size());
+        static_cast<double>(allocated_bytes() + memory.allocated_bytes() - before) /
+        static_cast<double>(keys.size());
   }
 };
 

@@ -58,7 +58,7 @@ void EngineTwin::produce(std::mt19937_64& random) {
   if (std::generate_canonical<double, 32>(random) < habits_.clears) {
     for (const auto& [key, block] : held_) count(key, -block.second);
     held_.clear();
-    batch.push_back({BlockMap::Kind::clear});
+    batch.push_back({BlockMap::Kind::clear, 0, {}});
   }
   for (std::size_t i = 0; i < changes; ++i) {
     const bool add = held_.empty() || random() % habits_.most_blocks >= held_.size();
