@@ -47,7 +47,7 @@ enum class EventIssue : std::uint8_t {
   malformed_store,     // event skipped
   unknown_medium,      // event skipped: a medium or locality not known
   other_group,         // event skipped: not of the attention group that decides on prefixes
-  no_tokens,           // block skipped: a placeholder, of a hash not known
+  no_tokens,           // block held without a key: a placeholder, of a hash not known
   token_mismatch,      // block skipped: tokens that do not belong to these hashes one by one
   absurd_block_size,   // block skipped: of no token, or of more than anybody caches as one
   partial_block,       // block skipped: shorter than the stream's

@@ -49,7 +49,7 @@ std::uint64_t TranslatorCounters::skipped_events() const {
 }
 
 std::uint64_t TranslatorCounters::skipped_blocks() const {
-  return sum(issues, EventIssue::no_tokens, EventIssue::contradiction);
+  return sum(issues, EventIssue::token_mismatch, EventIssue::contradiction);
 }
 
 void KvTranslator::restart(const StreamFacts& facts) {
@@ -136,14 +136,12 @@ void KvTranslator::add(EngineHash hash, policies::Medium medium, const Prefix& p
        {.key = prefix.key, .depth = static_cast<std::uint16_t>(prefix.depth), .medium = medium}});
 }
 
-// Blocks of which the tokens are not said, or not so that they can be used, have the key that their
-// hash is known by. Which blocks come must not depend on what is known: maps of equal bounds have
-// equal blocks.
-void KvTranslator::store_known(const EngineBatch& batch, const EngineEvent& event,
-                               EventIssue otherwise) {
+// Blocks of which the tokens are not said have the key that their hash is known by. Which blocks
+// come must not depend on what is known: maps of equal bounds have equal blocks.
+void KvTranslator::store_known(const EngineBatch& batch, const EngineEvent& event) {
   for (const EngineHash hash : batch.hashes_of(event)) {
     const Prefix prefix = known(hash, event.medium);
-    if (prefix.key == 0) count(otherwise);
+    if (prefix.key == 0) count(EventIssue::no_tokens);
     add(hash, event.medium, prefix);
   }
 }
@@ -203,15 +201,15 @@ void KvTranslator::store_chain(const EngineBatch& batch, const EngineEvent& even
 
 void KvTranslator::store(const EngineBatch& batch, const EngineEvent& event) {
   const std::uint32_t size = event.block_tokens;
-  if (event.tokens == 0) return store_known(batch, event, EventIssue::no_tokens);
+  if (event.tokens == 0) return store_known(batch, event);
   if (size == 0 || size > kMaxBlockTokens) {
-    return store_known(batch, event, EventIssue::absurd_block_size);
+    return count(EventIssue::absurd_block_size, event.hashes);
   }
   if (std::uint64_t{size} * event.hashes != event.tokens) {
-    return store_known(batch, event, EventIssue::token_mismatch);
+    return count(EventIssue::token_mismatch, event.hashes);
   }
   if (event.hashes == 1 && size < facts_.block_tokens) {
-    return store_known(batch, event, EventIssue::partial_block);
+    return count(EventIssue::partial_block, event.hashes);
   }
   if (facts_.block_tokens != 0 && facts_.block_tokens != size) {
     count(EventIssue::block_size_changed);

@@ -74,7 +74,7 @@ class KvTranslator {
   bool has_own_tokens(const EngineEvent& event);
   void store(const EngineBatch& batch, const EngineEvent& event);
   void store_chain(const EngineBatch& batch, const EngineEvent& event);
-  void store_known(const EngineBatch& batch, const EngineEvent& event, EventIssue otherwise);
+  void store_known(const EngineBatch& batch, const EngineEvent& event);
   bool settle(EngineHash hash, policies::Medium medium, Prefix& prefix);
   void add(EngineHash hash, policies::Medium medium, const Prefix& prefix);
   void remove(const EngineBatch& batch, const EngineEvent& event);
