@@ -12,7 +12,8 @@ using policies::Medium;
 constexpr std::size_t kMostIndexBytes = 48;
 
 KvIndexFeed::KvIndexFeed(std::size_t max_blocks)
-    : max_leaving_(max_blocks / 4),
+    : max_held_(max_blocks - max_blocks / 4),
+      max_leaving_(max_blocks / 4),
       memory_(kMostIndexBytes * max_blocks),
       index_({max_blocks}, &memory_),
       depth_limit_(index_.depth_limit()) {
@@ -70,6 +71,20 @@ bool KvIndexFeed::depth_limit_fell() {
   const bool fell = now < depth_limit_;
   depth_limit_ = now;
   return fell;
+}
+
+bool KvIndexFeed::refill(std::size_t held) {
+  const bool all_taken = index_.depth_limit() == UINT32_MAX;
+  if (all_taken || held >= max_held_ || blocks_leaving_ > 0) return false;
+  index_.refill();
+  depth_limit_ = index_.depth_limit();
+  return true;
+}
+
+// The streams that say so of a shared one are counted already.
+void KvIndexFeed::add_again(CacheId cache, const Block& block) {
+  const bool is_shared = block.medium == Medium::shared;
+  index_.add(block.key, is_shared ? policies::kSharedCache : cache, block.medium, block.depth);
 }
 
 void KvIndexFeed::remove_some(std::size_t at_most) {

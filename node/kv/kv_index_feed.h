@@ -35,6 +35,10 @@ class KvIndexFeed {
   void upkeep(std::size_t at_most);
   // True once after each fall of the depth limit.
   bool depth_limit_fell();
+  // Takes blocks of any depth again, if some are left out and all `held` ones leave a quarter free:
+  // then the owner adds them all again.
+  bool refill(std::size_t held);
+  void add_again(policies::CacheId cache, const Block& block);
   std::size_t leaving() const { return blocks_leaving_; }  // how many blocks are still to leave
 
   void add(policies::CacheId cache, const Block& block);
@@ -55,6 +59,7 @@ class KvIndexFeed {
   void leave(Leaving&& leaving);
   void remove_some(std::size_t at_most);
 
+  const std::size_t max_held_;     // that a refill is worth while
   const std::size_t max_leaving_;  // beyond it they leave at once
 
   HugePageArena memory_;  // the index's

@@ -37,6 +37,7 @@ struct KvState::State {
   }
   void give_up_largest();
   void look_for_deep_blocks();
+  void refill_index(std::size_t at_most);
 
   const KvLimits limits;
   KvIndexFeed feed;
@@ -66,6 +67,19 @@ void KvState::State::look_for_deep_blocks() {
   for (auto& [key, stream] : streams) {
     if (feed.leaving() > 0) return;
     if (std::exchange(stream->scan_deep, false)) feed.drop_deep(stream->cache, stream->map);
+  }
+}
+
+// Once there is room again; a piece of one stream at a time.
+void KvState::State::refill_index(std::size_t at_most) {
+  std::size_t present = 0;
+  for (const auto& [key, stream] : streams) present += stream->map.present();
+  const bool begins = feed.refill(present);
+  for (auto& [key, stream] : streams) {
+    if (begins) stream->refill_at = 0;
+  }
+  for (auto& [key, stream] : streams) {
+    if (stream->refill_at) return stream->refill(at_most);
   }
 }
 
@@ -226,7 +240,8 @@ bool KvState::flooded(const StreamKey& stream) const {
 
 bool KvState::indexed_whole(const StreamKey& stream) const {
   const Stream* const held = state_->find(stream);
-  return held != nullptr && !held->flooded && held->deepest < index().depth_limit();
+  if (held == nullptr || held->flooded || held->refill_at) return false;
+  return held->deepest < index().depth_limit();
 }
 
 std::vector<StreamKey> KvState::take_moved() {
@@ -259,6 +274,7 @@ const policies::BlockIndex& KvState::index() const { return state_->feed.index()
 
 void KvState::upkeep(std::size_t at_most) {
   state_->look_for_deep_blocks();
+  state_->refill_index(at_most);
   state_->feed.upkeep(at_most);
 }
 

@@ -18,6 +18,7 @@ void KvState::Stream::begin_anew(crdt::Version at) {
   }
   map = BlockMap::after(at);
   deepest = 0;
+  refill_at.reset();
   flooded = false;
   last_batch = 0;
   cut.reset();
@@ -80,6 +81,19 @@ Taken KvState::Stream::join(const StreamPosition& theirs, BlockMap&& incoming) {
   if (map.size() <= limits.max_stream_blocks) return Taken::changed;
   give_up(map.end());
   return Taken::refused;
+}
+
+void KvState::Stream::refill(std::size_t at_most) {
+  const std::uint64_t lowest = *refill_at;
+  const std::uint64_t each = UINT64_MAX / (map.size() + 1);
+  const std::uint64_t left = UINT64_MAX - lowest;
+  const bool is_last = at_most > map.size() || at_most * each >= left;
+  const std::uint64_t highest = is_last ? UINT64_MAX : lowest + at_most * each;
+  map.for_each_between(lowest, highest, [&](EngineHash, const BlockMap::Entry& entry) {
+    if (entry.visible()) feed.add_again(cache, entry.value);
+  });
+  refill_at.reset();
+  if (!is_last) refill_at = highest + 1;
 }
 
 StreamPosition KvState::Stream::position() const {

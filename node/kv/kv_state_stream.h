@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "node/kv/kv_index_feed.h"
 #include "node/kv/kv_state.h"
@@ -27,6 +28,8 @@ struct KvState::Stream {
   // A map of our epoch, or of one that just began.
   Taken join(const StreamPosition& theirs, BlockMap&& incoming);
   StreamPosition position() const;
+  // Adds the next blocks of the map, about `at_most`, to an index that takes all depths again.
+  void refill(std::size_t at_most);
 
   KvIndexFeed& feed;
   const KvLimits& limits;
@@ -41,6 +44,7 @@ struct KvState::Stream {
   bool flooded = false;
   bool moved = false;      // since take_moved()
   bool scan_deep = false;  // the depth limit fell
+  std::optional<std::uint64_t> refill_at;  // where in the table's order a refill goes on
   std::weak_ptr<const StreamCut> cut;
 };
 

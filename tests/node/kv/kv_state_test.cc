@@ -265,6 +265,45 @@ TEST_CASE("deeper blocks leave the index first and the stream says so") {
   }
 }
 
+TEST_CASE("once there is room again, the blocks that were left out are in the index") {
+  KvLimits limits;
+  limits.max_blocks = 1024;
+  KvState state{limits};
+  const StreamKey other{"other", 0};
+  state.set_streams(std::vector{kStream, other});
+  std::vector<BlockChange> changes;
+  for (std::uint16_t depth = 0; depth < 10; ++depth) {
+    for (const BlockChange& change : many(1000 * (depth + 1), 90, depth)) changes.push_back(change);
+  }
+  changes.push_back(add(20'000, 9, policies::Medium::shared));
+  state.observed(kStream, as_batches({5}, 0, 1, changes));
+  state.observed(other, as_batches({5}, 0, 1, many(30'000, 90, 8)));
+  for (int i = 0; i < 200; ++i) state.upkeep(64);
+  REQUIRE(!state.indexed_whole(kStream));
+  const std::uint32_t limit = state.index().depth_limit();
+
+  std::vector<BlockChange> removals;
+  for (EngineHash hash = 1000; hash < 1090; ++hash) removals.push_back(removal(hash));
+  state.observed(kStream, as_batches({5}, 1, 2, removals));
+  for (int i = 0; i < 200; ++i) state.upkeep(64);
+  CHECK(state.index().depth_limit() == limit);  // not at each block that goes
+  removals.clear();
+  for (EngineHash hash = 2000; hash < 2090; ++hash) removals.push_back(removal(hash));
+  for (EngineHash hash = 3000; hash < 3090; ++hash) removals.push_back(removal(hash));
+  for (EngineHash hash = 4000; hash < 4090; ++hash) removals.push_back(removal(hash));
+  state.observed(kStream, as_batches({5}, 2, 3, removals));
+  state.upkeep(64);
+  CHECK(state.index().depth_limit() > 10);
+  CHECK(!state.indexed_whole(kStream));  // piece by piece
+  state.observed(kStream, as_batches({5}, 3, 4, {removal(10'000), add(40'000, 11)}));
+  for (int i = 0; i < 30; ++i) state.upkeep(64);
+  CHECK(state.indexed_whole(kStream));
+  CHECK(state.indexed_whole(other));
+  check_index(state);
+  state.observed(kStream, as_batches({5}, 4, 5, {removal(20'000)}));
+  check_index(state);
+}
+
 TEST_CASE("ids are told apart until their blocks have left") {
   KvState state{{}};
   state.set_streams(std::vector{kStream});
