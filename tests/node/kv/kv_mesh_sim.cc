@@ -94,7 +94,8 @@ void KvMeshSim::subscribe(std::size_t number, std::size_t engine) {
   if (reached && !stream.is_connected()) stream.connected(now_, wants);
   node.exchange->reaches(keys_[engine], reached, now_);
   const StreamPosition position = node.state->position(keys_[engine]);
-  if (node.exchange->mesh_known() && position != subscription.told) {
+  const bool is_empty = position.epoch.value == 0;  // said again: it may wait for just that
+  if (node.exchange->mesh_known() && (is_empty || position != subscription.told)) {
     subscription.told = position;
     stream.mesh_known(position, wants);
   }
@@ -338,15 +339,17 @@ std::vector<StreamKey> KvMeshSim::completable() {
   for (std::size_t engine = 0; engine < engines_.size(); ++engine) {
     const std::size_t lives = engines_[engine].lives().size();
     const std::uint64_t end = engines_[engine].life().end();
-    bool any = settings_.replay > 0 && end <= settings_.replay && end > 0;
+    bool is_begun = false, any = false;
     for (const Node& node : nodes_) {
       if (!node.state) continue;
       const StreamPosition at = node.state->position(keys_[engine]);
       const auto life = lives_of_.find({engine, at.epoch.value});
-      if (!at.complete() || life == lives_of_.end() || life->second.back() + 1 != lives) continue;
-      any = any || at.end.value + settings_.replay >= end;
+      if (life == lives_of_.end() || life->second.back() + 1 != lives) continue;
+      is_begun = true;
+      any = any || (at.complete() && at.end.value + settings_.replay >= end);
     }
-    if (any) keys.push_back(keys_[engine]);
+    const bool replayed = settings_.replay > 0 && end <= settings_.replay && end > 0;
+    if (any || (replayed && !is_begun)) keys.push_back(keys_[engine]);
   }
   return keys;
 }

@@ -45,7 +45,8 @@ class KvMeshSim {
   // After quiet: all nodes alike.
   std::string difference();
   // Streams that must be complete in the end, as of now: some live node knows all there is, or the
-  // engine still has it.
+  // engine still has it and nobody has begun that life. (One that was begun late, its replay having
+  // failed, stays so: what is known is not replayed again.)
   std::vector<StreamKey> completable();
   bool all_complete(const StreamKey& stream);
 
