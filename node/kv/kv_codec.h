@@ -95,7 +95,7 @@ struct KvFetch {
   crdt::Epoch epoch;
   std::uint64_t cut = 0;  // 0: any
   std::uint64_t offset = 0;
-  crdt::Version least;  // of a new cut's end: from there on the asker has the changes
+  crdt::Version least;  // of a new cut's end, if the state goes so far: past what the asker has
   bool operator==(const KvFetch&) const = default;
 };
 

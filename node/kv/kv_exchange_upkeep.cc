@@ -143,9 +143,9 @@ void KvExchange::State::start_fetches(Time now) {
     ++under_way;
     ++counters.fetches;
     const crdt::Epoch epoch = best->said[slot].position.epoch;
-    const bool same = epoch == stream.position.epoch;
-    stream.fetch.emplace(best->life.node, stream.name, epoch,
-                         same ? stream.position.end : crdt::Version{}, now);
+    crdt::Version least;  // a cut that ends where we are, kept for others, would teach us nothing
+    if (epoch == stream.position.epoch) least.value = stream.position.end.value + 1;
+    stream.fetch.emplace(best->life.node, stream.name, epoch, least, now);
   }
 }
 

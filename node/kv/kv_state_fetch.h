@@ -17,7 +17,7 @@ class KvStateFetch {
  public:
   enum class Took : std::uint8_t { useless, more, whole, failed };
 
-  // `least`: from there on we have the changes ourselves.
+  // `least`: a state that ends before would teach nothing, if there is a later one.
   KvStateFetch(crdt::NodeId from, StreamName stream, crdt::Epoch epoch, crdt::Version least,
                policies::Time now)
       : from_(from), stream_(stream), epoch_(epoch), least_(least), progress_at_(now) {}

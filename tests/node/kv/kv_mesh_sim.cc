@@ -95,7 +95,7 @@ void KvMeshSim::subscribe(std::size_t number, std::size_t engine) {
   node.exchange->reaches(keys_[engine], reached, now_);
   const StreamPosition position = node.state->position(keys_[engine]);
   const bool is_empty = position.epoch.value == 0;  // said again: it may wait for just that
-  if (node.exchange->mesh_known() && (is_empty || position != subscription.told)) {
+  if (is_empty ? node.exchange->mesh_known() : position != subscription.told) {
     subscription.told = position;
     stream.mesh_known(position, wants);
   }
@@ -131,7 +131,6 @@ void KvMeshSim::carry_out(std::size_t number, std::size_t engine, StreamWants& w
                                                joins_on ? node.state->map(keys_[engine]) : nullptr);
     node.state->observed(keys_[engine],
                          {delivered.epoch, delivered.from, step, changes, delivered.digest, {16}});
-    subscription.told = node.state->position(keys_[engine]);
   }
   if (wants.replay_from) {
     subscription.replay_at = now_ + kTurn;
