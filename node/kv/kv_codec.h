@@ -84,7 +84,7 @@ struct KvChanges {
   crdt::Version from;
   std::uint32_t block_tokens = 0;
   std::int16_t main_group = -1;  // StreamFacts
-  std::uint16_t check = 0;  // of a complete map after these; 0: none
+  std::uint16_t check = 0;       // of a complete map after these; 0: none
   std::vector<LoggedStep> steps;
   std::vector<BlockChange> changes;  // of all steps
   bool operator==(const KvChanges& other) const;

@@ -73,10 +73,9 @@ void KvCore::choose_subscriptions(policies::Time now) {
 
 // What a subscription goes on from where this node holds nothing itself. Nothing: not known yet.
 std::optional<StreamPosition> KvCore::known_to_mesh(const StreamKey& key, const Stream& stream,
+                                                    std::span<const StreamKey> lacking,
                                                     policies::Time now) const {
-  if (!exchange_.mesh_known()) return std::nullopt;
-  const auto lacking = exchange_.lacking();
-  const bool on_its_way = std::find(lacking.begin(), lacking.end(), key) != lacking.end();
+  const bool on_its_way = std::binary_search(lacking.begin(), lacking.end(), key);
   if (on_its_way && now - stream.subscribed_at < settings_.join_timeout) return std::nullopt;
   StreamPosition best;  // of those who hold no more than that themselves
   for (const KvPeer& peer : peers_) {
@@ -89,11 +88,14 @@ std::optional<StreamPosition> KvCore::known_to_mesh(const StreamKey& key, const 
 // A subscription goes on from where the mesh is, and begins a history of its own only when the mesh
 // has none.
 void KvCore::tell_observations(policies::Time now) {
+  std::optional<std::vector<StreamKey>> lacking;  // asked once, for those of which nothing is held
   for (auto& [key, stream] : streams_) {
     if (!stream.observation) continue;
     StreamPosition position = state_.position(key);
     if (position.epoch.value == 0) {
-      const auto known = known_to_mesh(key, stream, now);
+      if (!exchange_.mesh_known()) continue;
+      if (!lacking) lacking = exchange_.lacking();
+      const auto known = known_to_mesh(key, stream, *lacking, now);
       if (!known) continue;
       position = *known;
     }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -103,6 +104,7 @@ class KvCore {
   void choose_subscriptions(policies::Time now);
   void tell_observations(policies::Time now);
   std::optional<StreamPosition> known_to_mesh(const StreamKey& key, const Stream& stream,
+                                              std::span<const StreamKey> lacking,
                                               policies::Time now) const;
   void judge_reach(const StreamKey& key, Stream& stream, policies::Time now);
   StreamReport report_of(const StreamKey& key, Stream& stream, policies::Time now);

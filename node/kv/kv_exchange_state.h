@@ -56,7 +56,7 @@ struct Said {
 
 struct Peer {
   KvPeer life;
-  Time awaited_since{};  // its list of all; anew with each stream that is new
+  Time awaited_since{};    // its list of all; anew with each stream that is new
   std::vector<Said> said;  // by slot
   std::vector<std::uint32_t> due;
   bool spoke = false, mute = false;    // has said something; seems unable to

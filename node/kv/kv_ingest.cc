@@ -164,7 +164,7 @@ void KvIngest::State::take_inbox(policies::Time now) {
     new_view = std::move(inbox.view);
     peers = std::exchange(inbox.peers, std::nullopt);
     while (!inbox.received.empty() && received.size() < kMessagesPerTurn) {
-      inbox.received_bytes -= inbox.received.front().bytes.size();
+      inbox.received_bytes -= inbox.received.front().bytes.size() + sizeof(KvInbox::Received);
       received.push_back(std::move(inbox.received.front()));
       inbox.received.pop_front();
     }
@@ -184,11 +184,12 @@ void KvIngest::State::take_inbox(policies::Time now) {
   for (const auto& question : questions) question();
 }
 
-// Said anew only after the mesh has asked, with the instances known by then.
+// Said anew only after the mesh has asked, with the instances and nodes known by then.
 void KvIngest::State::answer_readiness(policies::Time now) {
   {
     const std::lock_guard lock(inbox.mutex);
-    if (inbox.asked_ready == readiness_asked || inbox.view || !view) return;
+    const bool stale = inbox.view || inbox.peers || !view;
+    if (inbox.asked_ready == readiness_asked || stale) return;
     readiness_asked = inbox.asked_ready;
   }
   const KvCore::Readiness readiness = core.readiness(now);
@@ -286,11 +287,12 @@ void KvIngest::kv_received(crdt::NodeId from, std::string message) {
   {
     KvInbox& inbox = state_->inbox;
     const std::lock_guard lock(inbox.mutex);
-    if (inbox.received_bytes + message.size() > kMaxReceivedBytes) {
+    const std::size_t bytes = message.size() + sizeof(KvInbox::Received);
+    if (inbox.received_bytes + bytes > kMaxReceivedBytes) {
       ++inbox.dropped;
       return;
     }
-    inbox.received_bytes += message.size();
+    inbox.received_bytes += bytes;
     inbox.received.push_back({from, std::move(message)});
   }
   state_->subscriptions.wake();

@@ -37,8 +37,10 @@ void MeshNode::note_living() {
   courier_.living(std::move(living));
 }
 
-// Asked again soon, unless it says yes.
+// Asked again soon, unless it says yes; and never before it has been told of every instance that we
+// know.
 bool MeshNode::kv_ready(std::string& why_not) {
+  if (registry_stale_) publish_view();
   if (courier_.ready(why_not)) return true;
   if (!std::exchange(asking_kv_, true)) {
     tasks_.add(context_.after(std::chrono::milliseconds(100)).then([this]() {

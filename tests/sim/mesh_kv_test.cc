@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct FakePort final : node::KvPort {
   std::map<crdt::NodeId, std::vector<std::string>> received;
   bool is_ready = true;
   std::size_t asked = 0;
+  std::function<void()> on_asked = [] {};
 
   void kv_peers(std::vector<node::KvPeerLife> nodes) override {
     living = std::move(nodes);
@@ -40,6 +42,7 @@ struct FakePort final : node::KvPort {
   }
   bool kv_ready(std::string& why_not) override {
     ++asked;
+    on_asked();
     if (!is_ready) why_not = "learning caches";
     return is_ready;
   }
@@ -314,6 +317,26 @@ TEST_CASE("a node is ready when its port is, which is asked as long as the rest 
   nodes.ports[1].is_ready = false;  // once ready, it stays so
   nodes.cluster.run_for(1'000);
   CHECK(waiting.ready());
+}
+
+TEST_CASE("a port is asked whether it is ready when it has been told of all instances") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    CAPTURE(seed);
+    Nodes nodes(seed, 2);
+    nodes.cluster.node(0).config.instances = {{"e0", "127.0.0.1:9000", {"m"}, 1.0}};
+    nodes.cluster.node(1).config.instances.clear();
+    nodes.cluster.start(0);
+    nodes.cluster.run_for(5'000);
+    std::size_t asked_early = 0;
+    nodes.ports[1].on_asked = [&] {
+      const auto view = nodes.cluster.node(1).host.view();
+      asked_early += view == nullptr || view->instances.empty();
+    };
+    nodes.cluster.start(1);
+    nodes.cluster.run_for(5'000);
+    CHECK(nodes.ports[1].asked > 0);
+    CHECK(asked_early == 0);
+  }
 }
 
 TEST_CASE("a node without a port takes messages about caches and has none") {
