@@ -45,8 +45,7 @@ class Reclaimer {
   }
 
   Reading read() const { return Reading(stripes_[stripe()].reading[column_.load()]); }
-  // `thing` can no longer be found (by a sequentially consistent store); release(owner, thing) when
-  // nobody has it.
+  // `thing` can no longer be found; release(owner, thing) when nobody has it.
   void retire(Release release, void* owner, std::uint64_t thing) {
     retired_.push_back({release, owner, thing});
     if (retired_.size() % kEvery == 0) collect();
@@ -58,6 +57,8 @@ class Reclaimer {
         if (retired_.empty()) return;
         draining_.swap(retired_);
         turned_ = false;
+        // No count below is read before all can see that these are gone.
+        std::atomic_thread_fence(std::memory_order_seq_cst);
       }
       const std::uint32_t other = 1 - column_.load();
       if (!empty(other)) return;
