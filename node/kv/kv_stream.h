@@ -17,7 +17,7 @@
 // rule of epochs). With batch 0 in hand it need not wait: the epoch is then the engine's own.
 //
 // An engine that falls silent may have lost its last batches on the way, or its successor may not
-// have been heard: after `quiet` a replay looks.
+// have been heard: after `tail` a replay looks, then after each `quiet`.
 //
 // Invariant: memory is bounded: at most `max_held` live batches and `max_held_bytes` are kept;
 // beyond it the oldest go and a gap is said. Sequence numbers from 2^62 on are refused. New lives
@@ -80,7 +80,8 @@ struct StreamSettings {
   std::size_t max_held = 100'000;
   std::size_t max_held_bytes = std::size_t{64} << 20;
   policies::Duration settle = std::chrono::seconds(1);  // first look, as a subscription begins late
-  policies::Duration quiet = std::chrono::seconds(30);  // without a batch, until a replay looks
+  policies::Duration tail = std::chrono::seconds(2);    // without a batch, until a replay looks,
+  policies::Duration quiet = std::chrono::seconds(30);  // and until it looks again
 };
 
 // Digest by which nodes recognise one batch of one life: its bytes, time stamp included.

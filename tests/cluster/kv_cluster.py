@@ -86,6 +86,8 @@ class KvMixin:
             seen.clear()
             seen.update({node.name: self.streams(node) for node in nodes})
             wanted = names or seen[nodes[0].name]
+            if any(name not in streams for streams in seen.values() for name in wanted):
+                return False
             ends = {name: published(replay) for engine in self.engines
                     for name, replay in getattr(engine, "replays", {}).items() if name in wanted}
             return all(len({place(streams[name]) for streams in seen.values()}) == 1 and

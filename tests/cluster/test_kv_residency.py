@@ -169,7 +169,7 @@ def test_without_replay_a_history_is_incomplete_until_the_cache_is_emptied(make)
     streams = cluster.wait_exact()
     assert (streams["e1"]["blocks"], streams["e1"]["base"]) == (0, 0)
     cached_tokens(cluster.nodes[1].http, bodies[2])
-    assert cluster.wait_exact()["e1"]["blocks"] == 9
+    wait_until(lambda: cluster.wait_exact()["e1"]["blocks"] == 9, 5.0, "its blocks are known")
     check_hits(cluster, bodies[2])
 
 

@@ -395,13 +395,18 @@ TEST_CASE("silence is looked into, and what it hid is delivered") {
   CHECK_FALSE(played.asked.has_value());
   played.pass(seconds(1));
   CHECK(played.asked == 2);
-  SUBCASE("a live batch puts it off") {
+  SUBCASE("soon after a live batch, which may not have been the last") {
     played.replayed(batch(2));
     played.over();
     played.pass(seconds(20));
     played.live(batch(3));
-    played.pass(seconds(20));
+    played.pass(seconds(1));
     CHECK_FALSE(played.asked.has_value());
+    played.live(batch(4));
+    played.pass(seconds(1));
+    CHECK_FALSE(played.asked.has_value());
+    played.pass(seconds(1));
+    CHECK(played.asked == 4);
   }
   SUBCASE("always something and nothing live: the subscription is of no use") {
     for (std::uint64_t i = 2; i < 5; ++i) {
