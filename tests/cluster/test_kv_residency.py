@@ -65,7 +65,9 @@ def test_all_nodes_know_what_two_engines_hold(make):
         assert expected[node.name] > 64
         for engine in cluster.engines:
             told = cluster.prediction(node, engine.name)
-            assert told["requests"] > 0 and told["mean_error_tokens"] == 0, (node.name, told)
+            # Where blocks are evicted, some of what was placed in the last seconds is gone already.
+            bound = 0 if engine is not small else 16
+            assert told["requests"] > 0 and told["mean_error_tokens"] <= bound, (node.name, told)
     for other in ("r2", "r3"):
         done = cluster.ctl(cluster.nodes[0], "diff", "r1", other)
         assert done.returncode == 0 and "hold the same" in done.stdout, done.stdout
