@@ -41,8 +41,9 @@ const std::vector<void*>& ZmqPoll::wait(policies::Duration at_most) {
   const int count = epoll_wait(epoll_, events.data(), events.size(), static_cast<int>(ms.count()));
   owners_.clear();
   for (int i = 0; i < count; ++i) {
-    if (events[i].data.ptr != nullptr) {
-      owners_.push_back(events[i].data.ptr);
+    void* const owner = events[i].data.ptr;  // a copy: epoll_event is packed
+    if (owner != nullptr) {
+      owners_.push_back(owner);
       continue;
     }
     std::uint64_t woken;
