@@ -26,7 +26,7 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
         siblings_(std::move(siblings)) {}
 
   // `shared_port` lets the other threads listen on the same port.
-  std::error_code open(const tcp::endpoint& endpoint, bool shared_port) {
+  std::error_code bind(const tcp::endpoint& endpoint, bool shared_port) {
     using reuse_port = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
     std::error_code error;
     acceptor_.open(endpoint.protocol(), error);
@@ -36,7 +36,12 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
       acceptor_.set_option(asio::ip::v6_only(true), error);
     }
     if (!error) acceptor_.bind(endpoint, error);
-    if (!error) acceptor_.listen(backlog, error);
+    return error;
+  }
+
+  std::error_code listen() {
+    std::error_code error;
+    acceptor_.listen(backlog, error);
     return error;
   }
 
@@ -142,15 +147,17 @@ Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16
     return Error{fmt::format("cannot listen on {} port {}: {}", address, port, why.message())};
   };
   // SO_REUSEPORT would silently share the port with another process of ours: try without it first.
+  // Only to bind: a client that knocks already would be let in, and its connection hold the port.
   if (const auto taken = Acceptor(state_->threads.at(0), state_->shared, state_->siblings[0])
-                             .open({ip, port}, false)) {
+                             .bind({ip, port}, false)) {
     return cannot(taken);
   }
   std::vector<std::pair<std::size_t, std::shared_ptr<Acceptor>>> opened;
   for (std::size_t i = 0; i < state_->threads.count(); ++i) {
     auto acceptor =
         std::make_shared<Acceptor>(state_->threads.at(i), state_->shared, state_->siblings[i]);
-    if (const auto failed = acceptor->open({ip, port}, true)) return cannot(failed);
+    if (const auto failed = acceptor->bind({ip, port}, true)) return cannot(failed);
+    if (const auto failed = acceptor->listen()) return cannot(failed);
     port = acceptor->port();  // with port 0 the first one picks for all
     opened.emplace_back(i, std::move(acceptor));
   }
