@@ -55,7 +55,7 @@ void KvExchange::State::take_streams(Time now) {
     peer.all_next = 0;
   }
   rebuild_lives();
-  rank_all();
+  place_observers();
 }
 
 void KvExchange::State::rebuild_lives() {
@@ -80,7 +80,7 @@ void KvExchange::State::moved(std::size_t slot, Time now) {
     stream.newer_since.reset();
   }
   if (before.end != stream.position.end) stream.behind_since.reset();
-  if (was_flooded != stream.flooded) rank(stream);
+  if (was_flooded != stream.flooded) rank();
   if (before.epoch != stream.position.epoch || before.base != stream.position.base ||
       was_flooded != stream.flooded || (before.unknown == 0) != (stream.position.unknown == 0)) {
     heads_to_all(slot);
@@ -107,35 +107,36 @@ Said* KvExchange::State::said_of(crdt::NodeId node, std::size_t slot) {
   return found == peers.end() ? nullptr : &found->second.said[slot];
 }
 
-// Highest random weight; who cannot observe, or cannot tell us, goes behind those who can.
-void KvExchange::State::rank(StreamHere& stream) {
-  const std::size_t slot = static_cast<std::size_t>(&stream - streams.data());
-  std::vector<std::tuple<bool, std::uint64_t, crdt::NodeId>> weighed;
-  const auto weigh = [&](crdt::NodeId node, bool able) {
-    const std::uint64_t weight =
-        XXH3_64bits_withSeed(&stream.name, sizeof(stream.name), node.value);
-    weighed.emplace_back(!able, ~weight, node);
-  };
-  weigh(self, stream.reaches && !stream.flooded);
+// Of the streams there are and of those who can tell us and we them.
+void KvExchange::State::place_observers() {
+  std::vector<StreamName> names;
+  for (const StreamHere& stream : streams) names.push_back(stream.name);
+  std::vector<crdt::NodeId> nodes{self};
   for (const auto& [node, peer] : peers) {
-    const Said& said = peer.said[slot];
-    weigh(node, said.reaches && !said.flooded && !peer.mute);
+    if (!peer.mute) nodes.push_back(node);
   }
-  std::sort(weighed.begin(), weighed.end());
-  const bool was_first = !stream.order.empty() && stream.order.front() == self;
-  stream.order.clear();
-  for (const auto& [unable, weight, node] : weighed) stream.order.push_back(node);
-  const bool is_first = stream.order.front() == self;
-  if (is_first == was_first) return;
-  for (auto& [node, peer] : peers) {
-    peer.said[slot].fresh = false;  // the one before has pushed
-    peer.said[slot].takeover = false;
-    if (is_first) due(peer, slot);
-  }
+  observers.set(names, std::move(nodes), settings.observers);
+  rank();
 }
 
-void KvExchange::State::rank_all() {
-  for (StreamHere& stream : streams) rank(stream);
+void KvExchange::State::rank() {
+  auto orders = observers.orders([&](std::size_t slot, crdt::NodeId node) {
+    if (node == self) return streams[slot].reaches && !streams[slot].flooded;
+    const Said& said = peers.at(node).said[slot];
+    return said.reaches && !said.flooded;
+  });
+  for (std::size_t slot = 0; slot < streams.size(); ++slot) {
+    StreamHere& stream = streams[slot];
+    const bool was_first = !stream.order.empty() && stream.order.front() == self;
+    stream.order = std::move(orders[slot]);
+    const bool is_first = stream.order.front() == self;
+    if (is_first == was_first) continue;
+    for (auto& [node, peer] : peers) {
+      peer.said[slot].fresh = false;  // the one before has pushed
+      peer.said[slot].takeover = false;
+      if (is_first) due(peer, slot);
+    }
+  }
 }
 
 std::size_t KvExchange::State::rank_of(const StreamHere& stream, crdt::NodeId node) const {
@@ -180,7 +181,7 @@ void KvExchange::set_peers(std::span<const KvPeer> living, policies::Time now) {
                       now_living->second.life == then->second.life;
     if (!same) state.fail_fetch(slot, now);
   }
-  state.rank_all();
+  state.place_observers();
 }
 
 void KvExchange::reaches(const StreamKey& stream, bool reached, policies::Time now) {
@@ -189,7 +190,7 @@ void KvExchange::reaches(const StreamKey& stream, bool reached, policies::Time n
   if (found == state_->slots.end()) return;
   StreamHere& here = state_->streams[found->second];
   if (std::exchange(here.reaches, reached) == reached) return;
-  state_->rank(here);
+  state_->rank();
   state_->heads_to_all(found->second);
 }
 

@@ -1,7 +1,7 @@
 // KvExchange: how nodes bring each other's KvState up to date, as messages of bytes.
 //
 // Each stream is observed by the `observers` first of the nodes that live and can reach its engine,
-// by rendezvous hash; the first of them pushes, the others push as well what the mesh seems not to
+// as KvObservers says; the first of them pushes, the others push as well what the mesh seems not to
 // get from it for `takeover_after`. Whoever finds itself behind by more than the pusher's log
 // fetches the state, piece by piece, from a node that has more. Messages may be lost, doubled, late
 // or reordered; each is a statement of what the sender has, so nothing is undone by one that is

@@ -16,7 +16,7 @@ void KvExchange::received(crdt::NodeId from, std::string_view message, policies:
   const auto peer = state.peers.find(from);
   if (peer == state.peers.end() || message.empty()) return;
   peer->second.spoke = true;
-  if (std::exchange(peer->second.mute, false)) state.rank_all();
+  if (std::exchange(peer->second.mute, false)) state.place_observers();
   auto sections = read_message(message);
   if (sections.has_error()) {
     ++state.counters.malformed;
@@ -90,7 +90,7 @@ void KvExchange::State::head(Peer& from, std::size_t slot, const KvHead& head, T
   said.fetch_it = head.fetch_me;
   said.answered_at = now;
   if (said.sent_epoch == head.position.epoch) said.sent = head.position.end;
-  if (other_rank) rank(stream);
+  if (other_rank) rank();
 
   const StreamPosition& ours = stream.position;
   const StreamPosition& theirs = head.position;

@@ -11,6 +11,7 @@
 
 #include "node/kv/kv_codec.h"
 #include "node/kv/kv_exchange.h"
+#include "node/kv/kv_observers.h"
 #include "node/kv/kv_state_fetch.h"
 
 namespace dualmesh::node {
@@ -80,7 +81,7 @@ struct StreamHere {
   LifeName life = 0;
   bool reaches = true;
   Time moved_at{};
-  std::vector<crdt::NodeId> order;  // all nodes, the first observer first
+  std::vector<crdt::NodeId> order;  // all nodes but the mute, the first observer first
   std::optional<KvStateFetch> fetch;
   std::optional<Time> newer_since;  // a greater epoch is known
   std::optional<Time> behind_since;
@@ -95,8 +96,8 @@ struct KvExchange::State {
   void take_streams(Time now);
   void moved(std::size_t slot, Time now);
   void rebuild_lives();
-  void rank(StreamHere& stream);
-  void rank_all();
+  void place_observers();
+  void rank();  // anew: who is able has changed
   std::size_t rank_of(const StreamHere& stream, crdt::NodeId node) const;
   bool pushes(std::size_t slot, const Said& said) const {
     return streams[slot].order.front() == self || said.takeover;
@@ -150,6 +151,7 @@ struct KvExchange::State {
   const KvExchangeSettings settings;
   KvExchangeCounters counters;
   KvCuts cuts;
+  KvObservers observers;
   std::vector<StreamHere> streams;
   std::map<StreamKey, std::size_t> slots;
   boost::unordered_flat_map<StreamName, std::size_t> by_name;

@@ -19,7 +19,7 @@ void KvExchange::tick(policies::Time now) {
       peer.mute = any_mute = true;
     }
   }
-  if (any_mute) state.rank_all();
+  if (any_mute) state.place_observers();
   for (auto& [node, peer] : state.peers) {
     peer.summary_due = peer.summary_due || compare;
     state.tick_peer(peer, now);

@@ -202,8 +202,8 @@ def kv_bandwidth():
         found = traffic(nodes, observers)
         name = f"kv bytes: {nodes} nodes, {observers} observer{'s'[:observers - 1]}"
         figures += [
-            Figure(f"{name}, share", found.mean() / alone, "of alone", target),
-            Figure(f"{name}, share, most", max(map(sum, found.into)) / alone, "of alone"),
+            Figure(f"{name}, share", found.mean() / alone, "of alone"),
+            Figure(f"{name}, share, most", max(map(sum, found.into)) / alone, "of alone", target),
             Figure(f"{name}, from engines", sum(e for _, e in found.into) / nodes / alone,
                    "of alone"),
             Figure(f"{name}, from nodes", sum(p for p, _ in found.into) / nodes / alone,
