@@ -79,20 +79,64 @@ void MeshMessages::fail(Refusal reason, std::string why) {
                                         kj::str("refused: ", violation_.why.c_str())));
 }
 
-kj::Promise<void> MeshMessages::writeMessage(
-    kj::ArrayPtr<const int> fds, kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>> segments) {
+kj::Promise<void> MeshMessages::writeMessage(kj::ArrayPtr<const int>, Segments segments) {
   note_abort(segments);
-  return stream_.writeMessage(fds, segments);
+  if (hold(segments)) return kj::READY_NOW;
+  KJ_IF_MAYBE (going, held_going_) {
+    return going->addBranch().then([this, segments]() { return write_all({&segments, 1}); });
+  }
+  return write_all({&segments, 1});
 }
 
-kj::Promise<void> MeshMessages::writeMessages(
-    kj::ArrayPtr<kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>>> messages) {
-  for (const auto& segments : messages) note_abort(segments);
-  return stream_.writeMessages(messages);
+kj::Promise<void> MeshMessages::writeMessages(kj::ArrayPtr<Segments> messages) {
+  for (const Segments segments : messages) note_abort(segments);
+  KJ_IF_MAYBE (going, held_going_) {
+    return going->addBranch().then([this, messages]() { return write_all(messages); });
+  }
+  return write_all(messages);
+}
+
+// Cap'n Proto writes one at a time, so nothing else is being written but what was held.
+kj::Promise<void> MeshMessages::write_all(kj::ArrayPtr<const Segments> messages) {
+  auto held = kj::heap(std::move(held_));
+  held_.clear();
+  std::vector<kj::ArrayPtr<const capnp::word>> segments;
+  for (const auto& words : *held) segments.emplace_back(words);
+  std::vector<Segments> all;
+  for (const auto& segment : segments) all.emplace_back(&segment, 1);
+  all.insert(all.end(), messages.begin(), messages.end());
+  writing_ = true;
+  return stream_.writeMessages({all.data(), all.size()})
+      .then([this]() { writing_ = false; })
+      .attach(kj::mv(held));
+}
+
+bool MeshMessages::hold(Segments segments) {
+  if (segments.size() != 1 || held_going_ != nullptr || pace_ == nullptr) return false;
+  capnp::SegmentArrayMessageReader reader(segments);
+  if (!reader.getRoot<capnp::rpc::Message>().isFinish()) return false;
+  held_.push_back(kj::heapArray(segments[0]));
+  if (held_.size() == 1) {  // else it is being waited for
+    hold_timer_ = write_held_later().eagerlyEvaluate([](kj::Exception&&) {});  // the next write
+  }                                                                            // fails, too
+  return true;
+}
+
+kj::Promise<void> MeshMessages::write_held_later() {
+  return KJ_ASSERT_NONNULL(pace_)
+      .timer.afterDelay(kFinishWithin)
+      .then([this]() -> kj::Promise<void> {
+        if (held_.empty()) return kj::READY_NOW;
+        if (writing_) return write_held_later();
+        auto going = write_all(nullptr).fork();
+        auto done = going.addBranch().then([this]() { held_going_ = nullptr; });
+        held_going_ = kj::mv(going);
+        return done;
+      });
 }
 
 // Cap'n Proto says so to the peer and to nobody here.
-void MeshMessages::note_abort(kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>> segments) {
+void MeshMessages::note_abort(Segments segments) {
   capnp::SegmentArrayMessageReader reader(segments);
   const auto message = reader.getRoot<capnp::rpc::Message>();
   if (!message.isAbort() || !violation_.why.empty() || !guard_.violation().empty()) return;

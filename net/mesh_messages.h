@@ -4,6 +4,8 @@
 // faster than its rates or leaves too much of what we answered unread: backpressure, never memory.
 // Each call keeps its answer here until the peer says `finish`, so calls without it are counted and
 // too many end the connection. What Cap'n Proto itself gives up with (`abort`) is noted as well.
+// A `finish` of ours says nothing that is urgent: it goes with the next message, or alone after
+// kFinishWithin, which spares a packet for each call.
 //
 // Threads: kj; one thread.
 #pragma once
@@ -14,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "net/mesh_frame_guard.h"
 #include "net/mesh_rate.h"
@@ -33,11 +36,13 @@ struct Violation {
 
 class MeshMessages final : public capnp::MessageStream {
  public:
+  static constexpr kj::Duration kFinishWithin = 300 * kj::MILLISECONDS;
+
   // `guard` is the stream below; `queued` says how many bytes wait to be sent.
   MeshMessages(FrameGuard& guard, std::function<std::size_t()> queued)
       : guard_(guard), stream_(guard), queued_(std::move(queued)) {}
 
-  // Without it nothing is paced. `throttled` counts waits.
+  // Without it nothing is paced, and nothing held. `throttled` counts waits.
   void pace(kj::Timer& timer, const PeerRates& rates, std::uint64_t& throttled);
   // The peer may have sent more: what it sent before was beyond its rates, and is being waited off.
   bool over_rate() const { return over_rate_; }
@@ -70,7 +75,11 @@ class MeshMessages final : public capnp::MessageStream {
   };
   kj::Promise<void> admit();
   void received(capnp::MessageReader& message);
-  void note_abort(kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>> segments);
+  using Segments = kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>>;
+  void note_abort(Segments segments);
+  bool hold(Segments segments);
+  kj::Promise<void> write_all(kj::ArrayPtr<const Segments> messages);
+  kj::Promise<void> write_held_later();
   [[noreturn]] void fail(Refusal reason, std::string why);
 
   FrameGuard& guard_;
@@ -82,6 +91,10 @@ class MeshMessages final : public capnp::MessageStream {
   std::uint32_t unfinished_ = 0;
   std::uint32_t max_unfinished_ = 0;  // 0: not bounded
   Violation violation_;
+  std::vector<kj::Array<capnp::word>> held_;  // of ours, to go with the next
+  bool writing_ = false;
+  kj::Maybe<kj::ForkedPromise<void>> held_going_;  // alone
+  kj::Promise<void> hold_timer_ = nullptr;
 };
 
 }  // namespace dualmesh::net
