@@ -1,6 +1,8 @@
 #include "node/router/cache_knowledge.h"
 
 #include <algorithm>
+#include <boost/container/small_vector.hpp>
+#include <utility>
 
 #include "policies/hits.h"
 
@@ -13,14 +15,14 @@ namespace {
 
 using policies::BlockKey;
 
-// The blocks of a prompt in the index: hits in tokens, by slot.
+// The blocks of a prompt in the index: hits in tokens, by cache.
 struct BlockLookUp {
   const KvView& known;
   const policies::MediumWeights& weights;
   bool of_adapter = false;  // the model is known to be one
 
   void run(std::string_view model, const KnownTokens& tokens, std::vector<std::uint32_t>& hits) {
-    hits.assign(known.by_slot.size(), 0);
+    hits.assign(known.caches.size(), 0);
     for (const std::uint32_t block_tokens : known.block_sizes) {
       const std::size_t blocks = std::min<std::size_t>(tokens.ids.size(), tokens.prompt_tokens - 1);
       const auto ids = tokens.ids.first(blocks / block_tokens * block_tokens);
@@ -53,23 +55,52 @@ struct BlockLookUp {
     const auto tokens =
         static_cast<std::uint32_t>(match.weighted * static_cast<float>(block_tokens));
     if (match.cache == policies::kSharedCache) {
-      for (std::size_t slot = 0; slot < hits.size(); ++slot) {
-        if (known.by_slot[slot].block_tokens == block_tokens) {
-          hits[slot] = std::max(hits[slot], tokens);
+      for (std::size_t cache = 0; cache < hits.size(); ++cache) {
+        if (known.caches[cache].block_tokens == block_tokens) {
+          hits[cache] = std::max(hits[cache], tokens);
         }
       }
       return;
     }
-    if (match.cache >= known.caches.size()) return;  // newer than this view
-    const Slot slot = known.caches[match.cache].slot;
-    if (slot < hits.size()) hits[slot] = std::max(hits[slot], tokens);
+    if (match.cache >= hits.size()) return;  // newer than this view
+    hits[match.cache] = std::max(hits[match.cache], tokens);
   }
+};
+
+struct Expected {
+  std::uint32_t tokens = 0;
+  HitSource source = HitSource::unknown;
 };
 
 }  // namespace
 
+// All that is known of a prompt, before it is said of instances.
+struct CacheKnowledge::Joined {
+  const KvView& known;
+  std::span<const std::uint32_t> held;            // by cache
+  std::span<const std::uint32_t> placed, recent;  // by slot: ever, and in the last seconds
+  std::size_t ids;
+  bool whole;  // they are all of it
+
+  // Of a cache of `slot`. What was placed there lies in one of its `ranks`, unless it is `found`.
+  Expected at(policies::CacheId cache, Slot slot, std::uint32_t ranks, std::uint32_t found) const {
+    const CacheOwner& owner = known.caches[cache];
+    const bool is_known = owner.confidence >= HitSource::degraded;
+    const std::uint32_t here = is_known ? held[cache] : 0;
+    // All we could ask for is there, but that is not all of the prompt: more may be.
+    const bool beyond = !whole && here + owner.block_tokens > ids;
+    const bool proven = owner.confidence == HitSource::exact && !beyond;
+    const std::uint32_t there = proven ? recent[slot] : placed[slot];
+    const std::uint32_t more = there > std::max(here, found) ? there - here : 0;
+    const HitSource source =
+        owner.confidence == HitSource::predicted ? HitSource::unknown : owner.confidence;
+    return {here + more / ranks, whole ? source : std::min(source, HitSource::degraded)};
+  }
+};
+
 void KvView::derive() {
   by_slot.clear();
+  by_rank.clear();
   block_sizes.clear();
   for (const CacheOwner& cache : caches) {
     if (cache.slot == policies::kNoSlot) continue;
@@ -79,11 +110,18 @@ void KvView::derive() {
     const bool first = !has_events(cache.slot);
     if (by_slot.size() <= cache.slot) by_slot.resize(cache.slot + 1U);
     OfSlot& of_slot = by_slot[cache.slot];
+    ++of_slot.ranks;
+    by_rank.push_back(static_cast<policies::CacheId>(&cache - caches.data()));
     of_slot.confidence = first ? confidence : std::min(of_slot.confidence, confidence);
     if (cache.block_tokens == 0) continue;
     of_slot.block_tokens = cache.block_tokens;
     block_sizes.push_back(cache.block_tokens);
   }
+  std::sort(by_rank.begin(), by_rank.end(), [this](auto a, auto b) {
+    return std::pair(caches[a].slot, caches[a].rank) < std::pair(caches[b].slot, caches[b].rank);
+  });
+  std::uint32_t next = 0;
+  for (OfSlot& of_slot : by_slot) of_slot.first_cache = std::exchange(next, next + of_slot.ranks);
   std::sort(block_sizes.begin(), block_sizes.end());
   block_sizes.erase(std::unique(block_sizes.begin(), block_sizes.end()), block_sizes.end());
 }
@@ -123,7 +161,8 @@ bool CacheKnowledge::wants_tokens(const policies::FleetView& fleet, std::string_
   return served != fleet.models.end() && known->has_events(served->second.serving);
 }
 
-void CacheKnowledge::look_up(policies::Arrival& arrival, const KnownTokens& tokens) const {
+void CacheKnowledge::look_up(policies::Arrival& arrival, const KnownTokens& tokens,
+                             RankChoices& ranks) const {
   if (tokens.prompt_tokens > 0) {
     arrival.input_tokens = tokens.prompt_tokens;
     // What a block of its text has turned out to be.
@@ -134,32 +173,78 @@ void CacheKnowledge::look_up(policies::Arrival& arrival, const KnownTokens& toke
   residency_.longest_prefix(arrival.chain.blocks, arrival.hit_tokens);
   policies::to_tokens(arrival.hit_tokens, arrival.block_tokens);
   if (tokens.ids.empty()) return;
-  if (const ViewPointer known = view()) join(*known, arrival, tokens);
+  if (const ViewPointer known = view()) join(*known, arrival, tokens, ranks);
 }
 
 void CacheKnowledge::join(const KvView& known, policies::Arrival& arrival,
-                          const KnownTokens& tokens) const {
-  thread_local std::vector<std::uint32_t> held, recent;  // by slot; scratch
+                          const KnownTokens& tokens, RankChoices& ranks) const {
+  thread_local std::vector<std::uint32_t> held, placed, recent;  // scratch
   BlockLookUp{known, weights_, is_adapter(arrival.model)}.run(arrival.model, tokens, held);
   residency_.longest_recent_prefix(arrival.chain.blocks, recent);
   policies::to_tokens(recent, arrival.block_tokens);
   const std::size_t slots = known.by_slot.size();
   if (arrival.hit_tokens.size() < slots) arrival.hit_tokens.resize(slots);
   recent.resize(std::max(recent.size(), slots));
+  placed = arrival.hit_tokens;
   arrival.hit_sources.assign(slots, HitSource::predicted);
   const bool whole = tokens.ids.size() == tokens.prompt_tokens;
-  for (std::size_t slot = 0; slot < slots; ++slot) {
+  const Joined joined{known, held, placed, recent, tokens.ids.size(), whole};
+  for (Slot slot = 0; slot < slots; ++slot) {
     const KvView::OfSlot& of_slot = known.by_slot[slot];
-    std::uint32_t& hit = arrival.hit_tokens[slot];
-    arrival.hit_sources[slot] = of_slot.confidence;
-    if (of_slot.confidence < HitSource::degraded) continue;
-    // All we could ask for is there, but that is not all of the prompt: more may be.
-    const bool beyond = !whole && held[slot] + of_slot.block_tokens > tokens.ids.size();
-    if (!whole) arrival.hit_sources[slot] = HitSource::degraded;
-    const bool proven = of_slot.confidence == HitSource::exact && !beyond;
-    hit = std::max(held[slot], proven ? recent[slot] : hit);
-    hit = std::min(hit, arrival.input_tokens - 1);
+    if (of_slot.ranks == 0) continue;
+    if (of_slot.ranks > 1) {
+      join_ranks(joined, slot, arrival, ranks);
+    } else {
+      const Expected expected = joined.at(known.by_rank[of_slot.first_cache], slot, 1, 0);
+      arrival.hit_tokens[slot] = expected.tokens;
+      arrival.hit_sources[slot] = expected.source;
+    }
+    if (arrival.hit_sources[slot] < HitSource::degraded) continue;
+    arrival.hit_tokens[slot] = std::min(arrival.hit_tokens[slot], arrival.input_tokens - 1);
   }
+}
+
+void CacheKnowledge::join_ranks(const Joined& joined, Slot slot, policies::Arrival& arrival,
+                                RankChoices& ranks) const {
+  const KvView& known = joined.known;
+  const KvView::OfSlot& of_slot = known.by_slot[slot];
+  // The longest of those that are known for certain, and the shortest.
+  std::uint32_t longest = 0, shortest = UINT32_MAX;
+  for (const policies::CacheId cache : known.ranks_of(of_slot)) {
+    if (known.caches[cache].confidence == HitSource::exact) {
+      longest = std::max(longest, joined.held[cache]);
+    }
+    shortest = std::min(shortest, joined.held[cache]);
+  }
+  const std::uint32_t found = longest > 0 ? longest + of_slot.block_tokens - 1 : 0;
+  std::uint64_t sum = 0;
+  Expected named, anywhere{0, HitSource::exact};
+  boost::container::small_vector<std::uint32_t, 16> among;
+  RankChoice choice{.slot = slot, .ranks = of_slot.ranks};
+  for (const policies::CacheId cache : known.ranks_of(of_slot)) {
+    const CacheOwner& owner = known.caches[cache];
+    const Expected expected = joined.at(cache, slot, of_slot.ranks, found);
+    sum += expected.tokens;
+    anywhere.source = std::min(anywhere.source, expected.source);
+    if (ranks.wanted == owner.rank) {
+      choice.rank = owner.rank;
+      named = expected;
+    }
+    const bool is_best = owner.confidence == HitSource::exact && joined.held[cache] == longest;
+    if (is_best) among.push_back(owner.rank);
+  }
+  anywhere.tokens = static_cast<std::uint32_t>(sum / of_slot.ranks);
+  const bool worth_it = joined.whole && longest >= std::uint64_t{shortest} + of_slot.block_tokens;
+  if (!ranks.wanted && worth_it) {
+    choice.rank = rank_load_.pick(slot, of_slot.ranks, among);
+    named = {longest, HitSource::exact};
+  }
+  choice.anywhere_tokens = anywhere.tokens;
+  choice.anywhere_source = anywhere.source;
+  ranks.of_instances.push_back(choice);
+  const Expected& expected = choice.rank ? named : anywhere;
+  arrival.hit_tokens[slot] = expected.tokens;
+  arrival.hit_sources[slot] = expected.source;
 }
 
 }  // namespace dualmesh::node

@@ -9,10 +9,11 @@
 //   degraded   the longer of the index and what was placed there
 //   predicted, unknown     what was placed there
 //
-// An instance's hit is that of its best rank, as engines send a request to the rank that has most;
-// a block in a medium that all instances reach counts for each that publishes events. The last
-// token is always computed, so a hit leaves at least one out, by whole blocks. Where the prompt's
-// tokens are known, blocks of text are worth what they have turned out to be in tokens.
+// Each rank of an instance has a cache of its own; which of them a request goes to is said with
+// its hits (rank_choice.h). A block in a medium that all instances reach counts for each that
+// publishes events. The last token is always computed, so a hit leaves at least one out, by whole
+// blocks. Where the prompt's tokens are known, blocks of text are worth what they have turned out
+// to be in tokens.
 //
 // This decides estimates only; the ring key never depends on it.
 // Threads: all calls thread-safe; the view is swapped whole. Cost:
@@ -29,6 +30,7 @@
 #include <vector>
 
 #include "node/router/cache_sources.h"
+#include "node/router/rank_choice.h"
 #include "node/router/shared_residency.h"
 #include "policies/fleet_view.h"
 #include "policies/scheduler.h"
@@ -61,15 +63,23 @@ class CacheKnowledge {
   bool wants_tokens(const policies::FleetView& fleet, std::string_view model) const;
 
   // Fills in the hits of an arrival whose chain, model and estimated tokens are there, with their
-  // sources, and what it has in tokens where that is known.
-  void look_up(policies::Arrival& arrival, const KnownTokens& tokens) const;
+  // sources, and what it has in tokens where that is known; and the rank it should go to, of each
+  // instance with several.
+  void look_up(policies::Arrival& arrival, const KnownTokens& tokens, RankChoices& ranks) const;
+  RankLoad& rank_load() { return rank_load_; }
 
  private:
+  struct Joined;
+
   bool is_adapter(const std::string& model) const;
-  void join(const KvView& known, policies::Arrival& arrival, const KnownTokens& tokens) const;
+  void join(const KvView& known, policies::Arrival& arrival, const KnownTokens& tokens,
+            RankChoices& ranks) const;
+  void join_ranks(const Joined& joined, policies::Slot slot, policies::Arrival& arrival,
+                  RankChoices& ranks) const;
 
   SharedResidency& residency_;
   const policies::MediumWeights weights_;
+  RankLoad rank_load_;
   mutable std::mutex mutex_;
   ViewPointer view_;                                       // guarded, as is the next
   std::shared_ptr<const std::set<std::string>> adapters_;  // null: none

@@ -34,11 +34,16 @@ struct KvView {
   struct OfSlot {
     policies::HitSource confidence = policies::HitSource::predicted;  // of its least known rank
     std::uint32_t block_tokens = 0;
+    std::uint32_t first_cache = 0, ranks = 0;  // in `by_rank`
   };
   std::vector<OfSlot> by_slot;             // predicted, or beyond the end: publishes no events
+  std::vector<policies::CacheId> by_rank;  // caches by slot and rank
   std::vector<std::uint32_t> block_sizes;  // in use, ascending
 
   void derive();
+  std::span<const policies::CacheId> ranks_of(const OfSlot& of_slot) const {
+    return std::span(by_rank).subspan(of_slot.first_cache, of_slot.ranks);
+  }
   // Does it publish events?
   bool has_events(policies::Slot slot) const {
     return slot < by_slot.size() && by_slot[slot].confidence != policies::HitSource::predicted;

@@ -13,6 +13,11 @@ void HitAudit::expect(const policies::Arrival& arrival) {
   block_tokens_ = arrival.block_tokens;
 }
 
+void HitAudit::expect_at(const RankChoice& choice) {
+  hit_tokens_.at(choice.slot) = choice.anywhere_tokens;
+  hit_sources_.at(choice.slot) = choice.anywhere_source;
+}
+
 CachePrediction HitAudit::expected_at(policies::Slot slot) const {
   CachePrediction expected;
   if (slot < hit_sources_.size()) expected.source = hit_sources_[slot];

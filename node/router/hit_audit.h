@@ -25,6 +25,8 @@ class HitAudit {
  public:
   // Before the arrival is given to the scheduler.
   void expect(const policies::Arrival& arrival);
+  // At this instance it will find another rank than was expected.
+  void expect_at(const RankChoice& choice);
   // Before its blocks are entered there.
   void placed(policies::Slot slot, std::span<const policies::BlockKey> blocks,
               const SharedResidency& residency, policies::Time now);

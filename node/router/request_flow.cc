@@ -164,7 +164,8 @@ void RequestFlow::arrival_of(ViewPointer fleet, net::PromptFields fields, std::s
     asked.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *asked.fleet, home.chain,
                                 asked.fields, asked.arrival);
     const auto answer = [this, question] {
-      question->tokens.look_up(shared_.knowledge, question->arrival);
+      RankChoices ranks;
+      question->tokens.look_up(shared_.knowledge, question->arrival, ranks);
       question->done(question->arrival);
       // The question holds the handle of what calls us now, and is held by it.
       io_threads_.at(0).post([question] { question->tokens.stop(); });

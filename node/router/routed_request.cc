@@ -3,29 +3,13 @@
 #include <spdlog/spdlog.h>
 
 #include "node/router/api_error.h"
+#include "node/router/retries.h"
 #include "node/router/upstream_heads.h"
 
 namespace dualmesh::node {
 namespace {
 
 void count(Counter& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
-
-bool is_worth_a_retry(int status) { return status == 502 || status == 503; }
-
-// Whatever the instance has begun with it, the request may be sent to another one.
-bool is_safe(const net::HttpRequest& request) {
-  return request.method == "GET" || request.method == "HEAD";
-}
-
-bool is_surely_unsent(net::ClientError error) {
-  return error == net::ClientError::connect || error == net::ClientError::resolve ||
-         error == net::ClientError::local;
-}
-
-bool blames_instance(net::ClientError error) {
-  return error != net::ClientError::none && error != net::ClientError::local &&
-         error != net::ClientError::called_off;
-}
 
 }  // namespace
 
@@ -59,17 +43,19 @@ void RoutedRequest::ask_for_tokens() {
   const net::HttpRequest& request = exchange_->request();
   const std::string authorization(
       make_instance_head(request, home_.shared.settings).headers.find("Authorization"));
-  const bool asked = scheduled_->tokens.ask(
-      home_.tokenizer, *home_.shared.scheduler.view(), model_, request.body, authorization, began_,
-      [weak = weak_from_this()] {
-        if (const auto self = weak.lock()) self->submit();
-      });
+  const bool asked =
+      scheduled_->tokens.ask(home_.tokenizer, *home_.shared.scheduler.view(), model_, request.body,
+                             authorization, began_, [weak = weak_from_this()] {
+                               if (const auto self = weak.lock()) self->submit();
+                             });
   if (!asked) submit();
 }
 
 void RoutedRequest::submit() {
   if (state_ == State::ended) return;
-  scheduled_->tokens.look_up(home_.shared.knowledge, scheduled_->arrival);
+  const net::Headers& headers = exchange_->request().headers;
+  if (headers.has(kRankHeader)) ranks_.wanted = read_rank(headers.find(kRankHeader));
+  scheduled_->tokens.look_up(home_.shared.knowledge, scheduled_->arrival, ranks_);
   audit_.expect(scheduled_->arrival);
   home_.shared.scheduler.enter(
       [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
@@ -98,6 +84,11 @@ void RoutedRequest::dispatched(const Delivery& dispatch, const ViewPointer& view
   if (!begins_relay(dispatch)) return;
   DUALMESH_CHECK(slot_ < view->instances.size(), "slot {} of {}", slot_, view->instances.size());
   instance_name_ = view->instances[slot_].name;
+  if (const RankChoice* choice = ranks_.at(slot_)) {
+    const bool as_expected =
+        rank_place_.enter(home_.shared.knowledge.rank_load(), *choice, ranks_.wanted.has_value());
+    if (!as_expected) audit_.expect_at(*choice);
+  }
   relay_to(view->instances[slot_].address);
 }
 
@@ -223,6 +214,9 @@ void RoutedRequest::relay_to(const std::string& destination) {
   net::HttpRequest head = away_ ? make_peer_head(exchange_->request(), settings)
                                 : make_instance_head(exchange_->request(), settings);
   if (scheduled_) head.headers.remove("Accept-Encoding");  // we read the answer ourselves
+  if (rank_place_.rank() && !ranks_.wanted) {
+    head.headers.set(kRankHeader, std::to_string(*rank_place_.rank()));
+  }
   exchange_->relay(home_.client, destination, head, timeouts, std::move(handler));
 }
 
@@ -336,6 +330,7 @@ void RoutedRequest::give_up(const net::RelayResult& result) {
 }
 
 void RoutedRequest::leave_instance() {
+  rank_place_.leave();
   if (!counted_at_instance_) return;
   home_.shared.pass_through.add(slot_, -1);
   counted_at_instance_ = false;

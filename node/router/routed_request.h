@@ -85,6 +85,8 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   std::optional<Scheduled> scheduled_;
   std::vector<policies::BlockKey> blocks_;
   HitAudit audit_;
+  RankChoices ranks_;
+  RankPlace rank_place_;  // while at an instance of which one is chosen
   State state_ = State::waiting;
   policies::Time began_{};
   policies::Slot slot_ = policies::kNoSlot;

@@ -81,7 +81,8 @@ std::uint32_t RoutedTokens::prompt_tokens() const {
                                     rest * estimate_ / std::max<std::uint64_t>(key_.bytes, 1) + 1);
 }
 
-void RoutedTokens::look_up(const CacheKnowledge& knowledge, policies::Arrival& arrival) const {
+void RoutedTokens::look_up(const CacheKnowledge& knowledge, policies::Arrival& arrival,
+                           RankChoices& ranks) const {
   KnownTokens tokens;
   tokens.cache_salt = cache_salt_;
   tokens.block_bytes = block_bytes_;
@@ -90,7 +91,7 @@ void RoutedTokens::look_up(const CacheKnowledge& knowledge, policies::Arrival& a
   if (sources_ != nullptr && !known_.whole) {
     count(known_.tokens ? sources_->beginning : sources_->unknown);
   }
-  knowledge.look_up(arrival, tokens);
+  knowledge.look_up(arrival, tokens, ranks);
 }
 
 void TokenSources::append_to(MetricsText& out) const {

@@ -58,7 +58,8 @@ class RoutedTokens {
   void stop() { question_.reset(); }
 
   // The hits of the arrival, by all that is known by now.
-  void look_up(const CacheKnowledge& knowledge, policies::Arrival& arrival) const;
+  void look_up(const CacheKnowledge& knowledge, policies::Arrival& arrival,
+               RankChoices& ranks) const;
 
  private:
   static constexpr std::size_t kMaxTried = 4;  // gates, before it goes without

@@ -56,7 +56,8 @@ void look_up(benchmark::State& state) {
   for (std::uint64_t i = 1; i <= 4; ++i) arrival.chain.blocks.push_back(i);
   for (auto _ : state) {
     arrival.block_tokens = 512;
-    knowledge.look_up(arrival, {ids, static_cast<std::uint32_t>(ids.size()), {}, 2048});
+    RankChoices ranks;
+    knowledge.look_up(arrival, {ids, static_cast<std::uint32_t>(ids.size()), {}, 2048}, ranks);
     benchmark::DoNotOptimize(arrival.hit_tokens.data());
   }
   if (arrival.hit_tokens.at(0) != kBlocks * kBlock) state.SkipWithError("not found");

@@ -1,90 +1,19 @@
 // CacheKnowledge: hits by what is known of each cache, exact, degraded, predicted or unknown.
-#include "node/router/cache_knowledge.h"
-
 #include <doctest/doctest.h>
 
-#include <numeric>
-#include <random>
-
 #include "policies/hits.h"
+#include "tests/node/cache_knowledge_scene.h"
 
 using namespace dualmesh;
 using namespace dualmesh::node;
+using namespace dualmesh::node::testing;
 using namespace std::chrono_literals;
 using policies::HitSource;
 using policies::Medium;
 using policies::TokenId;
 
-namespace {
-
-constexpr std::uint32_t kBlock = 16;         // tokens, of the engines
-constexpr std::uint32_t kText = 64;          // tokens in a block of text
-constexpr std::uint32_t kBytes = 4 * kText;  // in a block of text
-constexpr policies::Time kNow = 1'000s;
-
-struct Scene {
-  // One cache each for slots 0, 1, ..., so known.
-  explicit Scene(const std::vector<HitSource>& confidences) {
-    view.caches.push_back({});  // the shared medium
-    for (const HitSource confidence : confidences) {
-      const auto slot = static_cast<policies::Slot>(view.caches.size() - 1);
-      view.caches.push_back({slot, 0, confidence, kBlock});
-    }
-    view.index = &index;
-    ids.resize(400);
-    std::iota(ids.begin(), ids.end(), TokenId{7});
-    show();
-  }
-  void show() {
-    view.derive();
-    knowledge.publish(std::make_shared<const KvView>(view));
-  }
-  // The first `blocks` of the prompt are held there.
-  void hold(policies::CacheId cache, std::size_t blocks, std::string_view lora = {},
-            std::string_view salt = {}, std::uint32_t block_tokens = kBlock,
-            Medium medium = Medium::gpu) {
-    std::vector<policies::BlockKey> keys;
-    policies::token_chain(policies::token_root(block_tokens, lora, salt), block_tokens, ids, keys,
-                          blocks);
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-      index.add(keys[i], cache, medium, static_cast<std::uint16_t>(i));
-    }
-  }
-  // A request with so many tokens; blocks of text are named by their places.
-  policies::Arrival arrival(std::size_t tokens) const {
-    policies::Arrival arrival;
-    arrival.model = "m";
-    arrival.block_tokens = kText;
-    arrival.input_tokens = static_cast<std::uint32_t>(tokens);
-    arrival.chain.bytes = tokens * 4;
-    for (std::size_t i = 1; i <= tokens / kText; ++i) arrival.chain.blocks.push_back(i);
-    return arrival;
-  }
-  policies::Arrival look_up(std::size_t tokens = 400, std::size_t known = 400,
-                            std::string_view salt = {}) {
-    policies::Arrival result = arrival(tokens);
-    KnownTokens of_prompt{std::span(ids).first(known), known > 0 ? std::uint32_t(tokens) : 0, salt,
-                          kBytes};
-    knowledge.look_up(result, of_prompt);
-    return result;
-  }
-  void place(policies::Slot slot, std::size_t blocks, policies::Time now = kNow) {
-    std::vector<policies::BlockKey> keys(blocks);
-    std::iota(keys.begin(), keys.end(), policies::BlockKey{1});
-    residency.placed_here(slot, keys, now);
-  }
-
-  policies::BlockIndex index{{100'000}};
-  SharedResidency residency{{}};
-  CacheKnowledge knowledge{residency};
-  KvView view;
-  std::vector<TokenId> ids;
-};
-
-}  // namespace
-
 TEST_CASE("without events everything is predicted, by blocks of text") {
-  Scene scene({});
+  CacheScene scene({});
   CHECK(scene.knowledge.view() == nullptr);
   CHECK_FALSE(scene.knowledge.wants_tokens());
   scene.place(2, 3);
@@ -95,7 +24,7 @@ TEST_CASE("without events everything is predicted, by blocks of text") {
 }
 
 TEST_CASE("exact: what the index holds, not what was placed there long ago") {
-  Scene scene({HitSource::exact, HitSource::exact});
+  CacheScene scene({HitSource::exact, HitSource::exact});
   scene.hold(1, 5);
   scene.place(0, 6, kNow - 20s);
   scene.place(1, 6, kNow - 20s);
@@ -106,7 +35,7 @@ TEST_CASE("exact: what the index holds, not what was placed there long ago") {
 }
 
 TEST_CASE("exact: siblings of a burst find what was placed in the last seconds") {
-  Scene scene({HitSource::exact, HitSource::exact});
+  CacheScene scene({HitSource::exact, HitSource::exact});
   scene.place(1, 3);
   CHECK(scene.look_up().hit_tokens == std::vector<std::uint32_t>{0, 3 * kText});
   scene.hold(2, 20);  // the events have come, and say more
@@ -114,7 +43,7 @@ TEST_CASE("exact: siblings of a burst find what was placed in the last seconds")
   scene.residency.expire(kNow + 5s, 1'000);
   CHECK(scene.look_up().hit_tokens[1] == 20 * kBlock);
   // Nobody wants it kept where there are no events.
-  Scene blind({});
+  CacheScene blind({});
   blind.place(1, 3);
   std::vector<std::uint32_t> recent;
   blind.residency.longest_recent_prefix(std::vector<policies::BlockKey>{1, 2, 3}, recent);
@@ -122,7 +51,7 @@ TEST_CASE("exact: siblings of a burst find what was placed in the last seconds")
 }
 
 TEST_CASE("degraded: the longer of index and prediction; unknown and others: the prediction") {
-  Scene scene({HitSource::degraded, HitSource::degraded, HitSource::unknown});
+  CacheScene scene({HitSource::degraded, HitSource::degraded, HitSource::unknown});
   scene.hold(1, 2);
   scene.hold(2, 24);
   scene.hold(3, 24);  // it says nothing worth believing
@@ -135,31 +64,20 @@ TEST_CASE("degraded: the longer of index and prediction; unknown and others: the
   CHECK(policies::hit_source(arrival, 3) == HitSource::predicted);
 }
 
-TEST_CASE("of ranks the best counts, and the least known says how sure that is") {
-  Scene scene({HitSource::exact});
-  scene.view.caches.push_back({0, 1, HitSource::degraded, kBlock});
-  scene.show();
-  scene.hold(1, 3);
-  scene.hold(2, 7);
-  const policies::Arrival arrival = scene.look_up();
-  CHECK(arrival.hit_tokens == std::vector<std::uint32_t>{7 * kBlock});
-  CHECK(arrival.hit_sources[0] == HitSource::degraded);
-}
-
 TEST_CASE("the last token is always computed, so a hit leaves a block out") {
   for (const std::size_t tokens : {160, 161, 175}) {
-    Scene scene({HitSource::exact});
+    CacheScene scene({HitSource::exact});
     scene.hold(1, 25);
     const auto whole = static_cast<std::uint32_t>((tokens - 1) / kBlock * kBlock);
     CHECK(scene.look_up(tokens, tokens).hit_tokens[0] == whole);
   }
-  Scene scene({HitSource::exact});
+  CacheScene scene({HitSource::exact});
   scene.place(0, 2);
   CHECK(scene.look_up(128, 128).hit_tokens[0] == 127);
 }
 
 TEST_CASE("of an adapter nothing is expected where only its model's blocks are held") {
-  Scene scene({HitSource::exact, HitSource::exact});
+  CacheScene scene({HitSource::exact, HitSource::exact});
   scene.hold(1, 5);
   const std::vector<std::uint32_t> held{5 * kBlock, 0}, none{0, 0};
   CHECK(scene.look_up().hit_tokens == held);
@@ -172,16 +90,16 @@ TEST_CASE("of an adapter nothing is expected where only its model's blocks are h
 }
 
 TEST_CASE("adapters, salts and block sizes do not meet") {
-  Scene scene({HitSource::exact, HitSource::exact, HitSource::exact});
+  CacheScene scene({HitSource::exact, HitSource::exact, HitSource::exact});
   scene.hold(1, 4, "m");
   scene.hold(2, 9, "another");
   CHECK(scene.look_up().hit_tokens == std::vector<std::uint32_t>{4 * kBlock, 0, 0});
-  Scene salted({HitSource::exact, HitSource::exact});
+  CacheScene salted({HitSource::exact, HitSource::exact});
   salted.hold(1, 4, {}, "s");
   salted.hold(2, 3);
   CHECK(salted.look_up(400, 400, "s").hit_tokens == std::vector<std::uint32_t>{4 * kBlock, 0});
   CHECK(salted.look_up().hit_tokens == std::vector<std::uint32_t>{0, 3 * kBlock});
-  Scene sizes({HitSource::exact, HitSource::exact});
+  CacheScene sizes({HitSource::exact, HitSource::exact});
   sizes.view.caches[2].block_tokens = 64;
   sizes.show();
   sizes.hold(1, 4);
@@ -190,7 +108,7 @@ TEST_CASE("adapters, salts and block sizes do not meet") {
 }
 
 TEST_CASE("media are weighed, and the shared one counts for each that publishes events") {
-  Scene scene({HitSource::exact, HitSource::exact});
+  CacheScene scene({HitSource::exact, HitSource::exact});
   scene.hold(policies::kSharedCache, 10, {}, {}, kBlock, Medium::shared);
   scene.hold(1, 4);
   const policies::Arrival arrival = scene.look_up();
@@ -199,7 +117,7 @@ TEST_CASE("media are weighed, and the shared one counts for each that publishes 
 }
 
 TEST_CASE("only a beginning is known: as far as it goes, and predictions beyond") {
-  Scene scene({HitSource::exact, HitSource::exact});
+  CacheScene scene({HitSource::exact, HitSource::exact});
   scene.hold(1, 25);
   scene.hold(2, 2);
   for (const policies::Slot slot : {0, 1}) scene.place(slot, 5, kNow - 60s);
@@ -210,7 +128,7 @@ TEST_CASE("only a beginning is known: as far as it goes, and predictions beyond"
 }
 
 TEST_CASE("tokens not known: predicted, whatever is published") {
-  Scene scene({HitSource::exact});
+  CacheScene scene({HitSource::exact});
   scene.hold(1, 25);
   scene.place(0, 2);
   const policies::Arrival arrival = scene.look_up(400, 0);
@@ -219,17 +137,17 @@ TEST_CASE("tokens not known: predicted, whatever is published") {
 }
 
 TEST_CASE("a block of text is worth the tokens it has turned out to be") {
-  Scene scene({HitSource::unknown});
+  CacheScene scene({HitSource::unknown});
   scene.place(0, 2);
   policies::Arrival arrival = scene.arrival(400);
   arrival.chain.bytes = 800;  // two bytes to a token
-  scene.knowledge.look_up(arrival, {scene.ids, 400, {}, kBytes});
+  scene.knowledge.look_up(arrival, {scene.ids, 400, {}, kBytes}, scene.ranks);
   CHECK(arrival.block_tokens == 2 * kText);
   CHECK(arrival.hit_tokens[0] == 2 * 2 * kText);
 }
 
 TEST_CASE("wanted are the tokens of models of which some instance publishes events") {
-  Scene scene({HitSource::unknown});
+  CacheScene scene({HitSource::unknown});
   policies::FleetView fleet;
   fleet.models["m"].serving = {3, 0};
   fleet.models["other"].serving = {1, 2};

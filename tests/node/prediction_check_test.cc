@@ -110,7 +110,8 @@ TEST_CASE("an engine that has lost what was placed there has lost what is older"
     arrival.chain.blocks = {1, 2, 3};
     arrival.block_tokens = 512;
     arrival.input_tokens = 1'600;
-    knowledge.look_up(arrival, {});
+    RankChoices ranks;
+    knowledge.look_up(arrival, {}, ranks);
     REQUIRE(arrival.hit_tokens[0] == 1'024);
     HitAudit audit;
     audit.expect(arrival);

@@ -36,9 +36,12 @@ struct Engine {
   Script tokenize;
   std::size_t cached_tokens;
   std::atomic<int> asked{0}, completed{0};
+  std::atomic<int> rank{-1};  // that the last completion named
   FakeInstance instance{[this](std::shared_ptr<net::Exchange> exchange) {
     if (exchange->request().target != "/tokenize") {
       ++completed;
+      const std::string_view named = exchange->request().headers.find(kRankHeader);
+      rank = named.empty() ? -1 : std::stoi(std::string(named));
       return answer_json(*exchange, 200,
                          R"({"usage":{"prompt_tokens":320,"prompt_tokens_details":)"
                          R"({"cached_tokens":)" +
@@ -65,13 +68,14 @@ FlowSettings settings(std::chrono::milliseconds timeout = kPatience) {
 // A router in front of engines e0, e1, ... with events, of which `holder` holds the prompt.
 struct Scene {
   explicit Scene(const std::vector<Engine*>& engines, FlowSettings flow = settings(),
-                 std::size_t holder = 0)
+                 std::size_t holder = 0, std::uint32_t ranks = 1)
       : router(view_of(engines), std::move(flow)) {
     KvView view;
     view.index = &index;
     view.caches.push_back({});
-    for (std::size_t i = 0; i < engines.size(); ++i) {
-      view.caches.push_back({static_cast<policies::Slot>(i), 0, HitSource::exact, kBlock});
+    for (std::size_t i = 0; i < engines.size() * ranks; ++i) {
+      view.caches.push_back({static_cast<policies::Slot>(i / ranks),
+                             static_cast<std::uint32_t>(i % ranks), HitSource::exact, kBlock});
     }
     view.derive();
     router.flow.knowledge().publish(std::make_shared<const KvView>(view));
@@ -262,4 +266,28 @@ TEST_CASE("token ids are their own answer, and without events nobody is asked") 
   scene.chat();
   CHECK(engine.asked == 0);
   CHECK(engine.completed == 2);
+}
+
+TEST_CASE("a request goes to the rank that has its prefix, unless the client names another") {
+  Engine engine({}, 304);
+  for (const std::size_t holder : {0, 2}) {
+    Scene scene({&engine}, settings(), holder, 3);
+    for (int i = 0; i < 3; ++i) {
+      scene.chat();
+      CHECK(engine.rank == static_cast<int>(holder));
+      CHECK(scene.chosen().hit_tokens == 304);
+    }
+    net::HttpRequest named = post_request("/v1/chat/completions", chat_body("m", "hello", false));
+    named.headers.set("X-data-parallel-rank", "1");
+    CHECK(scene.client.call(scene.router.port(), named).response.status == 200);
+    CHECK(engine.rank == 1);
+    CHECK(scene.chosen().hit_tokens == 0);
+    scene.chat();
+    CHECK(engine.rank == static_cast<int>(holder));
+    CHECK(eventually([&] { return scene.router.is_empty(); }));
+    CHECK(scene.router.flow.knowledge().rank_load().size() == 0);
+  }
+  Scene same({&engine}, settings(), 0, 1);
+  same.chat();
+  CHECK(engine.rank == -1);
 }

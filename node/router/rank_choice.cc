@@ -1,0 +1,85 @@
+#include "node/router/rank_choice.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "net/error.h"
+
+namespace dualmesh::node {
+
+std::uint32_t read_rank(std::string_view header) {
+  std::uint32_t rank = 0;
+  const char* const end = header.data() + header.size();
+  const auto [read, error] = std::from_chars(header.data(), end, rank);
+  return error == std::errc() && read == end ? rank : UINT32_MAX;
+}
+
+const RankChoice* RankChoices::at(policies::Slot slot) const {
+  const auto found = std::find_if(of_instances.begin(), of_instances.end(),
+                                  [&](const RankChoice& choice) { return choice.slot == slot; });
+  return found == of_instances.end() ? nullptr : &*found;
+}
+
+// sent < 1 + 5/4 of requests / ranks
+bool RankLoad::OfInstance::has_room(std::uint32_t rank, std::uint32_t ranks) const {
+  return std::uint64_t{4} * ranks * at(rank) <
+         std::uint64_t{4} * ranks + std::uint64_t{5} * requests;
+}
+
+std::optional<std::uint32_t> RankLoad::pick(policies::Slot slot, std::uint32_t ranks,
+                                            std::span<const std::uint32_t> among) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = instances_.find(slot);
+  if (found == instances_.end()) {
+    return among.empty() ? std::nullopt : std::optional(among.front());
+  }
+  const OfInstance& instance = found->second;
+  std::optional<std::uint32_t> best;
+  for (const std::uint32_t rank : among) {
+    if (!instance.has_room(rank, ranks)) continue;
+    if (!best || instance.at(rank) < instance.at(*best)) best = rank;
+  }
+  return best;
+}
+
+bool RankLoad::enter(const RankChoice& choice, bool wanted) {
+  const std::lock_guard lock(mutex_);
+  OfInstance& instance = instances_[choice.slot];
+  const bool named = choice.rank && (wanted || instance.has_room(*choice.rank, choice.ranks));
+  ++instance.requests;
+  if (!named) return !choice.rank;
+  if (instance.sent.size() <= *choice.rank) instance.sent.resize(*choice.rank + 1);
+  ++instance.sent[*choice.rank];
+  return true;
+}
+
+void RankLoad::leave(policies::Slot slot, std::optional<std::uint32_t> rank) {
+  const std::lock_guard lock(mutex_);
+  const auto found = instances_.find(slot);
+  DUALMESH_CHECK(found != instances_.end(), "nothing is at slot {}", slot);
+  if (rank) --found->second.sent[*rank];
+  if (--found->second.requests == 0) instances_.erase(found);
+}
+
+std::size_t RankLoad::size() const {
+  const std::lock_guard lock(mutex_);
+  return instances_.size();
+}
+
+bool RankPlace::enter(RankLoad& load, const RankChoice& choice, bool wanted) {
+  leave();
+  const bool had_room = load.enter(choice, wanted);
+  load_ = &load;
+  slot_ = choice.slot;
+  if (had_room) rank_ = choice.rank;
+  return had_room;
+}
+
+void RankPlace::leave() {
+  if (load_ == nullptr) return;
+  load_->leave(slot_, rank_);
+  load_ = nullptr;
+  rank_.reset();
+}
+
+}  // namespace dualmesh::node
