@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint64_t kSeed = 0x746f6b656e636861ULL;
 
 BlockKey hashed(const void* bytes, std::size_t size, std::uint64_t seed) {
-  const BlockKey key = XXH3_64bits_withSeed(bytes, size, seed);
+  const BlockKey key = block_name(XXH3_64bits_withSeed(bytes, size, seed));
   return key != 0 ? key : 1;
 }
 

@@ -131,6 +131,6 @@ net::Result<std::vector<KvSection>> read_message(std::string_view message);
 
 // At most so many bytes are written per head and per entry of a piece.
 inline constexpr std::size_t kMaxHeadBytes = 80;
-inline constexpr std::size_t kMaxEntryBytes = 26;
+inline constexpr std::size_t kMaxEntryBytes = 24;
 
 }  // namespace dualmesh::node

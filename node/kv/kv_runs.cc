@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "net/error.h"
+
 namespace dualmesh::node {
 namespace {
 
@@ -10,6 +12,7 @@ using policies::Medium;
 
 enum class Run : std::uint8_t { add, add_unknown, remove, clear };
 constexpr std::size_t kShortBytes = 3;
+constexpr std::size_t kNameBytes = policies::kBlockNameBits / 8;
 
 Run run_of(const BlockChange& change) {
   switch (change.kind) {
@@ -21,6 +24,11 @@ Run run_of(const BlockChange& change) {
       break;
   }
   return Run::clear;
+}
+
+void write_name(std::uint64_t name, ByteWriter& out) {
+  DUALMESH_CHECK(name == policies::block_name(name), "a block's name of more bits: {:x}", name);
+  out.fixed(name, kNameBytes);
 }
 
 // Does `next` go on where a run that began `at` steps before with `first` stands?
@@ -57,8 +65,12 @@ void write_runs(std::span<const BlockChange> changes, ByteWriter& out) {
     if (adds) out.varint(first.value.depth);
     if (run == Run::clear) continue;
     for (const BlockChange& change : changes.subspan(i, length)) {
-      out.fixed(change.key, is_brief ? kShortBytes : 8);
-      if (run == Run::add) out.fixed(change.value.key, 8);
+      if (is_brief) {
+        out.fixed(change.key, kShortBytes);
+        continue;
+      }
+      write_name(change.key, out);
+      if (run == Run::add) write_name(change.value.key, out);
     }
   }
 }
@@ -70,8 +82,8 @@ std::size_t read_runs(ByteReader& in, std::vector<BlockChange>& changes) {
     const Run run = static_cast<Run>(head & 3);
     const bool adds = run == Run::add || run == Run::add_unknown;
     const bool is_brief = run == Run::remove && (head >> 2 & 3) == 1;
-    const std::size_t key_bytes = is_brief ? kShortBytes : 8;
-    const std::size_t each = run == Run::add ? 16 : key_bytes;
+    const std::size_t key_bytes = is_brief ? kShortBytes : kNameBytes;
+    const std::size_t each = run == Run::add ? 2 * kNameBytes : key_bytes;
     std::size_t length = head >> 4;
     if (length == 0 && (length = in.count(each)) < 16) in.fail();
     const std::uint64_t depth = adds ? in.varint() : 0;
@@ -92,7 +104,7 @@ std::size_t read_runs(ByteReader& in, std::vector<BlockChange>& changes) {
       if (!adds) continue;
       change.value.depth = static_cast<std::uint16_t>(depth + i);
       change.value.medium = static_cast<Medium>(head >> 2 & 3);
-      if (run == Run::add && (change.value.key = in.fixed(8)) == 0) in.fail();
+      if (run == Run::add && (change.value.key = in.fixed(kNameBytes)) == 0) in.fail();
     }
   }
   return changes.size() - before;
@@ -106,9 +118,9 @@ void write_entries(std::span<const std::pair<EngineHash, BlockMap::Entry>> entri
     const bool plain = entry.added == 1 && entry.removed == 0;
     out.byte(static_cast<std::uint8_t>((entry.value.known() ? 1U : 0U) | (plain ? 2U : 0U) |
                                        static_cast<unsigned>(entry.value.medium) << 2));
-    out.fixed(hash, 8);
+    write_name(hash, out);
     out.varint(entry.value.depth);
-    if (entry.value.known()) out.fixed(entry.value.key, 8);
+    if (entry.value.known()) write_name(entry.value.key, out);
     if (!plain) {
       out.fixed(entry.removed, 2);
       out.fixed(entry.added, 2);
@@ -117,15 +129,15 @@ void write_entries(std::span<const std::pair<EngineHash, BlockMap::Entry>> entri
 }
 
 void read_entries(ByteReader& in, std::vector<std::pair<EngineHash, BlockMap::Entry>>& entries) {
-  entries.resize(in.count(10));
+  entries.resize(in.count(2 + kNameBytes));
   for (auto& [hash, entry] : entries) {
     const std::uint8_t head = in.byte();
-    hash = in.fixed(8);
+    hash = in.fixed(kNameBytes);
     const std::uint64_t depth = in.varint();
     if (head >> 4 != 0 || depth > UINT16_MAX) in.fail();
     entry.value.depth = static_cast<std::uint16_t>(depth);
     entry.value.medium = static_cast<Medium>(head >> 2 & 3);
-    if ((head & 1) != 0 && (entry.value.key = in.fixed(8)) == 0) in.fail();
+    if ((head & 1) != 0 && (entry.value.key = in.fixed(kNameBytes)) == 0) in.fail();
     entry.added = 1;
     if ((head & 2) != 0) continue;
     entry.removed = static_cast<std::uint16_t>(in.fixed(2));

@@ -18,6 +18,7 @@
 #include "node/kv/huge_pages.h"
 #include "policies/block_index.h"
 #include "policies/time.h"
+#include "policies/token_chain.h"
 
 namespace dualmesh::node {
 
@@ -39,7 +40,7 @@ struct __attribute__((packed, aligned(4))) Block {
   bool operator==(const Block&) const = default;
 };
 using EngineHash = std::uint64_t;
-// The map's key of an engine's block in a medium.
+// The map's key of an engine's block in a medium; a block_name (policies/token_chain.h).
 EngineHash in_medium(EngineHash hash, policies::Medium medium);
 
 using BlockMap = crdt::ChangeMap<EngineHash, Block, HugePageAllocator>;

@@ -15,7 +15,8 @@ namespace {
 void know(KvState& state, const StreamKey& stream, std::size_t blocks) {
   std::vector<BlockChange> changes;
   for (std::size_t i = 1; i <= blocks; ++i) {
-    changes.push_back({BlockMap::Kind::add, i * 0x9e3779b97f4a7c15ULL, {i, 0}});
+    changes.push_back(
+        {BlockMap::Kind::add, policies::block_name(i * 0x9e3779b97f4a7c15ULL), {i, 0}});
   }
   state.observed(stream, {{7}, {0}, {1}, changes, 11, {16}});
   state.observed(stream, {{7}, {1}, {2}, {}, 12, {16}});

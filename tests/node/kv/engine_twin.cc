@@ -90,7 +90,9 @@ void EngineTwin::produce(std::mt19937_64& random) {
   life().batches.back() = std::move(batch);
 }
 
-policies::BlockKey EngineTwin::key_of(EngineHash hash) { return mixed(hash) | 1; }
+policies::BlockKey EngineTwin::key_of(EngineHash hash) {
+  return policies::block_name(mixed(hash) | 1);
+}
 
 std::vector<BlockChange> EngineTwin::translate(const std::vector<EngineEvent>& batch,
                                                const BlockMap* map) {
