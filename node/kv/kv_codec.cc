@@ -252,8 +252,8 @@ KvSection read_section(ByteReader& in) {
 
 }  // namespace
 
-StreamName name_of(const StreamKey& stream) {
-  return XXH3_64bits_withSeed(stream.instance.data(), stream.instance.size(), stream.rank);
+StreamName name_of(const StreamKey& stream, std::uint64_t source) {
+  return XXH3_64bits_withSeed(stream.instance.data(), stream.instance.size(), stream.rank ^ source);
 }
 
 LifeName life_name(StreamName stream, crdt::Epoch epoch) {

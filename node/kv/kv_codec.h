@@ -1,10 +1,10 @@
 // The bytes of the messages between nodes about caches (kv_exchange.h says what they mean).
 //
 // A message is a version byte and sections. Numbers are varints (LEB128) where small is usual, else
-// little endian. A stream is named by 64 bits of XXH3 over its name, in often sent sections by 32
-// bits over (stream, epoch), which both sides make themselves. Changes go in runs of one kind, the
-// depth of a chain's blocks counted on; of a removal, where that is enough, only the bits that tell
-// the block from all others that a complete map holds (ShortName).
+// little endian. A stream is named by 64 bits of XXH3 over its name and source, in often sent
+// sections by 32 bits over (stream, epoch), which both sides make themselves. Changes go in runs of
+// one kind, the depth of a chain's blocks counted on; of a removal, where that is enough, only the
+// bits that tell the block from all others that a complete map holds (ShortName).
 //
 // Invariant: read_message(write(m)) == m, and of other bytes an error; what is read is no larger
 // than what was sent, up to a constant.
@@ -25,7 +25,7 @@ namespace dualmesh::node {
 
 using StreamName = std::uint64_t;
 using LifeName = std::uint32_t;  // of a stream in one epoch
-StreamName name_of(const StreamKey& stream);
+StreamName name_of(const StreamKey& stream, std::uint64_t source = 0);
 LifeName life_name(StreamName stream, crdt::Epoch epoch);
 
 // The first 24 bits of where a hash table puts the key, so that a table finds it by them.

@@ -1,12 +1,22 @@
 #include "node/kv/kv_core.h"
 
 #include <spdlog/spdlog.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <tuple>
 #include <utility>
 
 namespace dualmesh::node {
+namespace {
+
+// Who is heard elsewhere is another engine, of which nothing is known.
+std::uint64_t source_of(const KvEndpoints& endpoints) {
+  const std::string where = endpoints.events + ' ' + endpoints.topic;
+  return XXH3_64bits(where.data(), where.size());
+}
+
+}  // namespace
 
 KvCore::KvCore(KvCoreSettings settings, KvSource& source)
     : settings_(settings),
@@ -36,8 +46,12 @@ void KvCore::set_instances(const std::vector<Instance>& instances, policies::Tim
   }
   for (auto& [key, endpoints] : wanted) streams_[key].endpoints = std::move(endpoints);
   std::vector<StreamKey> keys;
-  for (const auto& [key, stream] : streams_) keys.push_back(key);
-  state_.set_streams(keys);
+  std::vector<std::uint64_t> sources;
+  for (const auto& [key, stream] : streams_) {
+    keys.push_back(key);
+    sources.push_back(source_of(stream.endpoints));
+  }
+  state_.set_streams(keys, sources);
   choose_subscriptions(now);
 }
 
@@ -187,7 +201,10 @@ void KvCore::tick(policies::Time now) {
 
 void KvCore::was_away(const std::string& instance) {
   for (auto& [key, stream] : streams_) {
-    if (key.instance == instance) stream.doubted = state_.position(key);
+    if (key.instance != instance) continue;
+    const StreamPosition at = state_.position(key);
+    const bool is_empty = at.epoch.value != 0 && at.end.value == 0;  // it claims nothing
+    if (!is_empty) stream.doubted = at;
   }
 }
 

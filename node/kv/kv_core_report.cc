@@ -37,7 +37,8 @@ std::string KvCore::what_is_missing(const StreamReport& report, const Stream& st
   if (stream.unsettled_at && now - *stream.unsettled_at > kSettleWithin) {
     return "as it was: what the engine says now has not been matched with it yet";
   }
-  if (report.facts.block_tokens == 0) return "no block stored yet";
+  const bool is_empty = position.end.value == 0;  // a life that has just begun
+  if (report.facts.block_tokens == 0 && !is_empty) return "no block stored yet";
   return {};
 }
 

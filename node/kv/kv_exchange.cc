@@ -27,16 +27,17 @@ void KvExchange::State::take_streams(Time now) {
   bool any_new = false;
   std::vector<std::optional<std::size_t>> came_from;
   for (const StreamKey& key : kv.streams()) {
+    const StreamName name = name_of(key, kv.source(key));
     const auto old = old_slots.find(key);
-    const bool is_new = old == old_slots.end();
+    const bool is_new = old == old_slots.end() || before[old->second].name != name;
     any_new = any_new || is_new;
     slots.emplace(key, streams.size());
-    by_name.emplace(name_of(key), streams.size());
+    by_name.emplace(name, streams.size());
     came_from.push_back(is_new ? std::nullopt : std::optional(old->second));
     streams.push_back(is_new ? StreamHere{} : std::move(before[old->second]));
     StreamHere& stream = streams.back();
     stream.key = key;
-    stream.name = name_of(key);
+    stream.name = name;
     stream.position = kv.position(key);
     stream.flooded = kv.flooded(key);
     if (is_new) stream.moved_at = now;

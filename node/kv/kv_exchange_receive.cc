@@ -47,7 +47,8 @@ void KvExchange::State::receive(Peer& from, const KvHeads& heads, Time now) {
     sync(now);
     Said& theirs = from.said[slot->second];
     if (heads.all) theirs.round = heads.round;
-    if (!heads.answer || theirs.position == streams[slot->second].position) continue;
+    if (!heads.answer) continue;
+    if (heads.all && theirs.position == streams[slot->second].position) continue;
     theirs.head_due = true;
     due(from, slot->second);
   }
@@ -98,6 +99,8 @@ void KvExchange::State::head(Peer& from, std::size_t slot, const KvHead& head, T
     const std::uint64_t batch = kv.batch_at(stream.key, theirs.end);
     if (batch != 0 && batch == theirs.last_batch && kv.rename(stream.key, theirs.epoch)) {
       ++counters.renamed;
+    } else if (theirs.end.value == 0 && kv.begun(stream.key, theirs.epoch) == Taken::changed) {
+      // An empty life is all in its head.
     } else if (!stream.newer_since) {
       stream.newer_since = now;
     }

@@ -184,6 +184,7 @@ void KvExchange::State::push(Peer& to, std::size_t slot, Saying& saying, std::st
     said.head_at = now;
     return;
   }
+  if (ours.end.value == 0) return say_head(said, slot, false, saying, now);  // that says it all
   crdt::Version from = same ? theirs.end : crdt::Version{};
   if (said.sent_epoch == ours.epoch) from = std::max(from, said.sent);
   if (from >= ours.end) return;  // under way

@@ -2,6 +2,8 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include <utility>
+
 namespace dualmesh::node {
 
 KvObservation::Orders KvObservation::mesh_known(const StreamPosition& position) {
@@ -38,6 +40,7 @@ KvObservation::Orders KvObservation::tick(policies::Time now) {
 
 KvObservation::Orders KvObservation::carry_out() {
   for (const StreamWants::Deliver& delivered : wants_.deliver) take(delivered);
+  if (const auto epoch = std::exchange(wants_.begun, std::nullopt)) state_.begun(stream_, *epoch);
   const Orders orders{wants_.replay_from, wants_.reconnect};
   wants_.deliver.clear();
   wants_.replay_from.reset();

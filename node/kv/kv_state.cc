@@ -88,11 +88,16 @@ KvState::~KvState() = default;
 
 const KvLimits& KvState::limits() const { return state_->limits; }
 
-void KvState::set_streams(std::span<const StreamKey> streams) {
-  const std::set<StreamKey> wanted(streams.begin(), streams.end());
+void KvState::set_streams(std::span<const StreamKey> streams,
+                          std::span<const std::uint64_t> sources) {
+  std::map<StreamKey, std::uint64_t> wanted;
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    wanted.emplace(streams[i], i < sources.size() ? sources[i] : 0);
+  }
   const std::uint64_t before = state_->generation;
   for (auto held = state_->streams.begin(); held != state_->streams.end();) {
-    if (wanted.contains(held->first)) {
+    const auto kept = wanted.find(held->first);
+    if (kept != wanted.end() && kept->second == held->second->source) {
       ++held;
       continue;
     }
@@ -101,13 +106,20 @@ void KvState::set_streams(std::span<const StreamKey> streams) {
     held = state_->streams.erase(held);
     state_->generation = before + 1;
   }
-  for (const StreamKey& key : wanted) {
+  for (const auto& [key, source] : wanted) {
     if (state_->streams.contains(key)) continue;
     const auto id = state_->feed.take_id();
     if (!id) break;  // more streams than the index tells apart
-    state_->streams.emplace(key, std::make_unique<Stream>(state_->feed, state_->limits, *id));
+    auto& stream = state_->streams[key];
+    stream = std::make_unique<Stream>(state_->feed, state_->limits, *id);
+    stream->source = source;
     state_->generation = before + 1;
   }
+}
+
+std::uint64_t KvState::source(const StreamKey& stream) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr ? held->source : 0;
 }
 
 std::uint64_t KvState::generation() const { return state_->generation; }
@@ -132,6 +144,16 @@ Taken KvState::observed(const StreamKey& stream, const ObservedBatches& batches)
     if (batches.to != batches.from) return held.append(batches);
     if (held.flooded || held.map.end() != batches.to) return Taken::nothing_new;
     held.last_batch = batches.last_batch;
+    return Taken::changed;
+  });
+}
+
+Taken KvState::begun(const StreamKey& stream, crdt::Epoch epoch) {
+  return state_->change(stream, 0, [&](Stream& held) {
+    if (epoch <= held.epoch) return Taken::older;
+    held.epoch = epoch;
+    held.facts = {};
+    held.begin_anew({});
     return Taken::changed;
   });
 }

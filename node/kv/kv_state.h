@@ -63,7 +63,9 @@ class KvState {
   const KvLimits& limits() const;
 
   // Streams exist while their instance has an endpoint for events; those of others are dropped.
-  void set_streams(std::span<const StreamKey> streams);
+  // `sources`, beside the keys: names of the endpoints. At another one it is another stream.
+  void set_streams(std::span<const StreamKey> streams, std::span<const std::uint64_t> sources = {});
+  std::uint64_t source(const StreamKey& stream) const;
   std::uint64_t generation() const;  // rises when streams come or go
   // Under which id the index holds it: another one after each new beginning. An id that is free
   // again is the last to be given anew.
@@ -74,6 +76,9 @@ class KvState {
   // each. With from == to, beyond what is held: a batch that could not be read, so nothing before
   // it is sure.
   Taken observed(const StreamKey& stream, const ObservedBatches& batches);
+
+  // A life in which the engine has said nothing yet: it holds nothing.
+  Taken begun(const StreamKey& stream, crdt::Epoch epoch);
 
   // What another node sent. A delta must start at or before our end within the epoch.
   Taken take_delta(const StreamKey& stream, const ObservedBatches& delta);

@@ -41,9 +41,10 @@ struct KvState::Stream {
   StreamFacts facts;
   ChangeLog log;
   std::uint32_t deepest = 0;
+  std::uint64_t source = 0;
   bool flooded = false;
-  bool moved = false;      // since take_moved()
-  bool scan_deep = false;  // the depth limit fell
+  bool moved = false;                      // since take_moved()
+  bool scan_deep = false;                  // the depth limit fell
   std::optional<std::uint64_t> refill_at;  // where in the table's order a refill goes on
   std::weak_ptr<const StreamCut> cut;
 };

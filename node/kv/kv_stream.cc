@@ -51,7 +51,7 @@ void KvStream::take_newest() {
   if (!mesh_ || mesh_->epoch.value == 0) return;
   if (life_ && life_->epoch > mesh_->epoch) return;
   if (life_ && life_->epoch == mesh_->epoch && life_->next >= mesh_->end.value) return;
-  life_ = Life{mesh_->epoch, mesh_->end.value, {}};
+  life_ = Life{mesh_->epoch, mesh_->end.value, {}, mesh_->end.value == 0};
   if (mesh_->end.value > 0) life_->recent.push_back(mesh_->last_batch);
   tied_ = false;
 }
@@ -127,6 +127,7 @@ void KvStream::replayed(RawBatch batch, policies::Time now, StreamWants& wants) 
   }
   progress_at_ = now;
   replay_useless_ = false;
+  replay_keeps_ = true;
   switch (replay_) {
     case Replay::begin:
       if (batch.sequence > 0 && !mesh_) {
@@ -193,9 +194,14 @@ void KvStream::replay_over(policies::Time now, StreamWants& wants) {
       break;
     case Replay::verify:  // nothing from where we are: the engine is younger, or keeps nothing
       if (newer_held) break;
+      if (life_->next == 0) {  // as empty as it is known
+        tied_ = true;
+        break;
+      }
       quiet_ = tied_ = certain_ = false;
       return ask(Replay::anew, 0, wants);
     case Replay::anew:
+      if (held_.empty() && (certain_ || replay_keeps_)) return begin_empty(wants);
       must_begin_ = certain_ || (!held_.empty() && !newer_held);
       break;
     case Replay::onward:

@@ -19,6 +19,11 @@
 // An engine that falls silent may have lost its last batches on the way, or its successor may not
 // have been heard: after `tail` a replay looks, then after each `quiet`.
 //
+// Where batches are known and a replay that has brought some before brings none, from 0 on neither,
+// the engine has begun another life and said nothing in it: an empty life begins, by the epoch that
+// follows the last, so that all who see it say the same. The engine's batch 0 names it as ever. A
+// replay that never brought anything may keep nothing, and one that does not answer says nothing.
+//
 // Invariant: memory is bounded: at most `max_held` live batches and `max_held_bytes` are kept;
 // beyond it the oldest go and a gap is said. Sequence numbers from 2^62 on are refused. New lives
 // are taken at no more than kBurst at once and one per kRefill after, so two engines behind one
@@ -57,6 +62,7 @@ struct StreamWants {
     std::uint64_t digest = 0;  // batch_digest of it
   };
   std::vector<Deliver> deliver;
+  std::optional<crdt::Epoch> begun;          // a life in which nothing has been said
   std::optional<std::uint64_t> replay_from;  // ask the engine from this sequence on
   bool reconnect = false;                    // the subscription is of no use: connect anew
 };
@@ -133,6 +139,7 @@ class KvStream {
     crdt::Epoch epoch;
     std::uint64_t next = 0;            // the sequence that follows what is known
     std::deque<std::uint64_t> recent;  // digests of the batches just before `next`; 0: not known
+    bool is_unnamed = false;           // nothing has been said in it: batch 0 will name it
     // 0: not known.
     std::uint64_t digest_of(std::uint64_t sequence) const;
   };
@@ -157,6 +164,7 @@ class KvStream {
   void begin(RawBatch batch, StreamWants& wants);
   void begin_anew(RawBatch batch, StreamWants& wants);
   void begin_anew_from_held(StreamWants& wants);
+  void begin_empty(StreamWants& wants);
   void deliver(RawBatch batch, StreamWants& wants);
   void compare_with_foreign(std::uint64_t sequence, std::uint64_t digest);
   bool absurd(const RawBatch& batch);
@@ -181,6 +189,7 @@ class KvStream {
   bool certain_ = false;         // `anew`: the engine has said that it is another life
   bool answered_ = false;        // something of use was replayed
   bool replay_useless_ = false;  // the last one failed
+  bool replay_keeps_ = false;    // one has brought batches
   bool quiet_ = false;           // it only looks
   std::uint32_t asked_again_ = 0;
   std::uint64_t hole_ = kNoSequence;  // last asked again for

@@ -96,7 +96,8 @@ void KvStream::live(RawBatch batch, policies::Time now, StreamWants& wants) {
   if (phase_ == Phase::apart) {
     ++counters_.duplicates;
   } else if (phase_ == Phase::live) {
-    if (tied_) look_at_ = now + settings_.tail;
+    // A replay of which nothing is known yet is tried all the same.
+    if (tied_ && (replay_keeps_ || replay_useless_)) look_at_ = now + settings_.tail;
     if (tied_ && batch.sequence > life_->next) {
       counters_.gaps += batch.sequence - life_->next;
     }
@@ -182,7 +183,7 @@ void KvStream::place_lower(RawBatch batch, StreamWants& wants) {
 
 void KvStream::begin(RawBatch batch, StreamWants& wants) {
   const std::uint64_t stamp = batch_stamp_us(batch.payload);
-  life_ = Life{crdt::Epoch{std::max<std::uint64_t>(stamp, 1)}, batch.sequence, {}};
+  life_ = Life{crdt::Epoch{std::max<std::uint64_t>(stamp, 1)}, batch.sequence, {}, false};
   tied_ = true;
   deliver(std::move(batch), wants);
 }
@@ -207,7 +208,7 @@ void KvStream::begin_anew(RawBatch batch, StreamWants& wants) {
     return;
   }
   if (!same) ++counters_.restarts;
-  life_ = Life{crdt::Epoch{same || stamp > left ? stamp : left + 1}, batch.sequence, {}};
+  life_ = Life{crdt::Epoch{same || stamp > left ? stamp : left + 1}, batch.sequence, {}, false};
   tied_ = true;
   must_begin_ = quiet_ = false;
   deliver(std::move(batch), wants);
@@ -228,8 +229,28 @@ void KvStream::begin_anew_from_held(StreamWants& wants) {
   }
 }
 
+void KvStream::begin_empty(StreamWants& wants) {
+  quiet_ = false;
+  if (!restarts_.take(now_)) {
+    restart_due_ = true;
+    phase_ = Phase::live;
+    return;
+  }
+  ++counters_.restarts;
+  life_ = Life{crdt::Epoch{life_->epoch.value + 1}, 0, {}, true};
+  foreign_.reset();
+  must_begin_ = false;
+  tied_ = true;
+  wants.begun = life_->epoch;
+  finish(Gap::accept, wants);
+}
+
 void KvStream::deliver(RawBatch batch, StreamWants& wants) {
   const std::uint64_t sequence = batch.sequence;
+  if (std::exchange(life_->is_unnamed, false) && sequence == 0) {
+    const std::uint64_t stamp = batch_stamp_us(batch.payload);
+    life_->epoch.value = std::max(stamp, life_->epoch.value + 1);
+  }
   const std::uint64_t digest = batch_digest(sequence, batch.payload);
   if (sequence != life_->next) life_->recent.clear();
   life_->recent.push_back(digest);

@@ -7,6 +7,7 @@ namespace dualmesh::node::test {
 KvCoreSim::KvCoreSim(CoreSimSettings settings)
     : settings_(settings), random_(settings.seed), lossy_replay_(settings.replay_loss > 0) {
   published_.assign(settings_.instances, true);
+  moves_.assign(settings_.instances, 0);
   for (const KvCore::Instance& instance : instances()) {
     for (std::uint32_t rank = 0; rank < instance.endpoints.ranks; ++rank) {
       const double clock_s = 1.7e9 + static_cast<double>(random_() % 1000);
@@ -35,12 +36,21 @@ std::vector<KvCore::Instance> KvCoreSim::instances() const {
   for (std::size_t i = 0; i < published_.size(); ++i) {
     if (!published_[i]) continue;
     KvCore::Instance instance{"engine-" + std::to_string(i), {}};
-    instance.endpoints.events = "tcp://engine:" + std::to_string(5000 + 100 * i);
+    instance.endpoints.events = address(i);
     if (settings_.replay > 0) instance.endpoints.replay = "tcp://engine:9000";
     if (i == 0) instance.endpoints.ranks = settings_.ranks;
     instances.push_back(std::move(instance));
   }
   return instances;
+}
+
+std::string KvCoreSim::address(std::size_t instance) const {
+  return "tcp://engine-" + std::to_string(instance) + ':' +
+         std::to_string(5000 + 10 * moves_[instance]);
+}
+
+std::string KvCoreSim::address(const StreamKey& stream) const {
+  return address(std::stoul(stream.instance.substr(stream.instance.find('-') + 1)));
 }
 
 void KvCoreSim::start(std::size_t number) {
@@ -64,8 +74,8 @@ void KvCoreSim::kill(std::size_t number) {
   nodes_[number].wires.clear();
 }
 
-void KvCoreSim::Node::subscribe(const StreamKey& stream, const KvEndpoints&) {
-  wires[stream] = {};
+void KvCoreSim::Node::subscribe(const StreamKey& stream, const KvEndpoints& endpoints) {
+  wires[stream] = {.address = endpoints.events};
   wires[stream].connect_at = sim->now_ + milliseconds(sim->random_() % 100);
 }
 
@@ -81,7 +91,7 @@ void KvCoreSim::Node::ask_replay(const StreamKey& stream, std::uint64_t from) {
 }
 
 void KvCoreSim::Node::reconnect(const StreamKey& stream) {
-  wires[stream] = {};
+  wires[stream] = {.address = wires[stream].address};
   wires[stream].connect_at = sim->now_ + milliseconds(100);
 }
 
@@ -92,6 +102,26 @@ bool KvCoreSim::reaches(const Node& node, const StreamKey& stream) const {
 
 void KvCoreSim::cut_off(std::size_t node, const StreamKey& stream) {
   nodes_[node].cut_off[stream] = true;
+}
+
+void KvCoreSim::restart_silently(const StreamKey& stream) {
+  engines_.at(stream).restart();
+  engines_.at(stream).silent = true;
+  for (Node& each : nodes_) {
+    if (each.core) disconnect(each, stream);
+  }
+}
+
+void KvCoreSim::move_instance(std::size_t number) {
+  ++moves_[number];
+  for (auto& [key, engine] : engines_) {
+    if (key.instance != "engine-" + std::to_string(number)) continue;
+    engine.replace();
+    for (Node& each : nodes_) {
+      if (each.core) disconnect(each, key);
+    }
+  }
+  for (Node& each : nodes_) each.late_instances = true;
 }
 
 void KvCoreSim::partition(std::size_t first_behind, bool one_way) {
@@ -106,7 +136,7 @@ void KvCoreSim::partition(std::size_t first_behind, bool one_way) {
 void KvCoreSim::disconnect(Node& node, const StreamKey& stream) {
   const auto wire = node.wires.find(stream);
   if (wire == node.wires.end() || !wire->second.connected) return;
-  wire->second = {};
+  wire->second = {.address = wire->second.address};
   wire->second.connect_at = now_ + milliseconds(random_() % 500);
   node.core->disconnected(stream, now_);
 }
@@ -115,7 +145,7 @@ void KvCoreSim::move_wire(Node& node, const StreamKey& stream) {
   const auto at = node.wires.find(stream);
   if (at == node.wires.end()) return;
   Wire& wire = at->second;
-  if (!reaches(node, stream)) return disconnect(node, stream);
+  if (!reaches(node, stream) || wire.address != address(stream)) return disconnect(node, stream);
   if (!wire.connected && wire.connect_at && now_ >= *wire.connect_at) {
     wire.connect_at.reset();
     wire.connected = true;
@@ -155,7 +185,7 @@ void KvCoreSim::read_wire(Node& node, const StreamKey& stream) {
 
 void KvCoreSim::engines_work() {
   for (auto& [key, engine] : engines_) {
-    if (!chance(settings_.batches_per_turn)) continue;
+    if (!chance(settings_.batches_per_turn) || engine.silent) continue;
     const RawBatch& batch = engine.publish();
     for (Node& node : nodes_) {
       const auto wire = node.wires.find(key);
@@ -179,7 +209,9 @@ void KvCoreSim::members() {
     }
     if (peers != node.peers) node.core->set_peers(peers, now_);
     node.peers = std::move(peers);
-    if (std::exchange(node.late_instances, false)) node.core->set_instances(instances(), now_);
+    if (!node.late_instances || (settings_.moving_instances && chance(0.5))) continue;
+    node.late_instances = false;
+    node.core->set_instances(instances(), now_);
   }
 }
 
@@ -207,6 +239,7 @@ void KvCoreSim::fault() {
     case 6:
       if (!settings_.restarts || random_() % 3 > 0) break;
       engine.restart();
+      engine.silent = settings_.silent_restarts && random_() % 2 == 0;
       engine.may_mix = engine.may_mix || settings_.replay < 1000 || lossy_replay_;
       if (random_() % 2 == 0) break;
       for (Node& each : nodes_) {
@@ -220,6 +253,10 @@ void KvCoreSim::fault() {
       nodes_[node].cut_off[key] = false;
       break;
     case 9:
+      if (settings_.moving_instances && random_() % 2 == 0) {
+        move_instance(random_() % published_.size());
+        break;
+      }
       if (!settings_.changing_instances) break;
       published_[random_() % published_.size()].flip();
       for (Node& each : nodes_) each.late_instances = true;
@@ -229,6 +266,7 @@ void KvCoreSim::fault() {
 
 void KvCoreSim::heal() {
   settings_.loss = settings_.duplication = settings_.live_loss = settings_.replay_loss = 0.0;
+  for (auto& [key, engine] : engines_) engine.silent = false;
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     nodes_[i].cut_off.clear();
     nodes_[i].late_instances = true;

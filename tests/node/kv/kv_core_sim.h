@@ -38,6 +38,8 @@ struct CoreSimSettings {
   double batches_per_turn = 0.4;
   bool restarts = true;  // of engines
   bool changing_instances = false;
+  bool silent_restarts = false;   // some engines have nothing to do afterwards
+  bool moving_instances = false;  // to other addresses, of which nodes hear at different times
 };
 
 class KvCoreSim {
@@ -45,6 +47,7 @@ class KvCoreSim {
   static constexpr Duration kTurn = milliseconds(20);
 
   struct Wire {  // one node's subscription to one engine
+    std::string address;
     bool connected = false;
     std::optional<Time> connect_at, serve_at;
     std::uint64_t serve_from = 0;
@@ -85,6 +88,8 @@ class KvCoreSim {
   void kill(std::size_t node);
   void start(std::size_t node);
   bool reaches(const Node& node, const StreamKey& stream) const;
+  void restart_silently(const StreamKey& stream);
+  void move_instance(std::size_t number);
   void cut_off(std::size_t node, const StreamKey& stream);
   void partition(std::size_t first_behind, bool one_way);
   std::vector<Node>& nodes() { return nodes_; }
@@ -110,6 +115,8 @@ class KvCoreSim {
   void send(std::size_t from, std::size_t to);
   void deliver();
   std::vector<KvCore::Instance> instances() const;
+  std::string address(std::size_t instance) const;
+  std::string address(const StreamKey& stream) const;
   std::string untrue(Node& node, const StreamKey& stream, const KvModelEngine& engine);
   std::string badly_indexed(Node& node, const StreamKey& stream, const EngineCache& held);
   std::string too_ready(Node& node);
@@ -119,6 +126,7 @@ class KvCoreSim {
   Time now_{seconds(1000)};
   std::map<StreamKey, KvModelEngine> engines_;
   std::vector<bool> published_;  // instances that are there
+  std::vector<std::size_t> moves_;
   std::vector<Node> nodes_;
   std::vector<std::vector<bool>> blocked_;  // [from][to]
   std::vector<Letter> letters_;

@@ -26,6 +26,7 @@ std::string KvCoreSim::untrue(Node& node, const StreamKey& stream, const KvModel
   const KvState& state = node.core->state();
   const StreamPosition at = state.position(stream);
   if (at.epoch.value == 0) return {};
+  if (at.end.value == 0 && engine.lives.size() == 1) return "an empty life that never began";
   auto life = life_of_.find({stream, at.epoch.value});
   if (const auto* place = engine.find(at.last_batch)) {
     if (place->second != at.end.value) return "a batch under another number";
@@ -185,12 +186,13 @@ std::string KvCoreSim::untrue_report() {
       if (exact && !heard) return "exact, and no node reaches the engine";
       if (exact && !report.position.complete()) return "exact, and not complete";
       const auto* place = engine.find(report.position.last_batch);
-      const bool is_end = place != nullptr && place->first + 1 == engine.lives.size() &&
-                          place->second == engine.end();
+      const bool is_end = place != nullptr ? place->first + 1 == engine.lives.size() &&
+                                                 place->second == engine.end()
+                                           : report.position.end.value == 0 && engine.end() == 0;
       if (exact && !is_end) return "exact, and not at the engine's end";
       const bool should = heard && is_end && report.position.complete() &&
                           node.core->state().indexed_whole(report.stream) &&
-                          report.facts.block_tokens > 0;
+                          (report.facts.block_tokens > 0 || engine.end() == 0);
       if (should && !exact) {
         return fmt::format("{} {} on {} should be exact: {}", report.stream.instance,
                            report.stream.rank, node.id.value, report.why_not_exact);

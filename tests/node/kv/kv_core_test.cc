@@ -40,6 +40,8 @@ CoreSimSettings troubled(std::uint64_t seed) {
   if (seed % 5 == 3) settings.max_message_bytes = 600;
   if (seed % 11 == 0) settings.limits.log_changes = 20;
   settings.changing_instances = seed % 4 == 2;
+  settings.silent_restarts = seed % 3 == 0;
+  settings.moving_instances = seed % 5 == 1;
   return settings;
 }
 
@@ -90,6 +92,38 @@ TEST_CASE("whatever happens to whole nodes: never untrue; healed: alike and comp
   for (std::uint64_t seed = first_seed(); seed <= last_seed(100); ++seed) {
     CAPTURE(seed);
     troubled_run(troubled(seed), seconds(7));
+  }
+}
+
+TEST_CASE("an engine that restarts and says nothing is known to be empty, by all nodes, exactly") {
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    CAPTURE(seed);
+    CoreSimSettings settings;
+    settings.seed = seed;
+    settings.nodes = 1 + seed % 5;
+    settings.observers = seed % 7 == 0 ? kAllObservers : 1 + seed % 3;
+    settings.replay = seed % 2 == 0 ? 1'000'000 : 30;
+    if (seed % 3 == 0) settings.loss = settings.duplication = 0.1;
+    if (seed % 5 == 0) settings.live_loss = 0.02;
+    KvCoreSim sim(settings);
+    sim.run(seconds(4), true, false);
+    if (seed % 4 == 0) sim.run(seconds(3), false, false);
+    for (int again = 0; again < 2; ++again) {
+      for (const auto& engine : sim.engines()) sim.restart_silently(engine.first);
+      sim.run(seconds(3), true, false);
+      CHECK(sim.violation() == "");
+      CHECK(sim.difference() == "");
+      CHECK(sim.untrue_report() == "");
+      for (auto& node : sim.nodes()) {
+        for (const StreamReport& report : node.core->report(sim.now())->streams) {
+          CHECK(report.confidence == KvConfidence::exact);
+          CHECK(report.present == 0);
+        }
+      }
+      if (again > 0) break;
+      for (auto& engine : sim.engines()) engine.second.silent = false;
+      sim.run(seconds(3), true, false);
+    }
   }
 }
 
@@ -212,6 +246,37 @@ TEST_CASE("an instance at another address may be reached there") {
   CHECK_FALSE(core.exchange().reached(kStream));
   core.set_instances(instance_at("tcp://right:5557"), seconds(6));
   CHECK(core.exchange().reached(kStream));
+}
+
+TEST_CASE("of an instance at another address nothing is known, and nobody brings the old back") {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    CAPTURE(seed);
+    CoreSimSettings settings;
+    settings.seed = seed;
+    settings.instances = 1;
+    settings.replay = seed % 2 == 0 ? 1000 : 0;
+    settings.moving_instances = true;
+    KvCoreSim sim(settings);
+    sim.run(milliseconds(500), false, false);
+    sim.run(seconds(2), true, false);
+    sim.run(seconds(1), false, false);
+    CHECK(sim.untrue_report() == "");
+    sim.engines().begin()->second.silent = true;
+    sim.move_instance(0);
+    sim.run(seconds(3), true, false);
+    CHECK(sim.difference() == "");
+    for (auto& node : sim.nodes()) {
+      const auto report = node.core->report(sim.now());
+      CHECK(report->streams.at(0).confidence == KvConfidence::unknown);
+      CHECK(report->streams.at(0).present == 0);
+    }
+    sim.engines().begin()->second.silent = false;
+    sim.run(seconds(2), true, false);
+    sim.run(seconds(1), false, false);
+    CHECK(sim.violation() == "");
+    CHECK(sim.difference() == "");
+    CHECK(sim.untrue_report() == "");
+  }
 }
 
 TEST_CASE("an instance that was away is not believed until its engine speaks again") {

@@ -132,6 +132,10 @@ void KvMeshSim::carry_out(std::size_t number, std::size_t engine, StreamWants& w
     node.state->observed(keys_[engine],
                          {delivered.epoch, delivered.from, step, changes, delivered.digest, {16}});
   }
+  if (wants.begun) {
+    node.state->begun(keys_[engine], *wants.begun);
+    lives_of_[{engine, wants.begun->value}].push_back(engines_[engine].lives().size() - 1);
+  }
   if (wants.replay_from) {
     subscription.replay_at = now_ + kTurn;
     subscription.replay_from = *wants.replay_from;

@@ -80,6 +80,12 @@ class KvModelEngine {
     clock_s_ += 1.0;
     lives.push_back({{}, {{}}, same_hashes ? 7 : random_() >> 8});
   }
+  // Another process in its place, whose clock is behind.
+  void replace() {
+    clock_s_ -= 300.0;
+    restart();
+  }
+  bool silent = false;       // it serves nobody
   bool same_hashes = false;  // of equal prompts in all lives, as of hashes without a seed
   const RawBatch& publish() {
     clock_s_ += 0.001;

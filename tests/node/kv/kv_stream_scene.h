@@ -137,6 +137,11 @@ class Subscriber {
   void with(Action action) {
     StreamWants wants;
     action(wants);
+    if (wants.begun) {
+      const bool is_new = delivered.empty() || delivered.back().id.life + 1 < engine_.lives.size();
+      if (!is_new) ++false_beginnings;
+      if (*wants.begun > position.epoch) position = {.epoch = *wants.begun};
+    }
     for (auto& deliver : wants.deliver) {
       const BatchId id = engine_.ids.at(deliver.batch.payload);
       if (deliver.epoch >= position.epoch) {
@@ -159,6 +164,7 @@ class Subscriber {
 
  public:
   bool wanted_reconnect = false;
+  std::size_t false_beginnings = 0;  // of empty lives, by an engine in the life we hear
 
  private:
   StreamSettings settings_;
