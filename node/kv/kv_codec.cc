@@ -300,6 +300,11 @@ void write_piece(const KvPiece& piece,
   write_entries(entries, out);
 }
 
+void append_message(std::string_view from, std::string& message) {
+  DUALMESH_CHECK(from.front() == message.front(), "messages of one format");
+  message.append(from.substr(1));
+}
+
 net::Result<std::vector<KvSection>> read_message(std::string_view message) {
   ByteReader in(message);
   if (in.byte() != kFormat) return net::Error{"a format of cache messages that is not ours"};

@@ -127,6 +127,8 @@ void write_section(const KvSection& section, std::string& message);
 void write_piece(const KvPiece& piece,
                  std::span<const std::pair<EngineHash, BlockMap::Entry>> entries,
                  std::string& message);
+// The sections of one message after those of another, neither of them empty.
+void append_message(std::string_view from, std::string& message);
 net::Result<std::vector<KvSection>> read_message(std::string_view message);
 
 // At most so many bytes are written per head and per entry of a piece.

@@ -3,7 +3,7 @@
 // The mesh thread comes at the pace of its links and takes all that lies there. A message is laid
 // at most each `interval` and peer, so that what follows shortly goes into the next one, and none
 // while `max_bytes` lie there: what is to be said waits in the exchange then, as a set of streams,
-// and not as messages.
+// and not as messages. What is laid while a message still lies there joins it.
 //
 // Threads: take on the mesh thread; the rest on the ingest thread. Time is an argument.
 #pragma once
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "crdt/identity.h"
+#include "node/kv/kv_codec.h"
 #include "policies/time.h"
 
 namespace dualmesh::node {
@@ -66,13 +67,20 @@ class KvOutbox {
       Slot& slot = slots_.at(peer);  // set_peers is the same thread's
       ring |= slot.messages.empty();
       slot.next = now + interval_;
-      slot.bytes += message.size();
-      slot.messages.push_back(std::move(message));
+      if (!slot.messages.empty() && slot.messages.back().size() + message.size() <= kJoined) {
+        slot.bytes -= slot.messages.back().size();
+        append_message(message, slot.messages.back());
+        slot.bytes += slot.messages.back().size();
+      } else {
+        slot.bytes += message.size();
+        slot.messages.push_back(std::move(message));
+      }
     }
     return ring;
   }
 
  private:
+  static constexpr std::size_t kJoined = 1 << 14;  // beyond it what a message costs is nothing
   struct Slot {
     std::deque<std::string> messages;
     std::size_t bytes = 0;

@@ -61,6 +61,7 @@ void KvCourier::living(std::vector<KvPeerLife> nodes) {
     peer.epoch = life.epoch;
   }
   std::erase_if(known_, [](const auto& entry) { return !entry.second.living; });
+  share_pairs();
   port_->kv_peers(std::move(nodes));
   links_changed();
   waiting();
@@ -85,15 +86,29 @@ void KvCourier::links_changed() {
   }
 }
 
-bool KvCourier::leads(crdt::NodeId node) const {
-  return self_ < node || !peers_.relays().hears(node, context_.now());
+// By the places of both among all: the first of two that are an odd way apart, else the second. So
+// everybody leads half of its pairs: who is called receives more than who calls.
+void KvCourier::share_pairs() {
+  const auto own =
+      static_cast<std::size_t>(std::distance(known_.begin(), known_.lower_bound(self_)));
+  std::size_t place = 0;
+  for (auto& [node, peer] : known_) {
+    if (place == own) ++place;  // not among them
+    const bool is_odd = (place > own ? place - own : own - place) % 2 != 0;
+    peer.ours = is_odd == (self_ < node);
+    ++place;
+  }
+}
+
+bool KvCourier::leads(crdt::NodeId node, const Peer& peer) const {
+  return peer.ours || !peers_.relays().hears(node, context_.now());
 }
 
 // When it is to be called next, as far as is known now.
 std::optional<policies::Time> KvCourier::due(crdt::NodeId node, const Peer& peer) const {
   const policies::Time now = context_.now();
   if (peer.more || peer.poll) return now;
-  if (leads(node)) {
+  if (leads(node, peer)) {
     if (!peer.waiting_since && !peer.lively) return std::nullopt;
     return peer.lively ? peer.last_call + interval_ : now;
   }
@@ -151,7 +166,8 @@ std::uint64_t KvCourier::hand_over(crdt::NodeId from, Peer& peer, const KvMessag
 }
 
 void KvCourier::call(crdt::NodeId node, Peer& peer, net::MeshLink& link) {
-  const bool asking = std::exchange(peer.poll, false) || (leads(node) && peer.lively) || peer.more;
+  const bool asking =
+      std::exchange(peer.poll, false) || (leads(node, peer) && peer.lively) || peer.more;
   const KvMessages messages = take(node, peer);
   peer.more = peer.waiting_since.has_value();
   if (messages.empty() && !asking) return;

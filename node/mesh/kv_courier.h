@@ -2,11 +2,11 @@
 //
 // At most one call per peer is under way; it brings what waits here and its answer what waits
 // there. A first message after a quiet time goes at once, a sustained stream of them each
-// kv_flush_interval_ms. One of the two leads a pair: the node with the lower id, or the one that
-// the other has no link to. While messages pass, the leader alone calls at that interval, also with
-// nothing to say, until a call carried nothing either way; the other calls when its messages have
-// waited for two intervals all the same. So a busy pair makes one call per interval, an idle one
-// none. Whom we do not hear over a link of its own is asked each kPoll for what it has.
+// kv_flush_interval_ms. One of the two leads a pair: as their places among the nodes say, or the
+// one that the other has no link to. While messages pass, the leader alone calls at that interval,
+// also with nothing to say, until a call carried nothing either way; the other calls when its
+// messages have waited for two intervals all the same. So a busy pair makes one call per interval,
+// an idle one none. Whom we do not hear over a link of its own is asked each kPoll for what it has.
 //
 // What is lost on the way is lost: the port's protocol says all again that matters.
 //
@@ -63,6 +63,7 @@ class KvCourier final : private kj::TaskSet::ErrorHandler {
  private:
   struct Peer {
     bool living = false;
+    bool ours = false;  // to lead
     crdt::Epoch epoch;
     std::uint64_t link = 0;  // MeshPeer::links_up of the link this is about
     bool silent = false;     // it answers that it knows of no such calls
@@ -77,7 +78,8 @@ class KvCourier final : private kj::TaskSet::ErrorHandler {
     KvCourierStats stats;
   };
 
-  bool leads(crdt::NodeId node) const;
+  void share_pairs();
+  bool leads(crdt::NodeId node, const Peer& peer) const;
   std::optional<policies::Time> due(crdt::NodeId node, const Peer& peer) const;
   void schedule(crdt::NodeId node, Peer& peer);
   void call(crdt::NodeId node, Peer& peer, net::MeshLink& link);

@@ -54,7 +54,7 @@ struct MeshConfig {
   std::uint32_t flush_interval_ms = 25;  // under sustained change; the first change goes at once
   std::uint32_t max_push_bytes =
       256 * 1024;  // a larger delta is cut and continues with the next push
-  std::uint32_t kv_flush_interval_ms = 25;    // the same of messages about caches
+  std::uint32_t kv_flush_interval_ms = 30;    // the same of messages about caches
   std::uint32_t kv_max_call_bytes = 1 << 20;  // of them in one call and in its answer
   std::uint32_t positions_interval_ms = 1'000;
   std::uint32_t redial_min_ms = 100;

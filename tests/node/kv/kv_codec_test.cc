@@ -163,6 +163,21 @@ TEST_CASE("what is written is read, whole or not at all") {
   }
 }
 
+TEST_CASE("messages that are joined are read as one after the other") {
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    CAPTURE(seed);
+    Anything any(seed);
+    const std::vector<KvSection> sections{any.section(), any.section()};
+    std::string first, second;
+    write_section(sections[0], first);
+    write_section(sections[1], second);
+    append_message(second, first);
+    const auto read = read_message(first);
+    REQUIRE(read.has_value());
+    CHECK(*read == sections);
+  }
+}
+
 TEST_CASE("a changed byte gives another message or an error, never harm") {
   for (std::uint64_t seed = 1; seed <= 300; ++seed) {
     Anything any(seed);
