@@ -47,6 +47,7 @@ namespace dualmesh::crdt {
 struct NoObserver {
   void appeared(const auto&, const auto&) {}
   void vanished(const auto&, const auto&) {}
+  void soon(const auto&, const auto&) {}
 };
 
 template <class Key, class Value, template <class> class Allocator = std::allocator>
@@ -80,6 +81,7 @@ class ChangeMap {
 
   // An observer is told appeared(key, value) of each key that becomes present with a known value,
   // and vanished(key, value) of each that is so no longer; a clearing tells it of every key.
+  // soon(key, value) is a hint some time before either, to fetch memory ahead.
 
   // The changes of the steps (from, to], in order. They cannot be told apart by step: duplicate
   // when `to` is no later than end(), else gap unless `from` is end(); state is untouched unless
@@ -92,7 +94,7 @@ class ChangeMap {
   bool join(ChangeMap&& other, Observer&& observer = {});
 
   const Entry* find(const Key& key) const { return entries_.find(key); }
-  // A hint: this key is asked for or changed soon.
+  // A hint: this key is asked for soon.
   [[gnu::always_inline]] void prefetch(const Key& key) const { entries_.prefetch(key); }
   template <class Visit>  // visit(key, entry), in unspecified order
   void for_each(Visit&& visit) const {
@@ -121,7 +123,6 @@ class ChangeMap {
  private:
   static constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
 
-  static std::uint64_t mixed(std::uint64_t word);
   static std::uint64_t hash(const Key& key, const Entry& entry);
   static std::uint16_t saturated(std::uint32_t count) {
     return static_cast<std::uint16_t>(std::min<std::uint32_t>(count, UINT16_MAX));
@@ -138,6 +139,8 @@ class ChangeMap {
   template <class Observer>
   void apply(const Change& change, Observer& observer);
   template <class Observer>
+  void announce(const Change& change, Observer& observer) const;  // entry has been prefetched
+  template <class Observer>
   void clear(Observer& observer);
   template <class Observer>
   bool learn(const ChangeMap& other, Observer& observer);  // values not known here
@@ -153,13 +156,6 @@ class ChangeMap {
   std::uint64_t sum_ = 0;
   Version base_, end_;
 };
-
-template <class Key, class Value, template <class> class Allocator>
-std::uint64_t ChangeMap<Key, Value, Allocator>::mixed(std::uint64_t word) {  // splitmix64
-  word = (word ^ word >> 30) * 0xbf58476d1ce4e5b9ULL;
-  word = (word ^ word >> 27) * 0x94d049bb133111ebULL;
-  return word ^ word >> 31;
-}
 
 template <class Key, class Value, template <class> class Allocator>
 std::uint64_t ChangeMap<Key, Value, Allocator>::hash(const Key& key, const Entry& entry) {
@@ -246,6 +242,17 @@ void ChangeMap<Key, Value, Allocator>::apply(const Change& change, Observer& obs
 }
 
 template <class Key, class Value, template <class> class Allocator>
+template <class Observer>
+void ChangeMap<Key, Value, Allocator>::announce(const Change& change, Observer& observer) const {
+  if (change.kind == Kind::add) {
+    if (change.value.known()) observer.soon(change.key, change.value);
+  } else if (change.kind == Kind::remove) {
+    const Entry* const held = find(change.key);
+    if (held != nullptr && held->visible()) observer.soon(change.key, held->value);
+  }
+}
+
+template <class Key, class Value, template <class> class Allocator>
 auto ChangeMap<Key, Value, Allocator>::after(Version base) -> ChangeMap {
   ChangeMap result;
   result.base_ = result.end_ = base;
@@ -259,7 +266,7 @@ auto ChangeMap<Key, Value, Allocator>::restore(Version base, Version end,
   if (end < base || (base == end && !entries.empty())) return std::nullopt;
   ChangeMap result = after(base);
   result.end_ = end;
-  result.reserve(entries.size());
+  result.reserve(entries.size() + entries.size() / 16);  // more will come
   for (const auto& [key, entry] : entries) {
     const bool removes_of_all = result.complete() && entry.removed > 0;
     if (entry.vacant() || removes_of_all || result.find(key) != nullptr) return std::nullopt;
@@ -278,10 +285,14 @@ Applied ChangeMap<Key, Value, Allocator>::apply(Version from, Version to,
   if (to <= end_) return Applied::duplicate;
   if (from != end_) return Applied::gap;
   constexpr std::size_t kAhead = 8;  // enough to hide a cache miss
-  for (std::size_t i = 0; i < std::min(kAhead, changes.size()); ++i) prefetch(changes[i].key);
-  for (std::size_t i = 0; i < changes.size(); ++i) {
-    if (i + kAhead < changes.size()) prefetch(changes[i + kAhead].key);
-    apply(changes[i], observer);
+  const auto at = [&](std::size_t i, auto&& what) {
+    if (i < changes.size()) what(changes[i]);  // unsigned: not before the first either
+  };
+  for (std::size_t i = 0; i < changes.size() + 3 * kAhead; ++i) {
+    at(i, [&](const Change& change) { entries_.prefetch(change.key); });
+    at(i - kAhead, [&](const Change& change) { entries_.prefetch_entry(change.key); });
+    at(i - 2 * kAhead, [&](const Change& change) { announce(change, observer); });
+    at(i - 3 * kAhead, [&](const Change& change) { apply(change, observer); });
   }
   end_ = to;
   return Applied::changed;
@@ -312,11 +323,15 @@ void ChangeMap<Key, Value, Allocator>::replace(ChangeMap&& other, Observer& obse
       if (ours.visible()) observer.vanished(key, ours.value);
     }
   });
-  other.for_each([&](const Key& key, const Entry& theirs) {
+  const auto appears = [&](const Key& key, const Entry& theirs) {
     if (!theirs.visible()) return;
     const Entry* const ours = find(key);
     if (ours == nullptr || !ours->visible()) observer.appeared(key, theirs.value);
-  });
+  };
+  const auto foresee = [&](const Key& key, const Entry& theirs) {
+    if (theirs.visible()) observer.soon(key, theirs.value);
+  };
+  other.entries_.for_each(appears, foresee);
   *this = std::move(other);
 }
 

@@ -35,6 +35,13 @@
 
 namespace dualmesh::crdt {
 
+// A word's hash; splitmix64's.
+inline std::uint64_t mixed(std::uint64_t word) {
+  word = (word ^ word >> 30) * 0xbf58476d1ce4e5b9ULL;
+  word = (word ^ word >> 27) * 0x94d049bb133111ebULL;
+  return word ^ word >> 31;
+}
+
 // Hashes the fields of one entry one after another, each under the hash of those before it. Bytes
 // count with their length, so ("a","bc") and ("ab","c") differ.
 class EntryHasher {

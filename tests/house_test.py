@@ -23,7 +23,7 @@ MAY_USE = {
     "tests": {"node", "net", "crdt", "policies", "tests"},
 }
 PURE = {"crdt", "policies"}
-PURE_LIBRARIES = re.compile(r"boost/|xxhash\.h$|[a-z_0-9]+$")
+PURE_LIBRARIES = re.compile(r"boost/|xxhash\.h$|emmintrin\.h$|[a-z_0-9]+$")  # the third: instructions
 # Headers of I/O, threads and clocks; <chrono> holds durations as well, so now() is looked for below.
 IMPURE_STANDARD = {"thread", "mutex", "shared_mutex", "condition_variable", "future", "fstream",
                    "iostream", "filesystem", "cstdio", "ctime", "csignal", "atomic"}

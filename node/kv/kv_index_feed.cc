@@ -129,19 +129,4 @@ void KvIndexFeed::remove(CacheId cache, const Block& block) {
   index_.remove(block.key, policies::kSharedCache, Medium::shared);
 }
 
-void KvIndexFeed::prefetch(const BlockMap& map, std::span<const BlockChange> changes) const {
-  constexpr std::size_t kAhead = 16;
-  const std::size_t first = std::min(kAhead, changes.size());
-  for (const BlockChange& change : changes.first(first)) map.prefetch(change.key);
-  for (std::size_t i = 0; i < changes.size(); ++i) {
-    if (i + kAhead < changes.size()) map.prefetch(changes[i + kAhead].key);
-    const BlockChange& change = changes[i];
-    if (change.kind == BlockMap::Kind::add) {
-      if (change.value.known()) index_.prefetch(change.value.key);
-    } else if (const BlockMap::Entry* held = map.find(change.key)) {  // its removal is by that key
-      index_.prefetch(held->value.key);
-    }
-  }
-}
-
 }  // namespace dualmesh::node

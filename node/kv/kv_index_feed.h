@@ -14,7 +14,6 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -43,8 +42,7 @@ class KvIndexFeed {
 
   void add(policies::CacheId cache, const Block& block);
   void remove(policies::CacheId cache, const Block& block);
-  // Hints for changes that follow soon.
-  void prefetch(const BlockMap& map, std::span<const BlockChange> changes) const;
+  void prefetch(const Block& block) const { index_.prefetch(block.key); }  // a hint
 
   const policies::BlockIndex& index() const { return index_; }
 
@@ -82,6 +80,7 @@ struct MapObserver {
     feed.add(cache, block);
   }
   void vanished(EngineHash, const Block& block) { feed.remove(cache, block); }
+  void soon(EngineHash, const Block& block) const { feed.prefetch(block); }
 };
 
 }  // namespace dualmesh::node

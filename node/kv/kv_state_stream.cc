@@ -43,7 +43,6 @@ Taken KvState::Stream::append(const ObservedBatches& batches) {
     last_batch = batches.last_batch;
     return Taken::refused;
   }
-  feed.prefetch(map, batches.changes);
   const crdt::Applied applied = map.apply(batches.from, batches.to, batches.changes, observer());
   if (applied == crdt::Applied::duplicate) return Taken::nothing_new;
   if (applied == crdt::Applied::gap) return Taken::gap;

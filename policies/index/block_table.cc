@@ -8,16 +8,25 @@ namespace dualmesh::policies {
 
 namespace {
 
-// A part is written anew when it is fuller than 4/5 or emptier than 8/15, then 2/3 full.
-constexpr std::size_t kPlacesPerBucket = 5;
-bool too_full(std::size_t entries, std::size_t buckets) { return entries > buckets * 4; }
+// A part is written anew when it is fuller than 72 % or emptier than 50 %, then 60 % full. Fuller
+// ones, after additions and removals over a long time, would have many entries far from home.
+bool too_full(std::size_t entries, std::size_t buckets) { return entries * 100 > buckets * 360; }
 bool too_empty(std::size_t entries, std::size_t buckets) {
-  return buckets > 4 && entries * 15 < buckets * kPlacesPerBucket * 8;
+  return buckets > 4 && entries * 100 < buckets * 250;
 }
-std::size_t buckets_for(std::size_t entries) { return entries * 3 / (kPlacesPerBucket * 2) + 1; }
+std::size_t buckets_for(std::size_t entries) { return entries / 3 + 1; }
 
-constexpr std::uint32_t kMostGonePast = 0xff;  // there it stays: the true count is not known
-std::uint32_t gone_past(std::uint32_t state) { return state & kMostGonePast; }
+// A bucket's state: 20 bits of version, and for each of four classes of keys 3 bits of how many
+// have gone past.
+constexpr int kCountBits = 3, kVersionShift = 4 * kCountBits;
+constexpr std::uint32_t kMostGonePast = (1u << kCountBits) - 1;  // there it stays: who knows
+constexpr int class_shift(std::uint64_t mixed) {  // of bits that no home is chosen by
+  return static_cast<int>(mixed & 3) * kCountBits;
+}
+std::uint32_t gone_past(std::uint32_t state, std::uint64_t mixed) {
+  return state >> class_shift(mixed) & kMostGonePast;
+}
+std::uint32_t version(std::uint32_t state) { return state >> kVersionShift; }
 
 }  // namespace
 
@@ -49,10 +58,10 @@ HolderWord BlockTable::look(const Bucket& bucket, std::uint64_t mixed) {
     for (; matches != 0 && word == 0; matches &= matches - 1) {
       word = bucket.holders[std::countr_zero(matches)].load(std::memory_order_acquire);
     }
-    if (word == 0) return gone_past(state) == 0 ? 0 : kGoOn;
+    if (word == 0) return gone_past(state, mixed) == 0 ? 0 : kGoOn;
     // Was a place of this bucket given up meanwhile? It may have been this one.
     const std::uint32_t after = bucket.state.load(std::memory_order_relaxed);
-    if (after >> 8 == state >> 8) return word & ((1u << kHolderWordBits) - 1);
+    if (version(after) == version(state)) return word & ((1u << kHolderWordBits) - 1);
   }
 }
 
@@ -101,7 +110,7 @@ std::optional<BlockTable::Place> BlockTable::find(BlockKey key) {
         return Place{mixed, &bucket, index};
       }
     }
-    if (gone_past(bucket.state.load(std::memory_order_relaxed)) == 0) return std::nullopt;
+    if (gone_past(bucket.state.load(std::memory_order_relaxed), mixed) == 0) return std::nullopt;
     at = next(array, at);
   }
   return std::nullopt;
@@ -119,8 +128,8 @@ void BlockTable::place(Array array, std::uint64_t mixed, std::uint64_t key_word,
       return;
     }
     const std::uint32_t state = bucket.state.load(std::memory_order_relaxed);
-    if (gone_past(state) < kMostGonePast) {
-      bucket.state.store(state + 1, std::memory_order_release);
+    if (gone_past(state, mixed) < kMostGonePast) {
+      bucket.state.store(state + (1u << class_shift(mixed)), std::memory_order_release);
     }
     at = next(array, at);
   }
@@ -129,13 +138,15 @@ void BlockTable::place(Array array, std::uint64_t mixed, std::uint64_t key_word,
 void BlockTable::vacate(Array array, const Place& place) {
   place.bucket->holders[place.index].store(0, std::memory_order_release);
   place.bucket->keys[place.index].store(0, std::memory_order_release);
-  place.bucket->state.store(place.bucket->state.load(std::memory_order_relaxed) + (1u << 8),
-                            std::memory_order_release);
+  place.bucket->state.store(
+      place.bucket->state.load(std::memory_order_relaxed) + (1u << kVersionShift),
+      std::memory_order_release);
   for (std::size_t at = home(place.mixed, array.size); &array.buckets[at] != place.bucket;
        at = next(array, at)) {
     const std::uint32_t state = array.buckets[at].state.load(std::memory_order_relaxed);
-    if (gone_past(state) == kMostGonePast) continue;
-    array.buckets[at].state.store(state - 1, std::memory_order_release);
+    if (gone_past(state, place.mixed) == kMostGonePast) continue;
+    array.buckets[at].state.store(state - (1u << class_shift(place.mixed)),
+                                  std::memory_order_release);
   }
 }
 

@@ -6,11 +6,12 @@
 // old array, which readers may finish with; that moves 1/4096 of the table at once, so nothing
 // stalls and nothing is held twice. An entry never moves within its array, so whoever looks for
 // one that does not change finds it. A bucket counts the entries that found it full and went on
-// to the next: where none did, a search ends, and removals leave no marks.
+// to the next, in four classes by their key: where none of a class did, a search for it ends, and
+// removals leave no marks.
 //
 // Invariant: a reader never takes one key's holders for another's: a bucket's version rises when
 // a place is given up, and holders count only when the version before and after is the same. 64
-// bytes for 3.3 to 4 entries; depth is kept for the writer, in the bits that the part implies.
+// bytes for 2.5 to 3.6 entries; depth is kept for the writer, in the bits that the part implies.
 // Threads: holders() and prefetch() from any thread, under a Reading; the rest is the writer's.
 // Source: F14's overflow counts (Folly); sequence locks, per bucket; incremental growth by parts
 // as in linear and extendible hashing.
@@ -38,7 +39,7 @@ class BlockTable {
   struct alignas(64) Bucket {
     std::array<std::atomic<std::uint64_t>, kPlaces> keys{};     // 52 bits of key, 12 of depth
     std::array<std::atomic<std::uint32_t>, kPlaces> holders{};  // 4 bits of depth, 28 of holders
-    std::atomic<std::uint32_t> state{0};                        // version << 8 | entries gone past
+    std::atomic<std::uint32_t> state{0};  // version, and how many of each class have gone past
   };
   static_assert(sizeof(Bucket) == 64);
 

@@ -42,6 +42,9 @@ struct Mirror {
   void vanished(std::uint64_t key, const Content& value) {
     consistent = consistent && present.erase(key) == 1 && value == content(key);
   }
+  void soon(std::uint64_t key, const Content& value) {
+    consistent = consistent && value == content(key);
+  }
   bool mirrors(const Blocks& blocks) const {
     std::size_t visible = 0;
     bool same = consistent;

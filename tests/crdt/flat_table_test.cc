@@ -71,8 +71,8 @@ TEST_CASE("a flat table grows with what it holds and keeps it") {
   const std::uint64_t entries = 100'000;
   for (std::uint64_t key = 0; key < entries; ++key) table.insert(key * key + key, Copies{1});
   CHECK(table.size() == entries);
-  CHECK(table.memory_bytes() >= entries * sizeof(Table::Entry) * 5 / 4);
-  CHECK(table.memory_bytes() <= entries * sizeof(Table::Entry) * 8 / 5);
+  CHECK(table.memory_bytes() >= entries * sizeof(Table::Entry) * 6 / 5);
+  CHECK(table.memory_bytes() <= entries * sizeof(Table::Entry) * 2);
   std::size_t found = 0;
   for (std::uint64_t key = 0; key < entries; ++key) found += table.find(key * key + key) != nullptr;
   CHECK(found == entries);
