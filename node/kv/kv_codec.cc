@@ -73,7 +73,7 @@ void write(const KvEnds& ends, ByteWriter& out) {
 
 void write(const KvChanges& changes, ByteWriter& out) {
   out.byte(bits({changes.stream.has_value(), changes.check != 0, changes.block_tokens != 0,
-                 changes.main_group >= 0}));
+                 changes.main_group >= 0, changes.name_bits != 0}));
   if (changes.stream) {
     out.fixed(changes.stream->first, 8);
     out.varint(changes.stream->second.value);
@@ -84,6 +84,7 @@ void write(const KvChanges& changes, ByteWriter& out) {
   if (changes.check != 0) out.fixed(changes.check, 2);
   if (changes.block_tokens != 0) out.varint(changes.block_tokens);
   if (changes.main_group >= 0) out.varint(static_cast<std::uint64_t>(changes.main_group));
+  if (changes.name_bits != 0) out.byte(changes.name_bits);
   out.varint(changes.steps.size());
   crdt::Version before = changes.from;
   auto next = changes.changes.begin();
@@ -91,7 +92,7 @@ void write(const KvChanges& changes, ByteWriter& out) {
     out.varint(step.to.value - before.value);
     out.fixed(step.last_batch, 8);
     const auto end = next + static_cast<std::ptrdiff_t>(step.changes);
-    write_runs({next, end}, out);
+    write_runs({next, end}, changes.name_bits, out);
     next = end;
     before = step.to;
   }
@@ -163,7 +164,7 @@ std::int16_t read_group(ByteReader& in) {
 }
 
 KvChanges read_changes(ByteReader& in) {
-  const std::uint8_t read = flags(in, 4);
+  const std::uint8_t read = flags(in, 5);
   KvChanges changes;
   if ((read & 1) != 0) {
     const StreamName stream = in.fixed(8);
@@ -179,6 +180,10 @@ KvChanges read_changes(ByteReader& in) {
     changes.block_tokens = static_cast<std::uint32_t>(tokens);
   }
   if ((read & 8) != 0) changes.main_group = read_group(in);
+  if ((read & 16) != 0) {
+    changes.name_bits = in.byte();
+    if (changes.name_bits < kLeastNameBits || changes.name_bits > kMostNameBits) in.fail();
+  }
   changes.steps.resize(in.count(10));
   if (changes.steps.empty()) in.fail();
   std::uint64_t before = changes.from.value;
@@ -187,7 +192,7 @@ KvChanges read_changes(ByteReader& in) {
     if (steps == 0 || steps > UINT64_MAX - before) in.fail();
     step.to = {before += steps};
     step.last_batch = in.fixed(8);
-    step.changes = read_runs(in, changes.changes);
+    step.changes = read_runs(in, changes.name_bits, changes.changes);
   }
   return changes;
 }
@@ -266,7 +271,7 @@ bool KvChanges::operator==(const KvChanges& other) const {
   };
   return stream == other.stream && life == other.life && from == other.from &&
          block_tokens == other.block_tokens && main_group == other.main_group &&
-         check == other.check && steps == other.steps &&
+         check == other.check && name_bits == other.name_bits && steps == other.steps &&
          std::equal(changes.begin(), changes.end(), other.changes.begin(), other.changes.end(),
                     equal);
 }

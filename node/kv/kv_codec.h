@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "net/error.h"
+#include "node/kv/kv_names.h"
 #include "node/kv/kv_state.h"
 
 namespace dualmesh::node {
@@ -27,20 +28,6 @@ using StreamName = std::uint64_t;
 using LifeName = std::uint32_t;  // of a stream in one epoch
 StreamName name_of(const StreamKey& stream, std::uint64_t source = 0);
 LifeName life_name(StreamName stream, crdt::Epoch epoch);
-
-// The first 24 bits of where a hash table puts the key, so that a table finds it by them.
-using ShortName = std::uint32_t;
-inline constexpr unsigned kShortNameBits = 24;
-inline ShortName short_name(EngineHash hash) {
-  return static_cast<ShortName>(crdt::table_order(hash) >> (64 - kShortNameBits));
-}
-template <class Visit>  // visit(hash) of each in the map that is so named
-void for_each_named(const BlockMap& map, ShortName name, Visit&& visit) {
-  constexpr unsigned kOther = 64 - kShortNameBits;
-  const std::uint64_t lowest = std::uint64_t{name} << kOther;
-  map.for_each_between(lowest, lowest | ((std::uint64_t{1} << kOther) - 1),
-                       [&](EngineHash hash, const BlockMap::Entry&) { visit(hash); });
-}
 
 struct KvSummary {
   std::uint64_t sum = 0;
@@ -85,6 +72,7 @@ struct KvChanges {
   std::uint32_t block_tokens = 0;
   std::int16_t main_group = -1;  // StreamFacts
   std::uint16_t check = 0;       // of a complete map after these; 0: none
+  std::uint8_t name_bits = 0;    // of short removals; 0: there is none
   std::vector<LoggedStep> steps;
   std::vector<BlockChange> changes;  // of all steps
   bool operator==(const KvChanges& other) const;

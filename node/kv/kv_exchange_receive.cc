@@ -169,13 +169,15 @@ bool KvExchange::State::resolve(std::size_t slot, KvChanges& changes) const {
     const std::size_t end = next + step.changes, before = resolved.size();
     for (; next < end; ++next) {
       BlockChange change = changes.changes[next];
-      if (change.kind == BlockMap::Kind::add) added.emplace(short_name(change.key), change.key);
+      if (change.kind == BlockMap::Kind::add) {
+        added.emplace(short_name(change.key, changes.name_bits), change.key);
+      }
       if (is_short(change)) {
         const auto name = static_cast<ShortName>(change.key);
         std::optional<EngineHash> found;
         if (const auto here = added.find(name); here != added.end()) found = here->second;
         bool ambiguous = false;
-        for_each_named(map, name, [&](EngineHash hash) {
+        for_each_named(map, name, changes.name_bits, [&](EngineHash hash) {
           ambiguous = ambiguous || (found && *found != hash);
           found = hash;
         });

@@ -19,6 +19,25 @@ std::uint64_t hash_of(std::initializer_list<std::uint64_t> words) {
   return XXH3_64bits(words.begin(), words.size() * sizeof(std::uint64_t));
 }
 
+// Removals of one step that follow each other may go in any order; ascending names are short.
+void sort_removals(KvChanges& changes) {
+  auto next = changes.changes.begin();
+  for (const LoggedStep& step : changes.steps) {
+    const auto end = next + static_cast<std::ptrdiff_t>(step.changes);
+    while (next != end) {
+      const bool removes = next->kind == BlockMap::Kind::remove;
+      const auto last = std::find_if(next, end, [&](const BlockChange& change) {
+        return (change.kind == BlockMap::Kind::remove) != removes;
+      });
+      if (removes)
+        std::ranges::sort(next, last, {}, [](const BlockChange& change) {
+          return std::pair(is_short(change), EngineHash{change.key});
+        });
+      next = last;
+    }
+  }
+}
+
 }  // namespace
 
 bool KvExchange::has_message(crdt::NodeId to, policies::Time now) const {
@@ -218,23 +237,27 @@ void KvExchange::State::push(Peer& to, std::size_t slot, Saying& saying, std::st
 void KvExchange::State::shorten(std::size_t slot, const Said&, KvChanges& changes) const {
   if (changes.changes.size() > kMaxShortened) return;
   const BlockMap& map = *kv.map(streams[slot].key);
+  const unsigned bits = name_bits_for(map.size());
   boost::unordered_flat_map<ShortName, EngineHash> named;
   boost::unordered_flat_map<ShortName, bool> ambiguous;
   bool cleared = false;
   for (const BlockChange& change : changes.changes) {
     if (change.kind == BlockMap::Kind::clear) cleared = true;
     if (change.kind != BlockMap::Kind::remove) map.prefetch(change.key);
-    const auto [place, first] = named.emplace(short_name(change.key), change.key);
+    const auto [place, first] = named.emplace(short_name(change.key, bits), change.key);
     if (!first && place->second != change.key) ambiguous[place->first] = true;
   }
   if (cleared) return;  // what it took away is in neither
   for (BlockChange& change : changes.changes) {
     if (change.kind != BlockMap::Kind::remove) continue;
-    const ShortName name = short_name(change.key);
+    const ShortName name = short_name(change.key, bits);
     bool only = !ambiguous.contains(name);
-    for_each_named(map, name, [&](EngineHash hash) { only = only && hash == change.key; });
-    if (only) change = short_removal(name);
+    for_each_named(map, name, bits, [&](EngineHash hash) { only = only && hash == change.key; });
+    if (!only) continue;
+    change = short_removal(name);
+    changes.name_bits = static_cast<std::uint8_t>(bits);
   }
+  sort_removals(changes);
 }
 
 void KvExchange::State::write_piece_for(Peer& to, std::string& message, Time now) {

@@ -1,5 +1,6 @@
 // Changes and entries of a map as bytes: runs of one kind, so that what a chain's blocks have in
-// common is said once.
+// common is said once. Short names (kv_names.h) of removals that ascend are said by what lies
+// between them.
 //
 // Threads: pure functions.
 #pragma once
@@ -9,22 +10,14 @@
 #include <vector>
 
 #include "node/kv/byte_codec.h"
-#include "node/kv/kv_types.h"
+#include "node/kv/kv_names.h"
 
 namespace dualmesh::node {
 
-// A removal whose key is 3 bytes, a ShortName (kv_codec.h), and not a hash.
-inline bool is_short(const BlockChange& change) { return change.value.unused != 0; }
-inline BlockChange short_removal(std::uint32_t name) {
-  BlockChange change{BlockMap::Kind::remove, name, {}};
-  change.value.unused = 1;
-  return change;
-}
-
-// One step's changes.
-void write_runs(std::span<const BlockChange> changes, ByteWriter& out);
+// One step's changes; `name_bits` of their short removals.
+void write_runs(std::span<const BlockChange> changes, unsigned name_bits, ByteWriter& out);
 // Appends; how many.
-std::size_t read_runs(ByteReader& in, std::vector<BlockChange>& changes);
+std::size_t read_runs(ByteReader& in, unsigned name_bits, std::vector<BlockChange>& changes);
 
 void write_entries(std::span<const std::pair<EngineHash, BlockMap::Entry>> entries,
                    ByteWriter& out);  // their number is said before

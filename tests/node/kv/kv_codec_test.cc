@@ -62,7 +62,9 @@ class Anything {
         change.key = name();
         return change;
       case 2:
-        return short_removal(static_cast<ShortName>(random_()) >> 8);
+        return name_bits_ == 0
+                   ? change
+                   : short_removal(static_cast<ShortName>(random_()) >> (32 - name_bits_));
       default:
         change.key = name();
         change.value = {random_() % 8 == 0 ? 0 : key(), depth(), medium()};
@@ -71,6 +73,7 @@ class Anything {
   }
   KvChanges changes() {
     KvChanges changes;
+    name_bits_ = 0;
     if (flip())
       changes.stream.emplace(number(), crdt::Epoch{number()});
     else
@@ -79,6 +82,7 @@ class Anything {
     if (flip()) changes.block_tokens = static_cast<std::uint32_t>(random_());
     if (flip()) changes.main_group = static_cast<std::int16_t>(random_() % 300);
     if (flip()) changes.check = static_cast<std::uint16_t>(random_());
+    if (flip()) name_bits_ = changes.name_bits = static_cast<std::uint8_t>(16 + random_() % 17);
     crdt::Version to = changes.from;
     for (std::size_t i = 1 + few(); i > 0; --i) {
       to = {to.value + 1 + few()};
@@ -133,6 +137,7 @@ class Anything {
 
  private:
   std::mt19937_64 random_;
+  unsigned name_bits_ = 0;  // of the changes being made
 };
 
 }  // namespace
@@ -218,25 +223,52 @@ TEST_CASE("a name finds every block that has it, and a map's other blocks not") 
     changes.push_back({BlockMap::Kind::add, hashes.back(), {1, 0}});
   }
   map.apply({0}, {1}, changes);
-  std::map<ShortName, std::size_t> named;
-  for (const EngineHash hash : hashes) ++named[short_name(hash)];
-  std::size_t ambiguous = 0;
-  for (const EngineHash hash : hashes) {
-    std::size_t found = 0;
-    bool itself = false;
-    for_each_named(map, short_name(hash), [&](EngineHash other) {
-      ++found;
-      itself = itself || other == hash;
-    });
-    CHECK(itself);
-    CHECK(found == named[short_name(hash)]);
-    ambiguous += found > 1;
+  for (const unsigned bits : {16U, 20U, 24U, 32U}) {
+    CAPTURE(bits);
+    std::map<ShortName, std::size_t> named;
+    for (const EngineHash hash : hashes) ++named[short_name(hash, bits)];
+    std::size_t ambiguous = 0;
+    for (const EngineHash hash : hashes) {
+      std::size_t found = 0;
+      bool itself = false;
+      for_each_named(map, short_name(hash, bits), bits, [&](EngineHash other) {
+        ++found;
+        itself = itself || other == hash;
+      });
+      CHECK(itself);
+      CHECK(found == named[short_name(hash, bits)]);
+      ambiguous += found > 1;
+    }
+    CHECK((ambiguous > 0) == (bits < 32));
+    if (bits == name_bits_for(hashes.size())) CHECK(ambiguous < hashes.size() / 25);
+    for (int i = 0; i < 1000; ++i) {
+      const auto name = static_cast<ShortName>(random() >> (64 - bits));
+      std::size_t found = 0;
+      for_each_named(map, name, bits, [&](EngineHash) { ++found; });
+      CHECK(found == (named.contains(name) ? named[name] : 0));
+    }
   }
-  CHECK(ambiguous > 0);
-  for (int i = 0; i < 1000; ++i) {
-    const auto name = static_cast<ShortName>(random() & 0xffffff);
-    std::size_t found = 0;
-    for_each_named(map, name, [&](EngineHash) { ++found; });
-    CHECK(found == (named.contains(name) ? named[name] : 0));
+}
+
+TEST_CASE("removals that ascend by name take little more than what tells them apart") {
+  for (const unsigned bits : {18U, 24U}) {
+    std::mt19937_64 random(bits);
+    double bytes = 0;
+    for (int round = 0; round < 100; ++round) {
+      KvChanges changes;
+      changes.name_bits = static_cast<std::uint8_t>(bits);
+      for (int i = 0; i < 32; ++i) {
+        changes.changes.push_back(short_removal(static_cast<ShortName>(random() >> (64 - bits))));
+      }
+      std::ranges::sort(changes.changes, {}, [](const BlockChange& change) { return change.key; });
+      changes.steps.push_back({{1}, 7, 32});
+      std::string message;
+      write_section(changes, message);
+      const auto read = read_message(message);
+      REQUIRE(read.has_value());
+      CHECK(std::get<KvChanges>(read->front()) == changes);
+      bytes += static_cast<double>(message.size()) / 100;
+    }
+    CHECK(bytes < 26 + 32 * (bits - 3.0) / 8);
   }
 }
