@@ -13,8 +13,10 @@ namespace dualmesh::node {
 void KvExchange::State::sync(Time now) {
   last_now = now;
   if (kv.generation() != generation) take_streams(now);
-  for (const StreamKey& key : kv.take_moved()) {
-    if (const auto found = slots.find(key); found != slots.end()) moved(found->second, now);
+  for (auto keys = kv.take_moved(); !keys.empty(); keys = kv.take_moved()) {
+    for (const StreamKey& key : keys) {
+      if (const auto found = slots.find(key); found != slots.end()) moved(found->second, now);
+    }
   }
 }
 
@@ -88,7 +90,18 @@ void KvExchange::State::moved(std::size_t slot, Time now) {
   }
   for (auto& [node, peer] : peers) {
     if (pushes(slot, peer.said[slot])) due(peer, slot);
+    if (stream.newer_since) rename_if_same(slot, peer.said[slot].position);
   }
+}
+
+// Is a greater name that somebody else has of the life we know, by the batch that ends theirs?
+bool KvExchange::State::rename_if_same(std::size_t slot, const StreamPosition& theirs) {
+  const StreamHere& stream = streams[slot];
+  if (theirs.epoch <= stream.position.epoch || theirs.last_batch == 0) return false;
+  const bool same = kv.batch_at(stream.key, theirs.end) == theirs.last_batch;
+  if (!same || !kv.rename(stream.key, theirs.epoch)) return false;
+  ++counters.renamed;
+  return true;
 }
 
 void KvExchange::State::heads_to_all(std::size_t slot) {

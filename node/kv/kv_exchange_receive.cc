@@ -96,14 +96,11 @@ void KvExchange::State::head(Peer& from, std::size_t slot, const KvHead& head, T
   const StreamPosition& ours = stream.position;
   const StreamPosition& theirs = head.position;
   if (theirs.epoch > ours.epoch) {
-    const std::uint64_t batch = kv.batch_at(stream.key, theirs.end);
-    if (batch != 0 && batch == theirs.last_batch && kv.rename(stream.key, theirs.epoch)) {
-      ++counters.renamed;
-    } else if (theirs.end.value == 0 && kv.begun(stream.key, theirs.epoch) == Taken::changed) {
-      // An empty life is all in its head.
-    } else if (!stream.newer_since) {
-      stream.newer_since = now;
-    }
+    // An empty life is all in its head.
+    const bool taken =
+        rename_if_same(slot, theirs) ||
+        (theirs.end.value == 0 && kv.begun(stream.key, theirs.epoch) == Taken::changed);
+    if (!taken && !stream.newer_since) stream.newer_since = now;
   } else if (theirs.epoch == ours.epoch && ours.epoch.value != 0) {
     const bool same_bounds = theirs.base == ours.base && theirs.end == ours.end;
     const bool held = !head.flooded && !stream.flooded;

@@ -30,6 +30,9 @@ inline constexpr std::uint64_t kYoungSteps = 100;
 // Who pushes in place of another cannot see whether that one does again, so it stops after so many
 // times `takeover_after` and looks.
 inline constexpr int kTakeoverLasts = 4;
+// A complete copy waits so many times `takeover_after` for the batch by which it can tell whether a
+// greater name, of a copy that lost its beginning, is of its own life.
+inline constexpr int kGivesWayAfter = 10;
 inline constexpr Time kNever{INT64_MIN / 2};
 
 // A peer's word on a stream, and what we have still to say to it.
@@ -95,6 +98,7 @@ struct KvExchange::State {
   void sync(Time now);
   void take_streams(Time now);
   void moved(std::size_t slot, Time now);
+  bool rename_if_same(std::size_t slot, const StreamPosition& theirs);
   void rebuild_lives();
   void place_observers();
   void rank();  // anew: who is able has changed

@@ -103,10 +103,13 @@ auto KvExchange::State::need(const StreamHere& stream, const Said& said, Time no
   }
   if (theirs.epoch > ours.epoch) {
     // It may prove to be the life we know, or be pushed to us from its beginning.
-    const bool waited = stream.newer_since && now - *stream.newer_since > settings.takeover_after;
+    const bool loses =
+        ours.epoch.value != 0 && ours.base.value == 0 && theirs.base.value != 0 && !stream.flooded;
+    const auto patience = settings.takeover_after * (loses ? kGivesWayAfter : 1);
+    const bool waited = stream.newer_since && now - *stream.newer_since > patience;
     const bool is_young = theirs.base.value == 0 && theirs.end.value <= kYoungSteps;
     const bool is_first = ours.epoch.value == 0 && !is_young;
-    return is_first || said.fetch_it || waited ? Need::now : Need::soon;
+    return is_first || (said.fetch_it && !loses) || waited ? Need::now : Need::soon;
   }
   if (stream.flooded) return Need::nothing;
   if (theirs.base < ours.base && theirs.end >= ours.base) return Need::now;

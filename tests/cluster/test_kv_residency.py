@@ -153,6 +153,29 @@ def test_a_new_life_of_an_engine_and_an_emptied_cache(make):
     assert check_hits(cluster, bodies[2], bodies[2]) > 0  # e2 is found empty, and then is not
 
 
+def test_an_engine_that_restarted_is_known_to_be_empty_before_it_says_anything(make):
+    cluster = make()
+    for _ in range(2):
+        cluster.kv_engine()
+    cluster.start_nodes(3)
+    bodies = churn(cluster, "a", 8)
+    before = cluster.wait_exact()
+    e1 = cluster.engines[0]
+    for _ in range(2):
+        e1.process.kill()
+        e1.start()
+        e1.wait_ready()
+        after = cluster.wait_exact()
+        assert (after["e1"]["end"], after["e1"]["blocks"]) == (0, 0)
+        assert after["e1"]["epoch"] > before["e1"]["epoch"]
+        assert place(after["e2"]) == place(before["e2"])
+        cached_tokens(e1.address, bodies[0])
+        before = cluster.wait_exact()
+        assert before["e1"]["blocks"] == held_blocks(e1) > 0
+        assert before["e1"]["epoch"] > after["e1"]["epoch"]
+    check_hits(cluster, bodies[0], bodies[1])
+
+
 def test_without_replay_a_history_is_incomplete_until_the_cache_is_emptied(make):
     cluster = make()
     engine = cluster.kv_engine(replay=False)

@@ -146,6 +146,48 @@ TEST_CASE("a newcomer brings nothing and takes nothing away") {
   }
 }
 
+TEST_CASE("a life that a newcomer begins late, apart from the others, costs them nothing") {
+  for (std::uint64_t seed = first_seed(); seed <= last_seed(60); ++seed) {
+    CAPTURE(seed);
+    KvSimSettings settings;
+    settings.seed = seed;
+    settings.replay = 30;
+    settings.engines = 6;
+    settings.observers = 1 + seed % 2;
+    settings.batches_per_turn = 0.8;
+    settings.habits.clears = 0.0;
+    settings.limits.log_changes = 16'384;
+    if (seed % 3 == 0) settings.loss = settings.duplication = 0.1;
+    KvMeshSim sim(settings);
+    sim.run(500ms, false, false);
+    sim.run(2s, true, false);
+    sim.isolate(4);
+    sim.kill(4);
+    sim.run(600ms, true, false);
+    sim.start(4);
+    sim.run(1s, true, false);
+    for (std::size_t engine = 0; engine < settings.engines; ++engine) {
+      CHECK(sim.nodes()[0].state->position(sim.key(engine)).complete());
+      CHECK_FALSE(sim.nodes()[4].state->position(sim.key(engine)).complete());
+    }
+    sim.heal();
+    for (int i = 0; i < 12; ++i) {
+      sim.run(250ms, true, false);
+      for (std::size_t engine = 0; engine < settings.engines; ++engine) {
+        for (std::size_t node = 0; node < 4; ++node) {
+          CHECK(sim.nodes()[node].state->position(sim.key(engine)).base.value == 0);
+        }
+      }
+    }
+    sim.run(3s, false, false);
+    CHECK(sim.violation() == "");
+    CHECK(sim.difference() == "");
+    for (std::size_t engine = 0; engine < settings.engines; ++engine) {
+      CHECK(sim.nodes()[4].state->position(sim.key(engine)).base.value == 0);
+    }
+  }
+}
+
 namespace {
 
 // Two nodes of which the first knows some streams, without a mesh between.
@@ -248,4 +290,39 @@ TEST_CASE("who is behind is not given the state that it had before, however long
   pass(125);  // the cut at 200 is kept for three seconds
   CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
   CHECK(pair.b.counters().fetches == 2);
+}
+
+TEST_CASE(
+    "a complete copy waits until it comes to the batch that a newcomer's greater name is of") {
+  Pair pair;
+  const StreamKey& stream = pair.keys[0];
+  const auto observe = [&](KvState& state, std::uint64_t epoch, std::uint64_t from,
+                           std::uint64_t to) {
+    for (; from < to; ++from) {
+      const std::vector<BlockChange> blocks{{BlockMap::Kind::add, from + 1, {from + 1, 0, {}}}};
+      state.observed(stream, {{epoch}, {from}, {from + 1}, blocks, from + 1000, {16}});
+    }
+  };
+  const auto pass = [&](policies::Duration time) {
+    for (; time > 0ms; time -= 20ms) {
+      pair.tick(20ms);
+      pair.talk();
+    }
+  };
+  observe(pair.state_a, 5, 0, 90);
+  observe(pair.state_b, 9, 94, 100);
+  pass(3s);
+  CHECK(pair.state_a.position(stream).epoch.value == 5);
+  SUBCASE("it comes there") {
+    observe(pair.state_a, 5, 90, 102);
+    pass(1s);
+    CHECK(pair.state_a.position(stream).complete());
+    CHECK(pair.state_a.position(stream).end.value == 102);
+  }
+  SUBCASE("it does not") {
+    pass(3s);
+    CHECK(pair.state_a.position(stream).base.value == 94);
+  }
+  CHECK(pair.state_a.position(stream).epoch.value == 9);
+  CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
 }

@@ -44,6 +44,10 @@ void KvMeshSim::kill(std::size_t number) {
   nodes_[number].state.reset();
 }
 
+void KvMeshSim::isolate(std::size_t number) {
+  for (std::size_t i = 0; i < nodes_.size(); ++i) blocked_[i][number] = blocked_[number][i] = true;
+}
+
 // Who is blocked both ways is taken for dead.
 void KvMeshSim::members() {
   for (std::size_t i = 0; i < nodes_.size(); ++i) {

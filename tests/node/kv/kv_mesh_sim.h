@@ -52,6 +52,7 @@ class KvMeshSim {
 
   void kill(std::size_t node);
   void start(std::size_t node);  // with nothing
+  void isolate(std::size_t node);
   struct Node {
     crdt::NodeId id;
     std::uint64_t life = 0;
