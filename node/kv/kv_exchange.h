@@ -1,11 +1,11 @@
 // KvExchange: how nodes bring each other's KvState up to date, as messages of bytes.
 //
 // Each stream is observed by the `observers` first of the nodes that live and can reach its engine,
-// as KvObservers says; the first of them pushes, the others push as well what the mesh seems not to
-// get from it for `takeover_after`. Whoever finds itself behind by more than the pusher's log
-// fetches the state, piece by piece, from a node that has more. Messages may be lost, doubled, late
-// or reordered; each is a statement of what the sender has, so nothing is undone by one that is
-// old.
+// as KvObservers says; the first of them pushes, to the others only when they stand still; these
+// push as well what the mesh seems not to get from it for `takeover_after`. Whoever finds itself
+// behind by more than the pusher's log fetches the state, piece by piece, from a node that has
+// more. Messages may be lost, doubled, late or reordered; each is a statement of what the sender
+// has, so nothing is undone by one that is old.
 //
 //   changes   stream, epoch, (from, to], facts, digest of the last batch, changes
 //   heads     stream, position: what the sender has; all of them at the comparison, once a second

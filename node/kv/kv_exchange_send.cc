@@ -185,6 +185,19 @@ void KvExchange::State::say_head(Said& said, std::size_t slot, bool fetch_me, Sa
   saying.asking_heads.heads.push_back(head);
 }
 
+// Whoever observes as well tells where it is when it asks how far others are.
+bool KvExchange::State::hears_itself(Peer& peer, std::size_t slot, Time now) const {
+  Said& said = peer.said[slot];
+  const auto observers_told = std::min(settings.observers, kMaxWatchers);
+  const bool observes = rank_of(streams[slot], peer.life.node) < observers_told && said.reaches;
+  if (!observes || now < said.helped_until) return false;
+  if (!said.behind_since || now - *said.behind_since < kObserverStill * settings.takeover_after) {
+    return true;
+  }
+  said.helped_until = now + kTakeoverLasts * settings.takeover_after;
+  return false;
+}
+
 void KvExchange::State::push(Peer& to, std::size_t slot, Saying& saying, std::string& message,
                              Time now) {
   const StreamHere& stream = streams[slot];
@@ -194,6 +207,7 @@ void KvExchange::State::push(Peer& to, std::size_t slot, Saying& saying, std::st
   const StreamPosition& theirs = said.position;
   const bool same = theirs.epoch == ours.epoch;
   if (theirs.epoch > ours.epoch || (same && (said.flooded || theirs.end >= ours.end))) return;
+  if (same && hears_itself(to, slot, now)) return;
   if (!said.fresh) return say_head(said, slot, false, saying, now);
   if (!same && theirs.epoch.value != 0 && theirs.last_batch != 0 &&
       kv.batch_at(stream.key, theirs.end) == theirs.last_batch) {

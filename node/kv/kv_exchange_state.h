@@ -33,6 +33,11 @@ inline constexpr int kTakeoverLasts = 4;
 // A complete copy waits so many times `takeover_after` for the batch by which it can tell whether a
 // greater name, of a copy that lost its beginning, is of its own life.
 inline constexpr int kGivesWayAfter = 10;
+// An observer hears the engine itself: it is pushed to when it has stood still for so many times
+// `takeover_after`, and then for kTakeoverLasts times.
+inline constexpr int kObserverStill = 2;
+// So many observers watch whether others get on, and say how far they are themselves.
+inline constexpr std::uint32_t kMaxWatchers = 4;
 inline constexpr Time kNever{INT64_MIN / 2};
 
 // A peer's word on a stream, and what we have still to say to it.
@@ -49,6 +54,7 @@ struct Said {
   bool fresh = false;     // nobody else has pushed since its word, as far as we know
   bool takeover = false;  // we push in place of the first observer
   Time takeover_at = kNever;
+  Time helped_until = kNever;  // it observes and has stood still
   std::optional<Time> behind_since;
   Time answered_at = kNever;
 
@@ -106,6 +112,7 @@ struct KvExchange::State {
   bool pushes(std::size_t slot, const Said& said) const {
     return streams[slot].order.front() == self || said.takeover;
   }
+  bool hears_itself(Peer& peer, std::size_t slot, Time now) const;
   bool is_life_known(std::size_t slot, const Said& said) const;
   void due(Peer& peer, std::size_t slot);
   void heads_to_all(std::size_t slot);

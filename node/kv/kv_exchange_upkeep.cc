@@ -67,7 +67,7 @@ void KvExchange::State::tick_stream(Peer& peer, std::size_t slot, Time now) {
   }
   // Somebody else should push. Ask now and then; who still has not got on is pushed to from here.
   const std::size_t own_rank = rank_of(stream, self);
-  const bool observer = own_rank < std::min<std::size_t>(settings.observers, 4);
+  const bool observer = own_rank < std::min(settings.observers, kMaxWatchers);
   if (!observer) return;
   const policies::Duration patience = settings.takeover_after * static_cast<int>(own_rank);
   const bool answered = said.answered_at >= said.asked_at;

@@ -192,9 +192,7 @@ namespace {
 
 // Two nodes of which the first knows some streams, without a mesh between.
 struct Pair {
-  static constexpr KvExchangeSettings kOne{.observers = 1};
-
-  Pair() {
+  explicit Pair(std::uint32_t observers = 1) : settings{.observers = observers} {
     for (std::uint32_t rank = 0; rank < 32; ++rank) keys.push_back({"engine", rank});
     for (KvState* state : {&state_a, &state_b}) state->set_streams(keys);
     a.set_peers(std::vector{KvPeer{kB, {1}}}, now);
@@ -217,10 +215,11 @@ struct Pair {
   }
 
   static constexpr crdt::NodeId kA{1}, kB{2};
+  const KvExchangeSettings settings;
   policies::Time now{1000s};
   std::vector<StreamKey> keys;
   KvState state_a{{}}, state_b{{}};
-  KvExchange a{state_a, kA, kOne}, b{state_b, kB, kOne};
+  KvExchange a{state_a, kA, settings}, b{state_b, kB, settings};
 };
 
 }  // namespace
@@ -325,4 +324,37 @@ TEST_CASE(
   }
   CHECK(pair.state_a.position(stream).epoch.value == 9);
   CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
+}
+
+TEST_CASE("who observes as well is told nothing, until it stands still") {
+  Pair pair(2);
+  pair.tick(1s);
+  pair.talk();
+  const std::vector<BlockChange> blocks{{BlockMap::Kind::add, 7, {9, 0, {}}}};
+  crdt::Version step{0};
+  const auto pass = [&](int turns, bool b_hears) {
+    for (; turns > 0; --turns) {
+      ++step.value;
+      for (const StreamKey& stream : pair.keys) {
+        const ObservedBatches heard{{5}, {step.value - 1}, step, blocks, step.value, {16}};
+        pair.state_a.observed(stream, heard);
+        if (b_hears) pair.state_b.observed(stream, heard);
+      }
+      pair.tick(20ms);
+      pair.talk();
+    }
+  };
+  const auto told = [&] {
+    return pair.a.counters().changes_received + pair.b.counters().changes_received;
+  };
+  pass(200, true);
+  const std::uint64_t at_first = told();  // before each knew what the other has
+  CHECK(at_first <= 2 * pair.keys.size());
+  pass(200, true);
+  CHECK(told() == at_first);
+  pass(90, false);
+  for (const StreamKey& stream : pair.keys) {
+    CHECK(pair.state_b.position(stream).end.value + 15 >= step.value);
+  }
+  CHECK(pair.b.counters().fetches == 0);
 }
