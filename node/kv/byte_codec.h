@@ -34,6 +34,8 @@ class ByteWriter {
   std::string& out_;
 };
 
+inline constexpr std::uint64_t kMostPlace = std::uint64_t{1} << 62;
+
 class ByteReader {
  public:
   explicit ByteReader(std::string_view bytes) : bytes_(bytes) {}
@@ -67,6 +69,15 @@ class ByteReader {
     fail();
     return 0;
   }
+  // An epoch or a step of a stream. None is near 2^64, where what follows it would be 0.
+  std::uint64_t place() { return place(0, varint()); }
+  std::uint64_t place(std::uint64_t before, std::uint64_t steps) {
+    if (steps <= kMostPlace && before <= kMostPlace - steps) return before + steps;
+    absurd_ = true;
+    fail();
+    return 0;
+  }
+  bool absurd() const { return absurd_; }  // failed by a place
   // How many things follow of which each takes `least_bytes` (> 0) or more.
   std::size_t count(std::size_t least_bytes) {
     const std::uint64_t many = varint();
@@ -76,7 +87,7 @@ class ByteReader {
 
  private:
   std::string_view bytes_;
-  bool ok_ = true;
+  bool ok_ = true, absurd_ = false;
 };
 
 }  // namespace dualmesh::node

@@ -37,9 +37,9 @@ void write(const StreamPosition& position, ByteWriter& out) {
 
 StreamPosition read_position(ByteReader& in) {
   StreamPosition position;
-  position.epoch = {in.varint()};
-  position.base = {in.varint()};
-  position.end = {in.varint()};
+  position.epoch = {in.place()};
+  position.base = {in.place()};
+  position.end = {in.place()};
   position.unknown = in.varint();
   position.last_batch = in.fixed(8);
   position.digest.count = in.varint();
@@ -152,7 +152,7 @@ KvEnds read_ends(ByteReader& in) {
   ends.ends.resize(in.count(5));
   for (KvEnd& end : ends.ends) {
     end.life = static_cast<LifeName>(in.fixed(4));
-    end.end = {in.varint()};
+    end.end = {in.place()};
   }
   return ends;
 }
@@ -168,11 +168,11 @@ KvChanges read_changes(ByteReader& in) {
   KvChanges changes;
   if ((read & 1) != 0) {
     const StreamName stream = in.fixed(8);
-    changes.stream.emplace(stream, crdt::Epoch{in.varint()});
+    changes.stream.emplace(stream, crdt::Epoch{in.place()});
   } else {
     changes.life = static_cast<LifeName>(in.fixed(4));
   }
-  changes.from = {in.varint()};
+  changes.from = {in.place()};
   if ((read & 2) != 0 && (changes.check = static_cast<std::uint16_t>(in.fixed(2))) == 0) in.fail();
   if ((read & 4) != 0) {
     const std::uint64_t tokens = in.varint();
@@ -189,8 +189,8 @@ KvChanges read_changes(ByteReader& in) {
   std::uint64_t before = changes.from.value;
   for (LoggedStep& step : changes.steps) {
     const std::uint64_t steps = in.varint();
-    if (steps == 0 || steps > UINT64_MAX - before) in.fail();
-    step.to = {before += steps};
+    if (steps == 0) in.fail();
+    step.to = {before = in.place(before, steps)};
     step.last_batch = in.fixed(8);
     step.changes = read_runs(in, changes.name_bits, changes.changes);
   }
@@ -200,7 +200,7 @@ KvChanges read_changes(ByteReader& in) {
 KvFetch read_fetch(ByteReader& in) {
   KvFetch fetch;
   fetch.stream = in.fixed(8);
-  fetch.epoch = {in.varint()};
+  fetch.epoch = {in.place()};
   fetch.cut = in.varint();
   fetch.offset = in.varint();
   fetch.least = {in.varint()};
@@ -227,9 +227,9 @@ KvPiece read_piece(ByteReader& in) {
 KvSameLife read_same_life(ByteReader& in) {
   KvSameLife same;
   same.stream = in.fixed(8);
-  same.old_epoch = {in.varint()};
-  same.epoch = {in.varint()};
-  same.step = {in.varint()};
+  same.old_epoch = {in.place()};
+  same.epoch = {in.place()};
+  same.step = {in.place()};
   same.batch = in.fixed(8);
   return same;
 }
@@ -310,11 +310,12 @@ void append_message(std::string_view from, std::string& message) {
   message.append(from.substr(1));
 }
 
-net::Result<std::vector<KvSection>> read_message(std::string_view message) {
+net::Result<std::vector<KvSection>> read_message(std::string_view message, bool* is_absurd) {
   ByteReader in(message);
   if (in.byte() != kFormat) return net::Error{"a format of cache messages that is not ours"};
   std::vector<KvSection> sections;
   while (in.ok() && !in.at_end()) sections.push_back(read_section(in));
+  if (is_absurd != nullptr) *is_absurd = in.absurd();
   if (!in.ok()) return net::Error{"a cache message that no node writes"};
   return sections;
 }

@@ -117,7 +117,9 @@ void write_piece(const KvPiece& piece,
                  std::string& message);
 // The sections of one message after those of another, neither of them empty.
 void append_message(std::string_view from, std::string& message);
-net::Result<std::vector<KvSection>> read_message(std::string_view message);
+// `is_absurd`: it cannot be read for an epoch or a step beyond 2^62.
+net::Result<std::vector<KvSection>> read_message(std::string_view message,
+                                                 bool* is_absurd = nullptr);
 
 // At most so many bytes are written per head and per entry of a piece.
 inline constexpr std::size_t kMaxHeadBytes = 80;

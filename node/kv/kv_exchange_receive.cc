@@ -17,9 +17,10 @@ void KvExchange::received(crdt::NodeId from, std::string_view message, policies:
   if (peer == state.peers.end() || message.empty()) return;
   peer->second.spoke = true;
   if (std::exchange(peer->second.mute, false)) state.place_observers();
-  auto sections = read_message(message);
+  bool is_absurd = false;
+  auto sections = read_message(message, &is_absurd);
   if (sections.has_error()) {
-    ++state.counters.malformed;
+    ++(is_absurd ? state.counters.absurd : state.counters.malformed);
     return;
   }
   for (KvSection& section : *sections) {

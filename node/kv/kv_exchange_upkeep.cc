@@ -157,7 +157,7 @@ void KvExchange::State::finish_fetch(std::size_t slot, Time now) {
   KvStateFetch& fetch = *stream.fetch;
   auto map = fetch.map();
   if (!map) {
-    ++counters.malformed;
+    ++counters.spoilt;
     return fail_fetch(slot, now);
   }
   const crdt::NodeId from = fetch.from();

@@ -28,9 +28,11 @@ class KvStateFetch {
   policies::Time progress_at() const { return progress_at_; }
   const StreamPosition& position() const { return position_; }
   StreamFacts facts() const { return facts_; }
-  // Nothing when the entries are not a state.
+  // Nothing when the entries are no state, or not the one that was announced.
   std::optional<BlockMap> map() const {
-    return BlockMap::restore(position_.base, position_.end, entries_);
+    auto map = BlockMap::restore(position_.base, position_.end, entries_);
+    if (map && map->digest() != position_.digest) map.reset();
+    return map;
   }
 
   policies::Time asked_at{};

@@ -81,7 +81,9 @@ void write_exchange(const KvExchangeCounters& counters, wire::Kv::Builder out) {
                          {"takeovers", counters.takeovers},
                          {"renamed", counters.renamed},
                          {"contradictions", counters.contradictions},
-                         {"malformed", counters.malformed}};
+                         {"malformed", counters.malformed},
+                         {"absurd", counters.absurd},
+                         {"spoilt", counters.spoilt}};
   write_counts(counts, out.initExchange(static_cast<unsigned>(counts.size())));
 }
 

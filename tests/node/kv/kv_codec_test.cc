@@ -26,6 +26,7 @@ class Anything {
         return random_() >> random_() % 64;
     }
   }
+  std::uint64_t place() { return flip() ? kMostPlace : number() % kMostPlace; }
   std::uint64_t name() { return policies::block_name(number()); }
   std::uint64_t key() { return name() | 1; }
   bool flip() { return random_() % 2 == 0; }
@@ -34,7 +35,7 @@ class Anything {
   std::uint16_t depth() { return static_cast<std::uint16_t>(flip() ? random_() : random_() % 4); }
 
   StreamPosition position() {
-    StreamPosition at{{number()}, {number()}, {number()}, number(), number(), {number(), number()}};
+    StreamPosition at{{place()}, {place()}, {place()}, number(), number(), {number(), number()}};
     if (at.end < at.base) std::swap(at.end, at.base);
     return at;
   }
@@ -48,7 +49,7 @@ class Anything {
   KvEnds ends() {
     KvEnds ends{flip(), {}};
     for (std::size_t i = few(); i > 0; --i) {
-      ends.ends.push_back({static_cast<LifeName>(number()), {number()}});
+      ends.ends.push_back({static_cast<LifeName>(number()), {place()}});
     }
     return ends;
   }
@@ -75,10 +76,10 @@ class Anything {
     KvChanges changes;
     name_bits_ = 0;
     if (flip())
-      changes.stream.emplace(number(), crdt::Epoch{number()});
+      changes.stream.emplace(number(), crdt::Epoch{place()});
     else
       changes.life = static_cast<LifeName>(number());
-    changes.from = {number() / 2};
+    changes.from = {place() / 2};
     if (flip()) changes.block_tokens = static_cast<std::uint32_t>(random_());
     if (flip()) changes.main_group = static_cast<std::int16_t>(random_() % 300);
     if (flip()) changes.check = static_cast<std::uint16_t>(random_());
@@ -125,11 +126,11 @@ class Anything {
       case 2:
         return ends();
       case 3:
-        return KvFetch{number(), {number()}, number(), number(), {number()}};
+        return KvFetch{number(), {place()}, number(), number(), {number()}};
       case 4:
         return piece();
       case 5:
-        return KvSameLife{number(), {number()}, {number()}, {number()}, number()};
+        return KvSameLife{number(), {place()}, {place()}, {place()}, number()};
       default:
         return changes();
     }
@@ -198,6 +199,43 @@ TEST_CASE("a changed byte gives another message or an error, never harm") {
       if (!again.empty()) CHECK(*read_message(again) == *read);
     }
   }
+}
+
+TEST_CASE("a place that no engine comes to is refused, and why is said") {
+  StreamPosition fine;
+  fine.epoch = {kMostPlace};
+  fine.base = fine.end = {kMostPlace};
+  std::vector<KvSection> sections{KvEnds{false, {{1, {kMostPlace + 1}}}},
+                                  KvSameLife{1, {kMostPlace + 1}, {1}, {1}, 1},
+                                  KvSameLife{1, {1}, {UINT64_MAX}, {1}, 1},
+                                  KvSameLife{1, {1}, {1}, {UINT64_MAX}, 1},
+                                  KvFetch{1, {kMostPlace + 1}, 1, 1, {1}}};
+  for (const auto spoil : {&StreamPosition::base, &StreamPosition::end}) {
+    StreamPosition absurd;
+    absurd.end = {kMostPlace};
+    absurd.*spoil = absurd.end = {kMostPlace + 1};
+    sections.push_back(KvHeads{.heads = {{1, absurd}}});
+  }
+  StreamPosition absurd = fine;
+  absurd.epoch = {UINT64_MAX};
+  sections.push_back(KvHeads{.heads = {{1, absurd}}});
+  KvChanges changes;
+  changes.from = {kMostPlace};
+  changes.steps = {{{kMostPlace + 1}, 1, 0}};
+  sections.push_back(changes);
+  for (const KvSection& section : sections) {
+    std::string message;
+    write_section(section, message);
+    bool is_absurd = false;
+    CHECK(read_message(message, &is_absurd).has_error());
+    CHECK(is_absurd);
+    CHECK(read_message(message.substr(0, message.size() - 1), &is_absurd).has_error());
+  }
+  std::string message;
+  write_section(KvHeads{.heads = {{1, fine}}}, message);
+  bool is_absurd = true;
+  CHECK(read_message(message, &is_absurd).has_value());
+  CHECK_FALSE(is_absurd);
 }
 
 TEST_CASE("no count is believed beyond the bytes there are") {

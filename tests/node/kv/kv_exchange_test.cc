@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "node/kv/kv_codec.h"
 #include "tests/node/kv/kv_mesh_sim.h"
 
 using namespace dualmesh;
@@ -206,8 +207,24 @@ struct Pair {
   void talk() {
     for (int i = 0; i < 4; ++i) {
       a.received(kB, b.take(kA, now), now);
-      b.received(kA, a.take(kB, now), now);
+      std::string said = a.take(kB, now);
+      if (spoil) said = spoilt(said);
+      b.received(kA, said, now);
     }
+  }
+  // Blocks are lost from pieces.
+  static std::string spoilt(const std::string& message) {
+    std::string other;
+    if (message.empty()) return other;
+    auto sections = read_message(message);
+    for (KvSection& section : *sections) {
+      if (auto* piece = std::get_if<KvPiece>(&section); piece && !piece->entries.empty()) {
+        piece->entries.pop_back();
+        --piece->total;
+      }
+      write_section(section, other);
+    }
+    return other;
   }
   std::size_t observed_by_a() const {
     return static_cast<std::size_t>(
@@ -217,6 +234,7 @@ struct Pair {
   static constexpr crdt::NodeId kA{1}, kB{2};
   const KvExchangeSettings settings;
   policies::Time now{1000s};
+  bool spoil = false;
   std::vector<StreamKey> keys;
   KvState state_a{{}}, state_b{{}};
   KvExchange a{state_a, kA, settings}, b{state_b, kB, settings};
@@ -267,6 +285,29 @@ TEST_CASE("which of an engine's groups counts is known where its blocks are") {
   }
   CHECK(pair.state_b.facts(pair.keys[0]) == StreamFacts{16, 2});
   CHECK(pair.state_a.facts(pair.keys[1]) == StreamFacts{16, 1});
+}
+
+TEST_CASE("a state that came otherwise than it was announced is refused, and fetched again") {
+  Pair pair;
+  const StreamKey& stream = pair.keys[0];
+  const std::vector<BlockChange> blocks{{BlockMap::Kind::add, 7, {9, 0, {}}}};
+  pair.a.reaches(stream, false, pair.now);  // so it does not push
+  pair.state_a.observed(stream, {{5}, {0}, {200}, blocks, 3, {16}});
+  const auto pass = [&](int turns) {
+    for (; turns > 0; --turns) {
+      pair.tick(20ms);
+      pair.talk();
+    }
+  };
+  pair.spoil = true;
+  pass(50);
+  CHECK(pair.state_b.position(stream).epoch.value == 0);
+  CHECK(pair.b.counters().spoilt == 1);
+  CHECK(pair.b.counters().fetches_failed == 1);
+  pair.spoil = false;
+  pass(200);  // who said so is not asked again at once
+  CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
+  CHECK(pair.b.counters().spoilt == 1);
 }
 
 TEST_CASE("who is behind is not given the state that it had before, however long that is kept") {
