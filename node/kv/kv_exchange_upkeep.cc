@@ -111,7 +111,7 @@ auto KvExchange::State::need(const StreamHere& stream, const Said& said, Time no
     const bool is_first = ours.epoch.value == 0 && !is_young;
     return is_first || (said.fetch_it && !loses) || waited ? Need::now : Need::soon;
   }
-  if (stream.flooded) return Need::nothing;
+  if (stream.flooded) return kv.takes_back(stream.key, theirs) ? Need::now : Need::nothing;
   if (theirs.base < ours.base && theirs.end >= ours.base) return Need::now;
   if (theirs.unknown < ours.unknown && theirs.base <= ours.base) return Need::now;
   if (theirs.end <= ours.end) return Need::nothing;

@@ -29,12 +29,15 @@ struct KvState::State {
     if (taken == Taken::changed || stream->map.end() != end) mark_moved(key, *stream);
     if (taken == Taken::changed) stream->changes += changes;
     if (blocks <= limits.max_blocks) return taken;
+    const bool over_its_share = stream->map.size() > limits.max_blocks / streams.size();
+    if (over_its_share) give_up(key, *stream);
     give_up_largest();
     return stream->flooded ? Taken::refused : taken;
   }
   void mark_moved(const StreamKey& key, Stream& stream) {
     if (!std::exchange(stream.moved, true)) moved.push_back(key);
   }
+  void give_up(const StreamKey& key, Stream& stream);
   void give_up_largest();
   void look_for_deep_blocks();
   void refill_index(std::size_t at_most);
@@ -52,11 +55,14 @@ void KvState::State::give_up_largest() {
     const auto largest = std::max_element(
         streams.begin(), streams.end(),
         [](const auto& a, const auto& b) { return a.second->map.size() < b.second->map.size(); });
-    Stream& stream = *largest->second;
-    blocks -= stream.map.size();
-    stream.give_up(stream.map.end());
-    mark_moved(largest->first, stream);
+    give_up(largest->first, *largest->second);
   }
+}
+
+void KvState::State::give_up(const StreamKey& key, Stream& stream) {
+  blocks -= stream.map.size();
+  stream.give_up(stream.map.end());
+  mark_moved(key, stream);
 }
 
 // One stream at a time, and only while little else is to leave.
@@ -184,7 +190,8 @@ Taken KvState::take_state(const StreamKey& stream, const StreamPosition& positio
       held.facts = facts;
       held.begin_anew(position.base);
     }
-    if (held.flooded) return Taken::refused;
+    if (held.flooded && !held.takes_back(position, map.size())) return Taken::refused;
+    if (held.flooded) held.begin_anew(position.base);
     if (position.end >= held.map.end()) held.learn(facts);
     return held.join(position, std::move(map));
   });
@@ -258,6 +265,12 @@ std::shared_ptr<const StreamCut> KvState::cut(const StreamKey& stream, crdt::Ver
 bool KvState::flooded(const StreamKey& stream) const {
   const Stream* const held = state_->find(stream);
   return held != nullptr && held->flooded;
+}
+
+bool KvState::takes_back(const StreamKey& stream, const StreamPosition& position) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr && held->flooded && position.epoch == held->epoch &&
+         held->takes_back(position, position.digest.count);
 }
 
 bool KvState::indexed_whole(const StreamKey& stream) const {

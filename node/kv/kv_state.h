@@ -5,10 +5,11 @@
 //                                                           +-> ChangeLog -> KvExchange
 //
 // Invariants: the index holds the present, known blocks of all maps up to its depth limit, that
-// falls first when room gets scarce. A stream of which more than `max_stream_blocks` are held, or
-// the largest when all together exceed `max_blocks`, is given up: its map is emptied, it says so
-// (flooded), follows the stream's end and holds nothing more of that epoch; so memory is bounded
-// whatever engines or peers send. A stream that begins anew does so under another cache id.
+// falls first when room gets scarce. A stream of which more than `max_stream_blocks` are held is
+// given up; when all together exceed `max_blocks`, the one that grew, if it has more than its share,
+// else the largest. Its map is emptied, it says so (flooded), follows the stream's end and holds
+// nothing more of that epoch, until the engine clears its cache or somebody has a state of half the
+// size; so memory is bounded whatever engines or peers send. A stream that begins anew does so under another cache id.
 // Threads: none; the ingest thread's. Readers use index() alone.
 #pragma once
 
@@ -101,6 +102,8 @@ class KvState {
   // before `least`; null: unknown or flooded.
   std::shared_ptr<const StreamCut> cut(const StreamKey& stream, crdt::Version least = {});
   bool flooded(const StreamKey& stream) const;
+  // It is given up, and the state of another at this position would end that.
+  bool takes_back(const StreamKey& stream, const StreamPosition& position) const;
   // Does the index hold all that the map says? Not where the depth limit left blocks out: then the
   // stream is complete for other nodes and not for decisions.
   bool indexed_whole(const StreamKey& stream) const;

@@ -24,6 +24,11 @@ auto KvStateFetch::take(KvPiece&& piece, std::size_t max_total, policies::Time n
   return ask_due ? Took::more : Took::whole;
 }
 
+bool KvCuts::has_room(std::size_t blocks) const {
+  for (const auto& [id, held] : cuts_) blocks += held.second.cut->entries.size();
+  return cuts_.empty() || (cuts_.size() < kMost && blocks <= state_.limits().max_blocks / 4);
+}
+
 const KvCuts::Cut* KvCuts::find(const StreamKey& stream, const KvFetch& asked, policies::Time now) {
   if (asked.cut != 0) {
     const auto held = cuts_.find(asked.cut);
@@ -31,6 +36,10 @@ const KvCuts::Cut* KvCuts::find(const StreamKey& stream, const KvFetch& asked, p
     held->second.second.used_at = now;
     return &held->second.second;
   }
+  const bool is_first = std::none_of(cuts_.begin(), cuts_.end(),
+                                     [&](const auto& held) { return held.second.first == stream; });
+  const BlockMap* const map = state_.map(stream);
+  if (map == nullptr || (is_first && !has_room(map->size()))) return nullptr;
   auto cut = state_.cut(stream, asked.least);
   if (cut == nullptr) return nullptr;
   const auto shared = std::find_if(cuts_.begin(), cuts_.end(),
@@ -39,7 +48,7 @@ const KvCuts::Cut* KvCuts::find(const StreamKey& stream, const KvFetch& asked, p
     shared->second.second.used_at = now;
     return &shared->second.second;
   }
-  if (cuts_.size() >= kMost) return nullptr;
+  if (!has_room(cut->entries.size())) return nullptr;
   const std::uint64_t id = ++last_id_;
   return &cuts_.emplace(id, std::pair(stream, Cut{id, std::move(cut), now})).first->second.second;
 }

@@ -53,7 +53,7 @@ class KvStateFetch {
 
 class KvCuts {
  public:
-  static constexpr std::size_t kMost = 16;  // at a time
+  static constexpr std::size_t kMost = 16;  // at a time, and of all blocks allowed a quarter
 
   explicit KvCuts(KvState& state) : state_(state) {}
 
@@ -67,6 +67,8 @@ class KvCuts {
   void drop_unused(policies::Time before);
 
  private:
+  bool has_room(std::size_t blocks) const;
+
   KvState& state_;
   std::map<std::uint64_t, std::pair<StreamKey, Cut>> cuts_;  // by id
   std::uint64_t last_id_ = 0;

@@ -27,6 +27,7 @@ void KvState::Stream::begin_anew(crdt::Version at) {
 
 void KvState::Stream::give_up(crdt::Version end) {
   const std::uint64_t digest = last_batch;
+  if (!flooded) given_up_at = map.size();
   begin_anew(end);
   last_batch = digest;
   flooded = true;
@@ -38,6 +39,12 @@ void KvState::Stream::learn(const StreamFacts& said) {
 }
 
 Taken KvState::Stream::append(const ObservedBatches& batches) {
+  const auto clears = [](const BlockChange& change) {
+    return change.kind == BlockMap::Kind::clear;
+  };
+  if (flooded && std::any_of(batches.changes.begin(), batches.changes.end(), clears)) {
+    begin_anew(batches.from);  // what was not held is gone
+  }
   if (flooded) {
     give_up(batches.to);
     last_batch = batches.last_batch;

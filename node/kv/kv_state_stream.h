@@ -22,6 +22,10 @@ struct KvState::Stream {
   // Knows nothing but that it goes on from `at`.
   void begin_anew(crdt::Version at);
   void give_up(crdt::Version end);
+  // A state of another is small enough to begin again with.
+  bool takes_back(const StreamPosition& theirs, std::size_t blocks) const {
+    return theirs.base.value == 0 && theirs.end > map.end() && blocks <= given_up_at / 2;
+  }
   void learn(const StreamFacts& said);  // what is not said stays
   // Batches that join on, or of an epoch that begins with them.
   Taken append(const ObservedBatches& batches);
@@ -43,6 +47,7 @@ struct KvState::Stream {
   std::uint32_t deepest = 0;
   std::uint64_t source = 0;
   bool flooded = false;
+  std::size_t given_up_at = 0;             // with so many blocks
   bool moved = false;                      // since take_moved()
   bool scan_deep = false;                  // the depth limit fell
   std::optional<std::uint64_t> refill_at;  // where in the table's order a refill goes on

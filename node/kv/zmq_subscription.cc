@@ -73,9 +73,8 @@ void ZmqSubscription::close() {
   connected_ = ending_ = renewed_ = false;
 }
 
-ZmqSocketSettings ZmqSubscription::socket_settings() const {
-  return {settings_.queued_messages, to_ms(settings_.reconnect_min), to_ms(settings_.reconnect_max),
-          ipv6_};
+ZmqSocketSettings ZmqSubscription::socket_settings(int queued_messages) const {
+  return {queued_messages, to_ms(settings_.reconnect_min), to_ms(settings_.reconnect_max), ipv6_};
 }
 
 void ZmqSubscription::open() {
@@ -85,7 +84,8 @@ void ZmqSubscription::open() {
   close();
   open_at_ = now_ + kOtherFamily;
   last_error_.clear();
-  ZmqSocket events = ZmqSocket::subscriber(context_, socket_settings(), addresses_.topic);
+  ZmqSocket events =
+      ZmqSocket::subscriber(context_, socket_settings(settings_.queued_messages), addresses_.topic);
   ZmqSocket monitor;
   if (events.is_open()) {
     monitor = ZmqSocket::monitor(context_, events, "monitor-" + std::to_string(++names_));
@@ -103,7 +103,7 @@ void ZmqSubscription::open() {
 void ZmqSubscription::ask_replay(std::uint64_t from) {
   unwatch(replies_);
   if (removed_ || addresses_.replay.empty()) return;
-  ZmqSocket socket = ZmqSocket::dealer(context_, socket_settings());
+  ZmqSocket socket = ZmqSocket::dealer(context_, socket_settings(settings_.queued_replies));
   if (!socket.is_open() || !socket.connect(addresses_.replay) ||
       !socket.send_after_empty(big_endian(from))) {
     last_error_ = zmq_error();

@@ -34,7 +34,10 @@ class ZmqSink {
 };
 
 struct ZmqSettings {
-  int queued_messages = 100'000;  // the engines' own default for what they keep for us
+  // Of libzmq, per socket. An engine's PUB keeps what we do not take (100,000 by default); its
+  // ROUTER keeps little and drops the rest, so answers to a replay are taken all.
+  int queued_messages = 1'000;
+  int queued_replies = 100'000;
   std::size_t turn_messages = 256;
   std::size_t turn_bytes = std::size_t{4} << 20;
   policies::Duration reconnect_min = std::chrono::milliseconds(100);
@@ -75,7 +78,7 @@ class ZmqSubscription {
   };
   void watch(Watched& watched, ZmqSocket socket);
   void unwatch(Watched& watched);
-  ZmqSocketSettings socket_settings() const;
+  ZmqSocketSettings socket_settings(int queued_messages) const;
   void open();
   void close();
   void read_monitor();

@@ -9,9 +9,9 @@
 // Sinks may call any of add, remove, ask_replay and reconnect while they are told something.
 //
 // Invariant: a turn reads at most `turn_messages` and about `turn_bytes` of each stream, so a
-// flooding engine costs the others little; libzmq holds at most `queued_messages` of each besides.
-// Threads: one, but for wake(). Time is an argument. Source: libzmq's guide, ZMQ_FD in
-// zmq_getsockopt(3), zmq_socket_monitor(3).
+// flooding engine costs the others little; libzmq holds at most `queued_messages` of each besides,
+// and of a replay `queued_replies`. Threads: one, but for wake(). Time is an argument. Source:
+// libzmq's guide, ZMQ_FD in zmq_getsockopt(3), zmq_socket_monitor(3).
 #pragma once
 
 #include <cstdint>

@@ -191,44 +191,6 @@ TEST_CASE("a renamed life keeps its blocks") {
   CHECK(state.present(kStream) == 2);
 }
 
-TEST_CASE("a stream that floods is given up until its next life") {
-  KvLimits limits;
-  limits.max_stream_blocks = 10;
-  KvState state{limits};
-  state.set_streams(std::vector{kStream});
-  state.observed(kStream, as_batches({5}, 0, 1, many(100, 9)));
-  CHECK(state.observed(kStream, as_batches({5}, 1, 2, many(200, 2))) == Taken::refused);
-  CHECK(state.flooded(kStream));
-  CHECK(state.blocks() == 0);
-  CHECK(state.cut(kStream) == nullptr);
-  CHECK(!state.indexed_whole(kStream));
-  CHECK(state.observed(kStream, as_batches({5}, 4, 5, {add(1)})) == Taken::refused);
-  const StreamPosition position = state.position(kStream);
-  CHECK(position.end.value == 5);
-  CHECK(position.base == position.end);
-  check_index(state);
-  CHECK(state.index().size() == 0);
-  CHECK(state.observed(kStream, as_batches({6}, 0, 1, {add(1)})) == Taken::changed);
-  CHECK(!state.flooded(kStream));
-  CHECK(state.position(kStream).complete());
-}
-
-TEST_CASE("when all together are too many the largest is given up") {
-  KvLimits limits;
-  limits.max_blocks = 32;
-  KvState state{limits};
-  const StreamKey large{"large", 0}, small{"small", 0};
-  state.set_streams(std::vector{large, small});
-  state.observed(large, as_batches({5}, 0, 1, many(100, 20, 9)));  // the first to leave the index
-  state.observed(small, as_batches({5}, 0, 1, many(200, 12)));
-  CHECK(!state.flooded(large));
-  CHECK(state.observed(small, as_batches({5}, 1, 2, {add(300)})) == Taken::changed);
-  CHECK(state.flooded(large));
-  CHECK(!state.flooded(small));
-  CHECK(state.blocks() == 13);
-  check_index(state);
-}
-
 TEST_CASE("a block in the shared medium counts while some stream says so") {
   KvState state{{}};
   const StreamKey a{"a", 0}, b{"b", 0};

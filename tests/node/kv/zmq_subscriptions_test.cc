@@ -237,6 +237,9 @@ TEST_CASE("a flood of one stream lets the others be served") {
   low.publish(1, "y");
   REQUIRE(pump_until(all, [&] { return of_low.lives.back().sequence == 1; }));
   REQUIRE(pump_until(all, [&] { return of_loud.lives.back().sequence == 20'000; }));
+  // Few are held here, and none is lost: the publisher waits for us.
+  CHECK(std::ranges::count_if(of_loud.lives,
+                              [](const RawBatch& batch) { return batch.sequence > 0; }) == 20'000);
   const std::size_t before = of_loud.lives.size();
   for (std::uint64_t i = 1; i <= 500; ++i) loud.publish(i, "x");
   std::this_thread::sleep_for(milliseconds(100));

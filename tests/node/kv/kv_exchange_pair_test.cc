@@ -1,0 +1,223 @@
+// KvExchange between two nodes, rule by rule.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "node/kv/kv_codec.h"
+#include "node/kv/kv_exchange.h"
+
+using namespace dualmesh;
+using namespace dualmesh::node;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Two nodes of which the first knows some streams, without a mesh between.
+struct Pair {
+  explicit Pair(std::uint32_t observers = 1) : settings{.observers = observers} {
+    for (std::uint32_t rank = 0; rank < 32; ++rank) keys.push_back({"engine", rank});
+    for (KvState* state : {&state_a, &state_b}) state->set_streams(keys);
+    a.set_peers(std::vector{KvPeer{kB, {1}}}, now);
+    b.set_peers(std::vector{KvPeer{kA, {1}}}, now);
+  }
+  void tick(policies::Duration later) {
+    now += later;
+    a.tick(now);
+    b.tick(now);
+  }
+  void talk() {
+    for (int i = 0; i < 4; ++i) {
+      a.received(kB, b.take(kA, now), now);
+      std::string said = a.take(kB, now);
+      if (spoil) said = spoilt(said);
+      b.received(kA, said, now);
+    }
+  }
+  // Blocks are lost from pieces.
+  static std::string spoilt(const std::string& message) {
+    std::string other;
+    if (message.empty()) return other;
+    auto sections = read_message(message);
+    for (KvSection& section : *sections) {
+      if (auto* piece = std::get_if<KvPiece>(&section); piece && !piece->entries.empty()) {
+        piece->entries.pop_back();
+        --piece->total;
+      }
+      write_section(section, other);
+    }
+    return other;
+  }
+  std::size_t observed_by_a() const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(keys, [&](const StreamKey& key) { return a.observes(key); }));
+  }
+
+  static constexpr crdt::NodeId kA{1}, kB{2};
+  const KvExchangeSettings settings;
+  policies::Time now{1000s};
+  bool spoil = false;
+  std::vector<StreamKey> keys;
+  KvState state_a{{}}, state_b{{}};
+  KvExchange a{state_a, kA, settings}, b{state_b, kB, settings};
+};
+
+}  // namespace
+
+TEST_CASE("who never says a word observes nothing for us, until it does") {
+  Pair pair;
+  pair.tick(9s);
+  const std::size_t of_two = pair.observed_by_a();
+  CHECK(of_two > 0);
+  CHECK(of_two < pair.keys.size());
+  pair.tick(2s);  // a build that does not know such messages
+  CHECK(pair.observed_by_a() == pair.keys.size());
+  CHECK(pair.a.mesh_known());
+  pair.talk();
+  CHECK(pair.observed_by_a() == of_two);
+  pair.tick(60s);
+  CHECK(pair.observed_by_a() == of_two);
+}
+
+TEST_CASE("of a new stream the mesh is asked anew, however long it has been known") {
+  Pair pair;
+  pair.tick(1s);
+  pair.talk();
+  CHECK(pair.a.mesh_known());
+  pair.tick(60s);
+  pair.talk();
+  pair.keys.push_back({"other", 0});
+  for (KvState* state : {&pair.state_a, &pair.state_b}) state->set_streams(pair.keys);
+  pair.tick(1s);
+  CHECK_FALSE(pair.a.mesh_known());
+  pair.talk();
+  CHECK(pair.a.mesh_known());
+}
+
+TEST_CASE("which of an engine's groups counts is known where its blocks are") {
+  Pair pair;
+  pair.tick(1s);
+  pair.talk();
+  const std::vector<BlockChange> blocks{{BlockMap::Kind::add, 7, {9, 0, {}}}};
+  pair.state_a.observed(pair.keys[0], {{5}, {0}, {1}, blocks, 3, {16, 2}});  // fetched, or told
+  pair.state_b.observed(pair.keys[1], {{5}, {4}, {5}, blocks, 3, {16, 1}});
+  for (int i = 0; i < 20; ++i) {
+    pair.tick(200ms);
+    pair.talk();
+  }
+  CHECK(pair.state_b.facts(pair.keys[0]) == StreamFacts{16, 2});
+  CHECK(pair.state_a.facts(pair.keys[1]) == StreamFacts{16, 1});
+}
+
+TEST_CASE("a state that came otherwise than it was announced is refused, and fetched again") {
+  Pair pair;
+  const StreamKey& stream = pair.keys[0];
+  const std::vector<BlockChange> blocks{{BlockMap::Kind::add, 7, {9, 0, {}}}};
+  pair.a.reaches(stream, false, pair.now);  // so it does not push
+  pair.state_a.observed(stream, {{5}, {0}, {200}, blocks, 3, {16}});
+  const auto pass = [&](int turns) {
+    for (; turns > 0; --turns) {
+      pair.tick(20ms);
+      pair.talk();
+    }
+  };
+  pair.spoil = true;
+  pass(50);
+  CHECK(pair.state_b.position(stream).epoch.value == 0);
+  CHECK(pair.b.counters().spoilt == 1);
+  CHECK(pair.b.counters().fetches_failed == 1);
+  pair.spoil = false;
+  pass(200);  // who said so is not asked again at once
+  CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
+  CHECK(pair.b.counters().spoilt == 1);
+}
+
+TEST_CASE("who is behind is not given the state that it had before, however long that is kept") {
+  Pair pair;
+  const StreamKey& stream = pair.keys[0];
+  const std::vector<BlockChange> blocks{{BlockMap::Kind::add, 7, {9, 0, {}}}};
+  const auto pass = [&](int turns) {
+    for (; turns > 0; --turns) {
+      pair.tick(20ms);
+      pair.talk();
+    }
+  };
+  pair.a.reaches(stream, false, pair.now);  // so it does not push
+  pair.state_a.observed(stream, {{5}, {0}, {200}, blocks, 3, {16}});
+  pass(50);
+  CHECK(pair.state_b.position(stream).end.value == 200);
+  CHECK(pair.b.counters().fetches == 1);
+  const std::vector<BlockChange> unknown{{BlockMap::Kind::add, 8, {}}};  // which is said at once
+  pair.state_a.observed(stream, {{5}, {200}, {201}, unknown, 4, {16}});
+  pass(125);  // the cut at 200 is kept for three seconds
+  CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
+  CHECK(pair.b.counters().fetches == 2);
+}
+
+TEST_CASE(
+    "a complete copy waits until it comes to the batch that a newcomer's greater name is of") {
+  Pair pair;
+  const StreamKey& stream = pair.keys[0];
+  const auto observe = [&](KvState& state, std::uint64_t epoch, std::uint64_t from,
+                           std::uint64_t to) {
+    for (; from < to; ++from) {
+      const std::vector<BlockChange> blocks{{BlockMap::Kind::add, from + 1, {from + 1, 0, {}}}};
+      state.observed(stream, {{epoch}, {from}, {from + 1}, blocks, from + 1000, {16}});
+    }
+  };
+  const auto pass = [&](policies::Duration time) {
+    for (; time > 0ms; time -= 20ms) {
+      pair.tick(20ms);
+      pair.talk();
+    }
+  };
+  observe(pair.state_a, 5, 0, 90);
+  observe(pair.state_b, 9, 94, 100);
+  pass(3s);
+  CHECK(pair.state_a.position(stream).epoch.value == 5);
+  SUBCASE("it comes there") {
+    observe(pair.state_a, 5, 90, 102);
+    pass(1s);
+    CHECK(pair.state_a.position(stream).complete());
+    CHECK(pair.state_a.position(stream).end.value == 102);
+  }
+  SUBCASE("it does not") {
+    pass(3s);
+    CHECK(pair.state_a.position(stream).base.value == 94);
+  }
+  CHECK(pair.state_a.position(stream).epoch.value == 9);
+  CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
+}
+
+TEST_CASE("who observes as well is told nothing, until it stands still") {
+  Pair pair(2);
+  pair.tick(1s);
+  pair.talk();
+  const std::vector<BlockChange> blocks{{BlockMap::Kind::add, 7, {9, 0, {}}}};
+  crdt::Version step{0};
+  const auto pass = [&](int turns, bool b_hears) {
+    for (; turns > 0; --turns) {
+      ++step.value;
+      for (const StreamKey& stream : pair.keys) {
+        const ObservedBatches heard{{5}, {step.value - 1}, step, blocks, step.value, {16}};
+        pair.state_a.observed(stream, heard);
+        if (b_hears) pair.state_b.observed(stream, heard);
+      }
+      pair.tick(20ms);
+      pair.talk();
+    }
+  };
+  const auto told = [&] {
+    return pair.a.counters().changes_received + pair.b.counters().changes_received;
+  };
+  pass(200, true);
+  const std::uint64_t at_first = told();  // before each knew what the other has
+  CHECK(at_first <= 2 * pair.keys.size());
+  pass(200, true);
+  CHECK(told() == at_first);
+  pass(90, false);
+  for (const StreamKey& stream : pair.keys) {
+    CHECK(pair.state_b.position(stream).end.value + 15 >= step.value);
+  }
+  CHECK(pair.b.counters().fetches == 0);
+}
