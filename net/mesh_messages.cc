@@ -5,6 +5,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace dualmesh::net {
 namespace {
@@ -115,7 +116,9 @@ bool MeshMessages::hold(Segments segments) {
   if (segments.size() != 1 || held_going_ != nullptr || pace_ == nullptr) return false;
   capnp::SegmentArrayMessageReader reader(segments);
   if (!reader.getRoot<capnp::rpc::Message>().isFinish()) return false;
-  held_.push_back(kj::heapArray(segments[0]));
+  const auto bytes = segments[0].asBytes();
+  held_.push_back(kj::heapArray<capnp::word>(segments[0].size()));
+  std::memcpy(held_.back().begin(), bytes.begin(), bytes.size());
   if (held_.size() == 1) {  // else it is being waited for
     hold_timer_ = write_held_later().eagerlyEvaluate([](kj::Exception&&) {});  // the next write
   }                                                                            // fails, too
