@@ -269,8 +269,8 @@ auto ChangeMap<Key, Value, Allocator>::restore(Version base, Version end,
   result.reserve(entries.size() + entries.size() / 16);  // more will come
   for (const auto& [key, entry] : entries) {
     const bool removes_of_all = result.complete() && entry.removed > 0;
-    if (entry.vacant() || removes_of_all || result.find(key) != nullptr) return std::nullopt;
-    result.entries_.insert(key, entry);
+    if (entry.vacant() || removes_of_all) return std::nullopt;
+    if (!result.entries_.insert(key, entry)) return std::nullopt;
     result.count(key, entry);
   }
   return result;

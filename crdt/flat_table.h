@@ -66,8 +66,8 @@ class FlatTable {
       __builtin_prefetch(entry + sizeof(Entry) - 1);
     }
   }
-  // `mapped` is not vacant; `key` is not held.
-  void insert(const Key& key, const Mapped& mapped);
+  // `mapped` is not vacant. False, and nothing changes, if `key` is held.
+  bool insert(const Key& key, const Mapped& mapped);
   // change(Mapped&): given what is held, or a vacant one; what it leaves vacant is not held.
   template <class Change>
   void update(const Key& key, Change&& change);
@@ -143,15 +143,16 @@ class FlatTable {
 
 template <class Key, class Mapped, template <class> class Allocator>
 std::uint64_t FlatTable<Key, Mapped, Allocator>::Group::matches(std::uint8_t tag) const {
-  std::uint64_t found = 0;
 #ifdef __SSE2__
   const auto* const line = reinterpret_cast<const __m128i*>(this);  // the counters are masked out
   const __m128i wanted = _mm_set1_epi8(static_cast<char>(tag));
-  for (int part = 0; part < 4; ++part) {
-    const __m128i same = _mm_cmpeq_epi8(_mm_load_si128(line + part), wanted);
-    found |= std::uint64_t{static_cast<std::uint32_t>(_mm_movemask_epi8(same))} << 16 * part;
-  }
+  const auto part = [&](int number) {
+    const __m128i same = _mm_cmpeq_epi8(_mm_load_si128(line + number), wanted);
+    return std::uint64_t{static_cast<std::uint32_t>(_mm_movemask_epi8(same))} << 16 * number;
+  };
+  const std::uint64_t found = part(0) | part(1) | part(2) | part(3);
 #else
+  std::uint64_t found = 0;
   for (std::size_t index = 0; index < kPlaces; ++index) {
     found |= static_cast<std::uint64_t>(tags[index] == tag) << index;
   }
@@ -213,11 +214,12 @@ void FlatTable<Key, Mapped, Allocator>::grow(std::size_t groups) {
 }
 
 template <class Key, class Mapped, template <class> class Allocator>
-void FlatTable<Key, Mapped, Allocator>::insert(const Key& key, const Mapped& mapped) {
+bool FlatTable<Key, Mapped, Allocator>::insert(const Key& key, const Mapped& mapped) {
   BOOST_ASSERT(!mapped.vacant());
-  BOOST_ASSERT(find(key) == nullptr);
+  if (search(key).group != nullptr) return false;
   make_room();
   put(key, mapped);
+  return true;
 }
 
 template <class Key, class Mapped, template <class> class Allocator>

@@ -252,6 +252,11 @@ void BlockIndex::remove(BlockKey key, CacheId cache, Medium medium) {
   auto place = state.table.find(key);
   if (!place) return;
   const HolderWord before = place->holders();
+  if (before == removed) {  // by far the most usual: nobody else has it
+    state.count(place->depth(), -1);
+    state.table.erase(*place);
+    return state.told();
+  }
   const Holders holders(state.sets, before);
   boost::container::small_vector<Holder, 64> now(holders.begin(), holders.end());
   const auto here = std::find_if(now.begin(), now.end(),
