@@ -26,7 +26,7 @@ constexpr std::size_t kSweptPerAdd =
 constexpr std::uint32_t cache_of(Holder holder) { return holder >> kMediaBits; }
 constexpr std::uint32_t media_of(Holder holder) { return holder & ((1u << kMediaBits) - 1); }
 Holder holder_of(CacheId cache, Medium medium) {
-  BOOST_ASSERT(cache < kMaxCaches);
+  BOOST_ASSERT(cache != kSharedCache && cache < kMaxCaches);
   return static_cast<Holder>(cache << kMediaBits | 1u << static_cast<unsigned>(medium));
 }
 
@@ -53,9 +53,6 @@ class Holders {
   auto begin() const { return holders_.begin(); }
   auto end() const { return holders_.end(); }
   std::size_t size() const { return holders_.size(); }
-  std::uint32_t shared_media() const {
-    return cache_of(holders_.front()) == kSharedCache ? media_of(holders_.front()) : 0;
-  }
 
  private:
   Holder one_;
@@ -65,8 +62,9 @@ class Holders {
 // Goes along a prompt and keeps who still has all of it.
 class PrefixWalk {
  public:
-  PrefixWalk(const HolderSets& sets, const MediumWeights& weights, std::vector<CacheMatch>& out)
-      : sets_(sets), worth_(best_weights(weights)), out_(out) {
+  PrefixWalk(const HolderSets& sets, const MediumWeights& weights, const CacheGroup* group,
+             std::vector<CacheMatch>& out)
+      : sets_(sets), worth_(best_weights(weights)), group_(group), out_(out) {
     out.clear();
   }
 
@@ -102,20 +100,39 @@ class PrefixWalk {
     float weight;  // of each block at present
   };
 
+  static constexpr std::uint32_t kShared = 1U << static_cast<unsigned>(Medium::shared);
+
+  // The shared medium, if one of the group has the block there.
+  std::uint32_t shared_media(const Holders& holders) const {
+    if (group_ == nullptr) return 0;
+    const bool is_shared = std::any_of(holders.begin(), holders.end(), [&](Holder holder) {
+      return (media_of(holder) & kShared) != 0 && group_->test(cache_of(holder));
+    });
+    return is_shared ? kShared : 0;
+  }
+  bool reaches_shared(std::uint32_t cache) const {
+    return cache == kSharedCache || (group_ != nullptr && group_->test(cache));
+  }
+  void go(std::uint32_t cache, std::uint32_t media) {
+    going_.push_back({static_cast<std::uint32_t>(out_.size()), cache, worth_[media]});
+    out_.push_back({static_cast<CacheId>(cache), 0, 0.0f});
+  }
   void begin(const Holders& holders) {
+    const std::uint32_t shared = shared_media(holders);
+    if (shared != 0) go(kSharedCache, shared);
     for (const Holder holder : holders) {
-      going_.push_back({static_cast<std::uint32_t>(out_.size()), cache_of(holder),
-                        worth_[media_of(holder) | holders.shared_media()]});
-      out_.push_back({static_cast<CacheId>(cache_of(holder)), 0, 0.0f});
+      const std::uint32_t cache = cache_of(holder);
+      go(cache, media_of(holder) | (reaches_shared(cache) ? shared : 0));
     }
   }
   void keep(const Holders& holders) {
-    const std::uint32_t shared = holders.shared_media();
+    const std::uint32_t shared = shared_media(holders);
     auto at = holders.begin();
     const auto ends = [&](Going& one) {
       while (at != holders.end() && cache_of(*at) < one.cache) ++at;
       const bool has = at != holders.end() && cache_of(*at) == one.cache;
-      const std::uint32_t media = (has ? media_of(*at) : 0) | shared;
+      const std::uint32_t media =
+          (has ? media_of(*at) : 0) | (shared != 0 && reaches_shared(one.cache) ? shared : 0);
       one.weight = worth_[media];
       return media == 0;
     };
@@ -124,6 +141,7 @@ class PrefixWalk {
 
   const HolderSets& sets_;
   const MediaWeights worth_;
+  const CacheGroup* group_;  // null: nobody shares
   std::vector<CacheMatch>& out_;
   boost::container::small_vector<Going, 64> going_;  // in order of caches
   HolderWord last_ = 0;
@@ -291,12 +309,12 @@ void BlockIndex::upkeep(std::size_t at_most) {
 }
 
 void BlockIndex::longest_prefix(std::span<const BlockKey> keys, const MediumWeights& weights,
-                                std::vector<CacheMatch>& out) const {
+                                std::vector<CacheMatch>& out, const CacheGroup* group) const {
   // Three batches are under way: one prefetched, one begun, one finished.
   constexpr std::size_t kBatch = 16;  // as many cache misses as a core has under way
   const State& state = *state_;
   const Reclaimer::Reading reading = state.reclaimer.read();
-  PrefixWalk walk(state.sets, weights, out);
+  PrefixWalk walk(state.sets, weights, group, out);
   std::array<std::array<HolderWord, kBatch>, 2> words;
   const auto batch = [&](std::size_t number) {
     const std::size_t first = std::min(number * kBatch, keys.size());

@@ -1,7 +1,8 @@
 // BlockIndex: which caches hold which blocks, by what engines said; read by every request.
 //
-// A cache is one instance's rank, numbered densely by the owner; `kSharedCache` is the medium
-// that all instances reach. A block is held in one or more media of a cache.
+// A cache is one instance's rank, numbered densely by the owner. A block is held in one or more
+// media of a cache; what one holds in the shared medium all of its group reach, whom the reader
+// names.
 //
 // Invariant: holds what the writer added and has not removed, at most `max_blocks` pairs. Beyond
 // that the deepest blocks are left out first: `depth_limit()` falls so far that a sixteenth
@@ -17,6 +18,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <memory_resource>
@@ -31,8 +33,9 @@ enum class Medium : std::uint8_t { gpu, cpu, disk, shared };
 inline constexpr std::size_t kMedia = 4;
 
 using CacheId = std::uint16_t;
-inline constexpr CacheId kSharedCache = 0;
+inline constexpr CacheId kSharedCache = 0;  // nobody's: the shared medium of a group
 inline constexpr CacheId kMaxCaches = 4096;
+using CacheGroup = std::bitset<kMaxCaches>;  // who share a medium
 
 // What a block in each medium is worth, 1 being a block that need not be fetched.
 using MediumWeights = std::array<float, kMedia>;
@@ -40,7 +43,7 @@ inline constexpr MediumWeights kMediumWeights{1.0f, 0.8f, 0.5f, 0.5f};
 
 struct CacheMatch {
   CacheId cache = kSharedCache;
-  std::uint32_t blocks = 0;  // leading blocks held there, the shared medium included
+  std::uint32_t blocks = 0;  // leading blocks held there, its group's shared medium included
   float weighted = 0.0f;     // the same, each by the best medium that has it
 };
 
@@ -69,10 +72,10 @@ class BlockIndex {
   // have left. To be called now and then, also when nothing changes.
   void upkeep(std::size_t at_most);
 
-  // Any thread. Every cache that holds the first key, and the shared medium's if it does; `out` is
-  // replaced.
+  // Any thread. Every cache that holds the first key, and kSharedCache if some of the group has it
+  // in the shared medium; `out` is replaced.
   void longest_prefix(std::span<const BlockKey> keys, const MediumWeights& weights,
-                      std::vector<CacheMatch>& out) const;
+                      std::vector<CacheMatch>& out, const CacheGroup* group = nullptr) const;
   // Does any cache hold it?
   bool holds(BlockKey key) const;
 

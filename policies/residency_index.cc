@@ -163,6 +163,11 @@ std::optional<Duration> ResidencyIndex::age(Slot slot, BlockKey block, Time now)
   return std::chrono::milliseconds(state_->age_ms(at, in_ms(now)));
 }
 
+bool ResidencyIndex::touched_before(Slot slot, BlockKey block, Time then) const {
+  const Index at = state_->find(slot, block);
+  return at != kNone && state_->age_ms(at, in_ms(then)) > 0;
+}
+
 void ResidencyIndex::forget_older(Slot slot, Duration age, Time now) {
   State& s = *state_;
   if (slot >= s.slots.size()) return;

@@ -39,6 +39,8 @@ class ResidencyIndex {
   void forget(Slot slot);                      // the instance restarted or left
   // So long ago it was touched there; nothing: it is not held.
   std::optional<Duration> age(Slot slot, BlockKey block, Time now) const;
+  // Was it last touched before `then`? Not where it is not held.
+  bool touched_before(Slot slot, BlockKey block, Time then) const;
   // It has lost what was touched so long ago, so it has lost what is older.
   void forget_older(Slot slot, Duration age, Time now);
   void expire(Time now, std::size_t at_most);  // bounded work per call

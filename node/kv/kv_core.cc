@@ -144,10 +144,12 @@ void KvCore::disconnected(const StreamKey& stream, policies::Time now) {
 }
 
 void KvCore::live(const StreamKey& stream, RawBatch batch, policies::Time now) {
+  state_.set_time(now);
   if (Stream* at = observed(stream)) obey(stream, at->observation->live(std::move(batch), now));
 }
 
 void KvCore::replayed(const StreamKey& stream, RawBatch batch, policies::Time now) {
+  state_.set_time(now);
   if (Stream* at = observed(stream)) {
     obey(stream, at->observation->replayed(std::move(batch), now));
   }
@@ -158,6 +160,7 @@ void KvCore::replay_over(const StreamKey& stream, policies::Time now) {
 }
 
 void KvCore::received(crdt::NodeId from, std::string_view message, policies::Time now) {
+  state_.set_time(now);
   exchange_.received(from, message, now);
 }
 

@@ -124,6 +124,7 @@ class KvCore {
     policies::CacheId cache = 0;
     KvConfidence confidence = KvConfidence::unknown;
     StreamFacts facts;
+    bool shares = false;
     bool operator==(const Decided&) const = default;
   };
   std::map<StreamKey, Decided> decided_by_;

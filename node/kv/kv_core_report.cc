@@ -80,6 +80,7 @@ StreamReport KvCore::report_of(const StreamKey& key, Stream& stream, policies::T
   report.position = state_.position(key);
   report.facts = state_.facts(key);
   report.present = state_.present(key);
+  report.shares = state_.shares(key);
   report.observers = exchange_.observers(key);
   report.observing = stream.observation != nullptr;
   report.changes = state_.changes(key);
@@ -115,13 +116,13 @@ std::shared_ptr<KvReport> KvCore::report(policies::Time now) {
   for (auto& [key, stream] : streams_) {
     report->streams.push_back(report_of(key, stream, now));
     const StreamReport& made = report->streams.back();
-    changed |= decided_by_[key] != Decided{made.cache, made.confidence, made.facts};
+    changed |= decided_by_[key] != Decided{made.cache, made.confidence, made.facts, made.shares};
   }
   if (changed) {
     ++generation_;
     decided_by_.clear();
     for (const StreamReport& made : report->streams) {
-      decided_by_[made.stream] = {made.cache, made.confidence, made.facts};
+      decided_by_[made.stream] = {made.cache, made.confidence, made.facts, made.shares};
     }
   }
   report->exchange = exchange_.counters();

@@ -5,7 +5,6 @@
 namespace dualmesh::node {
 
 using policies::CacheId;
-using policies::Medium;
 
 // Addresses of the index's memory for each of its blocks: twice what it holds at its emptiest, for
 // what lies between.
@@ -36,12 +35,7 @@ void KvIndexFeed::retire(CacheId cache, const BlockMap& map) {
   Leaving leaving{cache, true, {}};
   leaving.blocks.reserve(map.present());
   map.for_each([&](EngineHash, const BlockMap::Entry& entry) {
-    if (!entry.visible()) return;
-    if (entry.value.medium == Medium::shared) {
-      remove(cache, entry.value);
-    } else {
-      leaving.blocks.emplace_back(entry.value.key, entry.value.medium);
-    }
+    if (entry.visible()) leaving.blocks.emplace_back(entry.value.key, entry.value.medium);
   });
   leave(std::move(leaving));
 }
@@ -56,12 +50,7 @@ void KvIndexFeed::drop_deep(CacheId cache, const BlockMap& map) {
   Leaving leaving{cache, false, {}};
   map.for_each([&](EngineHash, const BlockMap::Entry& entry) {
     if (!entry.visible() || entry.value.depth < depth_limit_) return;
-    const bool shared = entry.value.medium == Medium::shared;
-    if (shared) {
-      index_.remove(entry.value.key, policies::kSharedCache, Medium::shared);
-    } else {
-      leaving.blocks.emplace_back(entry.value.key, entry.value.medium);
-    }
+    leaving.blocks.emplace_back(entry.value.key, entry.value.medium);
   });
   if (!leaving.blocks.empty()) leave(std::move(leaving));
 }
@@ -79,12 +68,6 @@ bool KvIndexFeed::refill(std::size_t held) {
   index_.refill();
   depth_limit_ = index_.depth_limit();
   return true;
-}
-
-// The streams that say so of a shared one are counted already.
-void KvIndexFeed::add_again(CacheId cache, const Block& block) {
-  const bool is_shared = block.medium == Medium::shared;
-  index_.add(block.key, is_shared ? policies::kSharedCache : cache, block.medium, block.depth);
 }
 
 void KvIndexFeed::remove_some(std::size_t at_most) {
@@ -108,25 +91,6 @@ void KvIndexFeed::remove_some(std::size_t at_most) {
 void KvIndexFeed::upkeep(std::size_t at_most) {
   remove_some(at_most);
   index_.upkeep(at_most);
-}
-
-void KvIndexFeed::add(CacheId cache, const Block& block) {
-  if (block.medium != Medium::shared) {
-    index_.add(block.key, cache, block.medium, block.depth);
-  } else if (++shared_[block.key] == 1) {
-    index_.add(block.key, policies::kSharedCache, Medium::shared, block.depth);
-  }
-}
-
-void KvIndexFeed::remove(CacheId cache, const Block& block) {
-  if (block.medium != Medium::shared) {
-    index_.remove(block.key, cache, block.medium);
-    return;
-  }
-  const auto held = shared_.find(block.key);
-  if (held == shared_.end() || --held->second > 0) return;
-  shared_.erase(held);
-  index_.remove(block.key, policies::kSharedCache, Medium::shared);
 }
 
 }  // namespace dualmesh::node

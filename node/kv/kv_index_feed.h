@@ -3,14 +3,12 @@
 // A stream's life in the index is a cache id. When a life ends (another epoch, a stream given up or
 // dropped), its id is retired: readers no longer find it under the stream, and its blocks leave the
 // index piece by piece; only then is the id free again, and the ids that rested longest go first.
-// What all instances reach is held in the shared medium once, counted by streams that say so.
 //
 // Invariant: under the id of a live map the index holds the map's visible blocks above the depth
 // limit, apart from deeper ones that are still to leave.
 // Threads: none; the index's writer.
 #pragma once
 
-#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -19,6 +17,7 @@
 
 #include "node/kv/kv_types.h"
 #include "policies/block_index.h"
+#include "policies/index/removal_marks.h"
 
 namespace dualmesh::node {
 
@@ -37,14 +36,26 @@ class KvIndexFeed {
   // Takes blocks of any depth again, if some are left out and all `held` ones leave a quarter free:
   // then the owner adds them all again.
   bool refill(std::size_t held);
-  void add_again(policies::CacheId cache, const Block& block);
   std::size_t leaving() const { return blocks_leaving_; }  // how many blocks are still to leave
 
-  void add(policies::CacheId cache, const Block& block);
-  void remove(policies::CacheId cache, const Block& block);
+  void add(policies::CacheId cache, const Block& block) {
+    index_.add(block.key, cache, block.medium, block.depth);
+  }
+  void remove(policies::CacheId cache, const Block& block) {
+    removals_.removed(block.key, cache, now_);
+    index_.remove(block.key, cache, block.medium);
+  }
   void prefetch(const Block& block) const { index_.prefetch(block.key); }  // a hint
 
+  // The time of the changes that follow.
+  void set_time(policies::Time now) { now_ = now; }
+  // `cache` goes on in place of one that has lost all.
+  void begins_empty(policies::CacheId cache) {
+    removals_.removed(policies::RemovalMarks::kAll, cache, now_);
+  }
+
   const policies::BlockIndex& index() const { return index_; }
+  const policies::RemovalMarks& removals() const { return removals_; }
 
  private:
   using Place = std::pair<policies::BlockKey, policies::Medium>;
@@ -62,10 +73,11 @@ class KvIndexFeed {
 
   HugePageArena memory_;  // the index's
   policies::BlockIndex index_;
+  policies::RemovalMarks removals_;
+  policies::Time now_{};
   std::deque<policies::CacheId> free_;
   std::deque<Leaving> leaving_;
   std::size_t blocks_leaving_ = 0;
-  boost::unordered_flat_map<policies::BlockKey, std::uint32_t> shared_;  // by how many streams
   std::uint32_t depth_limit_;
 };
 
@@ -73,10 +85,12 @@ class KvIndexFeed {
 struct MapObserver {
   KvIndexFeed& feed;
   policies::CacheId cache;
-  std::uint32_t& deepest;  // of the map, ever
+  std::uint32_t& deepest;  // of the map, ever, as is the next
+  bool& shares;            // in the shared medium
 
   void appeared(EngineHash, const Block& block) {
     if (block.depth > deepest) deepest = block.depth;
+    if (block.medium == policies::Medium::shared) shares = true;
     feed.add(cache, block);
   }
   void vanished(EngineHash, const Block& block) { feed.remove(cache, block); }

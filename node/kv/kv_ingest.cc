@@ -248,6 +248,9 @@ void KvIngest::was_away(std::string instance) {
 }
 
 const policies::BlockIndex& KvIngest::index() const { return state_->core.state().index(); }
+const policies::RemovalMarks& KvIngest::removals() const {
+  return state_->core.state().removals();
+}
 
 std::shared_ptr<const KvReport> KvIngest::report() const {
   const std::lock_guard lock(state_->told_mutex);

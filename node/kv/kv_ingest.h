@@ -45,6 +45,7 @@ class KvIngest final : public KvPort {
   void set_view(View view);
   void was_away(std::string instance);  // KvCore::was_away
   const policies::BlockIndex& index() const;
+  const policies::RemovalMarks& removals() const;
   std::shared_ptr<const KvReport> report() const;
   void cut(const StreamKey& stream, std::function<void(std::shared_ptr<const StreamCut>)> done);
   void step_times(const StreamKey& stream, std::function<void(std::vector<KvStepTime>)> done);

@@ -29,6 +29,7 @@ struct StreamReport {
   StreamPosition position;
   StreamFacts facts;
   std::size_t present = 0;  // blocks held, known or not
+  bool shares = false;      // it has a medium that others reach, too
   KvConfidence confidence = KvConfidence::unknown;
   std::string why_not_exact;            // for people; empty: exact
   std::vector<crdt::NodeId> observers;  // the first pushes

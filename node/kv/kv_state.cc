@@ -273,6 +273,11 @@ bool KvState::takes_back(const StreamKey& stream, const StreamPosition& position
          held->takes_back(position, position.digest.count);
 }
 
+bool KvState::shares(const StreamKey& stream) const {
+  const Stream* const held = state_->find(stream);
+  return held != nullptr && held->shares;
+}
+
 bool KvState::indexed_whole(const StreamKey& stream) const {
   const Stream* const held = state_->find(stream);
   if (held == nullptr || held->flooded || held->refill_at) return false;
@@ -306,6 +311,10 @@ std::size_t KvState::present(const StreamKey& stream) const {
 }
 
 const policies::BlockIndex& KvState::index() const { return state_->feed.index(); }
+
+const policies::RemovalMarks& KvState::removals() const { return state_->feed.removals(); }
+
+void KvState::set_time(policies::Time now) { state_->feed.set_time(now); }
 
 void KvState::upkeep(std::size_t at_most) {
   state_->look_for_deep_blocks();

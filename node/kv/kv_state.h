@@ -24,6 +24,7 @@
 
 #include "node/kv/change_log.h"
 #include "node/kv/kv_types.h"
+#include "policies/index/removal_marks.h"
 
 namespace dualmesh::node {
 
@@ -72,6 +73,9 @@ class KvState {
   // again is the last to be given anew.
   std::optional<policies::CacheId> cache_of(const StreamKey& stream) const;
 
+  // The time of the changes that follow, for removals().
+  void set_time(policies::Time now);
+
   // What this node's own subscription brought. A gap of the engine's own (from > end) begins an
   // interval anew; a new epoch replaces the stream. Batch by batch, so that the log can be cut at
   // each. With from == to, beyond what is held: a batch that could not be read, so nothing before
@@ -107,6 +111,8 @@ class KvState {
   // Does the index hold all that the map says? Not where the depth limit left blocks out: then the
   // stream is complete for other nodes and not for decisions.
   bool indexed_whole(const StreamKey& stream) const;
+  // Has the engine, in this life, stored a block in the shared medium?
+  bool shares(const StreamKey& stream) const;
   // For contradictions: forgets all of it, so that another node's state is taken.
   void forget(const StreamKey& stream);
   // Streams whose position has moved since the last call. For one reader: KvExchange.
@@ -117,6 +123,7 @@ class KvState {
   std::uint64_t changes(const StreamKey& stream) const;  // of blocks, that batches brought so far
 
   const policies::BlockIndex& index() const;
+  const policies::RemovalMarks& removals() const;  // any thread
   void upkeep(std::size_t at_most);  // the index's, and what its depth limit leaves to do
 
  private:

@@ -9,6 +9,7 @@ void KvState::Stream::begin_anew(crdt::Version at) {
   if (map.present() > 0) {
     if (const auto id = feed.take_id()) {
       feed.retire(std::exchange(cache, *id), map);
+      feed.begins_empty(cache);
     } else {  // all ids are in use: under this one, at once
       MapObserver watching = observer();
       map.for_each([&](EngineHash hash, const BlockMap::Entry& entry) {
@@ -18,6 +19,7 @@ void KvState::Stream::begin_anew(crdt::Version at) {
   }
   map = BlockMap::after(at);
   deepest = 0;
+  shares = false;
   refill_at.reset();
   flooded = false;
   last_batch = 0;
@@ -96,7 +98,7 @@ void KvState::Stream::refill(std::size_t at_most) {
   const bool is_last = at_most > map.size() || at_most * each >= left;
   const std::uint64_t highest = is_last ? UINT64_MAX : lowest + at_most * each;
   map.for_each_between(lowest, highest, [&](EngineHash, const BlockMap::Entry& entry) {
-    if (entry.visible()) feed.add_again(cache, entry.value);
+    if (entry.visible()) feed.add(cache, entry.value);
   });
   refill_at.reset();
   if (!is_last) refill_at = highest + 1;

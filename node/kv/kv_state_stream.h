@@ -18,7 +18,7 @@ struct KvState::Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  MapObserver observer() { return {feed, cache, deepest}; }
+  MapObserver observer() { return {feed, cache, deepest, shares}; }
   // Knows nothing but that it goes on from `at`.
   void begin_anew(crdt::Version at);
   void give_up(crdt::Version end);
@@ -46,6 +46,7 @@ struct KvState::Stream {
   ChangeLog log;
   std::uint32_t deepest = 0;
   std::uint64_t source = 0;
+  bool shares = false;  // has said a block in the shared medium
   bool flooded = false;
   std::size_t given_up_at = 0;             // with so many blocks
   bool moved = false;                      // since take_moved()

@@ -15,38 +15,53 @@ namespace {
 
 using policies::BlockKey;
 
+using Chains = std::vector<std::vector<BlockKey>>;  // by KvView::block_sizes
+
 // The blocks of a prompt in the index: hits in tokens, by cache.
 struct BlockLookUp {
   const KvView& known;
   const policies::MediumWeights& weights;
-  bool of_adapter = false;  // the model is known to be one
+  std::optional<bool> of_adapter;  // nothing: not known
+  const policies::CacheGroup* group = nullptr;
 
-  void run(std::string_view model, const KnownTokens& tokens, std::vector<std::uint32_t>& hits) {
+  // False: it is not known whose blocks to look for.
+  bool run(std::string_view model, const KnownTokens& tokens, std::vector<std::uint32_t>& hits,
+           Chains& chains) {
+    bool known_whose = of_adapter.has_value();
     hits.assign(known.caches.size(), 0);
-    for (const std::uint32_t block_tokens : known.block_sizes) {
+    group = known.group_of(model);
+    chains.resize(std::max(chains.size(), known.block_sizes.size()));
+    for (std::size_t size = 0; size < known.block_sizes.size(); ++size) {
+      const std::uint32_t block_tokens = known.block_sizes[size];
+      std::vector<BlockKey>& keys = chains[size];
+      keys.clear();
       const std::size_t blocks = std::min<std::size_t>(tokens.ids.size(), tokens.prompt_tokens - 1);
       const auto ids = tokens.ids.first(blocks / block_tokens * block_tokens);
       if (ids.empty()) continue;
-      thread_local std::vector<BlockKey> keys;
-      keys.clear();
-      policies::token_chain(root_of(model, tokens.cache_salt, block_tokens, ids), block_tokens, ids,
-                            keys);
+      const auto root = root_of(model, tokens.cache_salt, block_tokens, ids);
+      if (!root) continue;
+      known_whose = true;
+      policies::token_chain(*root, block_tokens, ids, keys);
       thread_local std::vector<policies::CacheMatch> matches;
-      known.index->longest_prefix(keys, weights, matches);
+      known.index->longest_prefix(keys, weights, matches, group);
       for (const policies::CacheMatch& match : matches) take(match, block_tokens, hits);
     }
+    return known_whose;
   }
 
  private:
   // An adapter is asked for by its name in place of the model's, and engines tell caches by it.
-  // Where nobody has said that it is one, its blocks do.
-  BlockKey root_of(std::string_view model, std::string_view salt, std::uint32_t block_tokens,
-                   std::span<const policies::TokenId> ids) const {
+  // Where nobody has said that it is one, its blocks do; and where there are none of it, those of
+  // its model must not be taken for them.
+  std::optional<BlockKey> root_of(std::string_view model, std::string_view salt,
+                                  std::uint32_t block_tokens,
+                                  std::span<const policies::TokenId> ids) const {
     const BlockKey adapter = policies::token_root(block_tokens, model, salt);
-    if (of_adapter ||
+    if (of_adapter.value_or(false) ||
         known.index->holds(policies::token_block_key(adapter, ids.first(block_tokens)))) {
       return adapter;
     }
+    if (!of_adapter) return std::nullopt;
     return policies::token_root(block_tokens, {}, salt);
   }
 
@@ -56,7 +71,7 @@ struct BlockLookUp {
         static_cast<std::uint32_t>(match.weighted * static_cast<float>(block_tokens));
     if (match.cache == policies::kSharedCache) {
       for (std::size_t cache = 0; cache < hits.size(); ++cache) {
-        if (known.caches[cache].block_tokens == block_tokens) {
+        if (group->test(cache) && known.caches[cache].block_tokens == block_tokens) {
           hits[cache] = std::max(hits[cache], tokens);
         }
       }
@@ -77,10 +92,28 @@ struct Expected {
 // All that is known of a prompt, before it is said of instances.
 struct CacheKnowledge::Joined {
   const KvView& known;
+  const SharedResidency& residency;
+  const policies::Arrival& arrival;
+  const Chains& chains;
   std::span<const std::uint32_t> held;            // by cache
   std::span<const std::uint32_t> placed, recent;  // by slot: ever, and in the last seconds
   std::size_t ids;
   bool whole;  // they are all of it
+
+  // Has the engine said of what was placed at `slot` lately that it came and is gone?
+  bool is_gone(policies::CacheId cache, Slot slot) const {
+    const std::uint32_t block_tokens = known.caches[cache].block_tokens;
+    if (known.removals == nullptr || block_tokens == 0 || recent[slot] <= held[cache]) return false;
+    const auto size = std::ranges::lower_bound(known.block_sizes, block_tokens);
+    const std::vector<BlockKey>& chain = chains[size - known.block_sizes.begin()];
+    const std::size_t next = held[cache] / block_tokens, text = held[cache] / arrival.block_tokens;
+    if (next >= chain.size() || text >= arrival.chain.blocks.size()) return false;
+    for (const BlockKey key : {chain[next], policies::RemovalMarks::kAll}) {
+      const auto at = known.removals->removed_at(key, cache);
+      if (at && residency.placed_before(slot, arrival.chain.blocks[text], *at)) return true;
+    }
+    return false;
+  }
 
   // Of a cache of `slot`. What was placed there lies in one of its `ranks`, unless it is `found`.
   Expected at(policies::CacheId cache, Slot slot, std::uint32_t ranks, std::uint32_t found) const {
@@ -126,6 +159,29 @@ void KvView::derive() {
   block_sizes.erase(std::unique(block_sizes.begin(), block_sizes.end()), block_sizes.end());
 }
 
+void KvView::derive_groups(const policies::FleetView& fleet) {
+  groups.clear();
+  std::vector<policies::CacheId> sharing;
+  for (std::size_t cache = 0; cache < caches.size(); ++cache) {
+    if (caches[cache].shares) sharing.push_back(static_cast<policies::CacheId>(cache));
+  }
+  if (sharing.empty()) return;
+  for (const auto& [name, model] : fleet.models) {
+    policies::CacheGroup group;
+    for (const policies::CacheId cache : sharing) {
+      if (std::ranges::find(model.serving, caches[cache].slot) != model.serving.end()) {
+        group.set(cache);
+      }
+    }
+    if (group.any()) groups.emplace(name, group);
+  }
+}
+
+const policies::CacheGroup* KvView::group_of(std::string_view model) const {
+  const auto found = groups.find(model);
+  return found == groups.end() ? nullptr : &found->second;
+}
+
 bool KvView::has_events(std::span<const Slot> slots) const {
   return std::any_of(slots.begin(), slots.end(), [this](Slot slot) { return has_events(slot); });
 }
@@ -137,16 +193,15 @@ void CacheKnowledge::publish(ViewPointer view) {
   view_.swap(view);
 }
 
-void CacheKnowledge::set_adapters(std::set<std::string> names) {
-  auto set =
-      names.empty() ? nullptr : std::make_shared<const std::set<std::string>>(std::move(names));
+void CacheKnowledge::set_kinds(ModelKinds kinds) {
   const std::lock_guard lock(mutex_);
-  adapters_.swap(set);
+  kinds_.swap(kinds);
 }
 
-bool CacheKnowledge::is_adapter(const std::string& model) const {
+std::optional<bool> CacheKnowledge::is_adapter(const std::string& model) const {
   const std::lock_guard lock(mutex_);
-  return adapters_ != nullptr && adapters_->contains(model);
+  const auto found = kinds_.find(model);
+  return found == kinds_.end() ? std::nullopt : std::optional(found->second);
 }
 
 CacheKnowledge::ViewPointer CacheKnowledge::view() const {
@@ -178,24 +233,34 @@ void CacheKnowledge::look_up(policies::Arrival& arrival, const KnownTokens& toke
 
 void CacheKnowledge::join(const KvView& known, policies::Arrival& arrival,
                           const KnownTokens& tokens, RankChoices& ranks) const {
-  thread_local std::vector<std::uint32_t> held, placed, recent;  // scratch
-  BlockLookUp{known, weights_, is_adapter(arrival.model)}.run(arrival.model, tokens, held);
-  residency_.longest_recent_prefix(arrival.chain.blocks, recent);
-  policies::to_tokens(recent, arrival.block_tokens);
+  thread_local std::vector<std::uint32_t> held, placed, recent;  // scratch, as is the next
+  thread_local Chains chains;
   const std::size_t slots = known.by_slot.size();
   if (arrival.hit_tokens.size() < slots) arrival.hit_tokens.resize(slots);
+  arrival.hit_sources.assign(slots, HitSource::predicted);
+  BlockLookUp look_up{known, weights_, is_adapter(arrival.model)};
+  if (!look_up.run(arrival.model, tokens, held, chains)) {
+    for (Slot slot = 0; slot < slots; ++slot) {
+      if (known.has_events(slot)) arrival.hit_sources[slot] = HitSource::unknown;
+    }
+    return;
+  }
+  residency_.longest_recent_prefix(arrival.chain.blocks, recent);
+  policies::to_tokens(recent, arrival.block_tokens);
   recent.resize(std::max(recent.size(), slots));
   placed = arrival.hit_tokens;
-  arrival.hit_sources.assign(slots, HitSource::predicted);
   const bool whole = tokens.ids.size() == tokens.prompt_tokens;
-  const Joined joined{known, held, placed, recent, tokens.ids.size(), whole};
+  const Joined joined{known,  residency_, arrival,           chains, held,
+                      placed, recent,     tokens.ids.size(), whole};
   for (Slot slot = 0; slot < slots; ++slot) {
     const KvView::OfSlot& of_slot = known.by_slot[slot];
     if (of_slot.ranks == 0) continue;
     if (of_slot.ranks > 1) {
       join_ranks(joined, slot, arrival, ranks);
     } else {
-      const Expected expected = joined.at(known.by_rank[of_slot.first_cache], slot, 1, 0);
+      const policies::CacheId cache = known.by_rank[of_slot.first_cache];
+      const std::uint32_t found = joined.is_gone(cache, slot) ? recent[slot] : 0;
+      const Expected expected = joined.at(cache, slot, 1, found);
       arrival.hit_tokens[slot] = expected.tokens;
       arrival.hit_sources[slot] = expected.source;
     }
@@ -210,13 +275,16 @@ void CacheKnowledge::join_ranks(const Joined& joined, Slot slot, policies::Arriv
   const KvView::OfSlot& of_slot = known.by_slot[slot];
   // The longest of those that are known for certain, and the shortest.
   std::uint32_t longest = 0, shortest = UINT32_MAX;
+  bool gone = false;
   for (const policies::CacheId cache : known.ranks_of(of_slot)) {
     if (known.caches[cache].confidence == HitSource::exact) {
       longest = std::max(longest, joined.held[cache]);
     }
     shortest = std::min(shortest, joined.held[cache]);
+    gone |= joined.is_gone(cache, slot);
   }
-  const std::uint32_t found = longest > 0 ? longest + of_slot.block_tokens - 1 : 0;
+  std::uint32_t found = longest > 0 ? longest + of_slot.block_tokens - 1 : 0;
+  if (gone) found = std::max(found, joined.recent[slot]);
   std::uint64_t sum = 0;
   Expected named, anywhere{0, HitSource::exact};
   boost::container::small_vector<std::uint32_t, 16> among;

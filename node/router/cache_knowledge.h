@@ -10,10 +10,10 @@
 //   predicted, unknown     what was placed there
 //
 // Each rank of an instance has a cache of its own; which of them a request goes to is said with
-// its hits (rank_choice.h). A block in a medium that all instances reach counts for each that
-// publishes events. The last token is always computed, so a hit leaves at least one out, by whole
-// blocks. Where the prompt's tokens are known, blocks of text are worth what they have turned out
-// to be in tokens.
+// its hits (rank_choice.h). A block in a medium that several instances reach counts for each of
+// them that serves the model and has stored there itself. The last token is always computed, so a
+// hit leaves at least one out, by whole blocks. Where the prompt's tokens are known, blocks of text
+// are worth what they have turned out to be in tokens.
 //
 // This decides estimates only; the ring key never depends on it.
 // Threads: all calls thread-safe; the view is swapped whole. Cost:
@@ -23,13 +23,14 @@
 
 #include <memory>
 #include <mutex>
-#include <set>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "node/router/cache_sources.h"
+#include "node/router/models_list.h"
 #include "node/router/rank_choice.h"
 #include "node/router/shared_residency.h"
 #include "policies/fleet_view.h"
@@ -55,8 +56,9 @@ class CacheKnowledge {
       : residency_(residency), weights_(weights) {}
 
   void publish(ViewPointer view);
-  // Models that are adapters of others: in engines' caches their blocks go by their names.
-  void set_adapters(std::set<std::string> names);
+  // In engines' caches the blocks of adapters go by their names. Of a model of which it is not
+  // known whether it is one, nothing is expected by events, but where blocks go by its name.
+  void set_kinds(ModelKinds kinds);
   ViewPointer view() const;  // null: no instance publishes events
   // Are the tokens of requests for `model` of any use? Also asked with the model not known yet.
   bool wants_tokens() const { return view() != nullptr; }
@@ -66,12 +68,12 @@ class CacheKnowledge {
   // sources, and what it has in tokens where that is known; and the rank it should go to, of each
   // instance with several.
   void look_up(policies::Arrival& arrival, const KnownTokens& tokens, RankChoices& ranks) const;
-  RankLoad& rank_load() { return rank_load_; }
+  RankLoad& rank_load() const { return rank_load_; }
 
  private:
   struct Joined;
 
-  bool is_adapter(const std::string& model) const;
+  std::optional<bool> is_adapter(const std::string& model) const;  // nothing: not known
   void join(const KvView& known, policies::Arrival& arrival, const KnownTokens& tokens,
             RankChoices& ranks) const;
   void join_ranks(const Joined& joined, policies::Slot slot, policies::Arrival& arrival,
@@ -79,10 +81,10 @@ class CacheKnowledge {
 
   SharedResidency& residency_;
   const policies::MediumWeights weights_;
-  RankLoad rank_load_;
+  mutable RankLoad rank_load_;
   mutable std::mutex mutex_;
-  ViewPointer view_;                                       // guarded, as is the next
-  std::shared_ptr<const std::set<std::string>> adapters_;  // null: none
+  ViewPointer view_;  // guarded, as is the next
+  ModelKinds kinds_;
 };
 
 }  // namespace dualmesh::node

@@ -9,26 +9,38 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "policies/block_index.h"
 #include "policies/decision.h"
+#include "policies/fleet_view.h"
+#include "policies/index/removal_marks.h"
 
 namespace dualmesh::node {
 
 // A cache is one rank of one instance.
 struct CacheOwner {
-  policies::Slot slot = policies::kNoSlot;  // kNoSlot: nobody's, or everybody's (kSharedCache)
+  policies::Slot slot = policies::kNoSlot;  // kNoSlot: nobody's
   std::uint32_t rank = 0;
   policies::HitSource confidence = policies::HitSource::unknown;
   std::uint32_t block_tokens = 0;  // 0: not known yet
+  bool shares = false;             // has stored blocks in a medium that others reach
 };
 
 struct KvView {
   const policies::BlockIndex* index = nullptr;
+  const policies::RemovalMarks* removals = nullptr;  // null: not known
   std::vector<CacheOwner> caches;  // by cache id
   std::uint64_t generation = 0;
+  // Caches that share a medium, by the model that their instances serve: what one of them has
+  // stored there the others find, too. Instances of other models, and those that have not shown to
+  // have such a medium, find nothing in it.
+  std::map<std::string, policies::CacheGroup, std::less<>> groups;
 
   // By derive().
   struct OfSlot {
@@ -41,6 +53,8 @@ struct KvView {
   std::vector<std::uint32_t> block_sizes;  // in use, ascending
 
   void derive();
+  void derive_groups(const policies::FleetView& fleet);
+  const policies::CacheGroup* group_of(std::string_view model) const;  // null: none share
   std::span<const policies::CacheId> ranks_of(const OfSlot& of_slot) const {
     return std::span(by_rank).subspan(of_slot.first_cache, of_slot.ranks);
   }

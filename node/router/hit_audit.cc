@@ -13,7 +13,9 @@ void HitAudit::expect(const policies::Arrival& arrival) {
   block_tokens_ = arrival.block_tokens;
 }
 
-void HitAudit::expect_at(const RankChoice& choice) {
+void HitAudit::sent_to_rank(const RankChoice& choice, bool as_chosen) {
+  rank_chosen_ = as_chosen;
+  if (as_chosen) return;
   hit_tokens_.at(choice.slot) = choice.anywhere_tokens;
   hit_sources_.at(choice.slot) = choice.anywhere_source;
 }
@@ -32,6 +34,7 @@ void HitAudit::placed(policies::Slot slot, std::span<const policies::BlockKey> b
   slot_ = slot;
   placed_at_ = now;
   age_.reset();
+  rank_chosen_ = false;
   const CachePrediction expected = expected_at(slot);
   if (expected.source != HitSource::predicted || expected.expected_tokens == 0) return;
   age_ = residency.age_of_prefix(slot, blocks, now);
@@ -48,6 +51,10 @@ void HitAudit::finished(policies::Slot slot, const std::string& instance,
   std::optional<std::uint32_t> said;
   if (answer.says_cached_tokens()) said = answer.cached_tokens();
   const auto reported = check.ended(instance, expected, said);
+  if (reported && rank_chosen_ && slot == slot_) {
+    const bool found = *reported + std::max(expected.block_tokens, 1U) > expected.expected_tokens;
+    knowledge.rank_load().turned_out(slot, found);
+  }
   if (!reported || !age_ || slot != slot_) return;
   // Estimates of tokens are rough: by far, and by more than a block of text.
   const std::uint64_t had = *reported;

@@ -25,8 +25,9 @@ class HitAudit {
  public:
   // Before the arrival is given to the scheduler.
   void expect(const policies::Arrival& arrival);
-  // At this instance it will find another rank than was expected.
-  void expect_at(const RankChoice& choice);
+  // It goes to an instance with several ranks: to one by our choice, or, though one had been
+  // chosen, where the engine likes.
+  void sent_to_rank(const RankChoice& choice, bool as_chosen);
   // Before its blocks are entered there.
   void placed(policies::Slot slot, std::span<const policies::BlockKey> blocks,
               const SharedResidency& residency, policies::Time now);
@@ -40,6 +41,7 @@ class HitAudit {
   std::vector<std::uint32_t> hit_tokens_;
   std::vector<policies::HitSource> hit_sources_;
   std::uint32_t input_tokens_ = 0;
+  bool rank_chosen_ = false;
   std::uint32_t block_tokens_ = 0;  // of a block of text
   policies::Slot slot_ = policies::kNoSlot;
   std::optional<policies::Duration> age_;  // of what was expected at slot_

@@ -171,35 +171,50 @@ void InstanceMonitor::models_answered(policies::Slot slot, std::uint64_t life,
   std::ranges::sort(ids);
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   std::string name;
-  std::set<std::string> adapters;
-  bool differs = false, adapters_differ = false;
+  bool differs = false;
   {
     const std::lock_guard lock(mutex_);
     Watched* watched = find(slot, life);
     if (!watched) return;
     watched->listed = std::move(*listed);
     watched->models_trouble.clear();
+    watched->settled = watched->models;
     name = watched->name;
     differs = ids != watched->models;
-    for (const auto& [of_slot, each] : watched_) {
-      for (const ListedModel& model : each.listed) {
-        if (model.adapter) adapters.insert(model.id);
-      }
-    }
-    adapters_differ = adapters != adapters_;
-    adapters_ = adapters;
   }
-  if (adapters_differ && hooks_.adapters_found) hooks_.adapters_found(std::move(adapters));
+  tell_kinds();
   if (differs && !ids.empty()) hooks_.models_found(name, std::move(ids));
 }
 
 // Told once per change: an instance of which no model is known gets no request.
 void InstanceMonitor::models_failed(policies::Slot slot, std::uint64_t life, std::string why) {
-  const std::lock_guard lock(mutex_);
-  Watched* watched = find(slot, life);
-  if (!watched || watched->models_trouble == why) return;
-  spdlog::warn("instance {} ({}): GET /v1/models: {}", watched->name, watched->address, why);
-  watched->models_trouble = std::move(why);
+  {
+    const std::lock_guard lock(mutex_);
+    Watched* watched = find(slot, life);
+    if (!watched) return;
+    watched->settled = watched->models;
+    if (watched->models_trouble != why) {
+      spdlog::warn("instance {} ({}): GET /v1/models: {}", watched->name, watched->address, why);
+    }
+    watched->models_trouble = std::move(why);
+  }
+  tell_kinds();
+}
+
+void InstanceMonitor::tell_kinds() {
+  ModelKinds kinds;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [slot, each] : watched_) {
+      for (const ListedModel& model : each.listed) kinds[model.id] |= model.adapter;
+    }
+    for (const auto& [slot, each] : watched_) {
+      for (const std::string& model : each.settled) kinds.try_emplace(model, false);
+    }
+    if (kinds == kinds_) return;
+    kinds_ = kinds;
+  }
+  if (hooks_.kinds_found) hooks_.kinds_found(std::move(kinds));
 }
 
 void InstanceMonitor::failed(policies::Slot slot, net::ClientError error) {

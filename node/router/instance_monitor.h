@@ -16,7 +16,6 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -45,8 +44,9 @@ class InstanceMonitor {
     std::function<void(policies::Slot)> cache_lost;
     // It serves other models than the view says.
     std::function<void(const std::string& instance, std::vector<std::string> models)> models_found;
-    // The names that are adapters of other models, at any instance, when they have changed.
-    std::function<void(std::set<std::string> names)> adapters_found = {};
+    // What the models of all instances are, when it has changed. A model that an instance has when
+    // it is asked, and does not name, is taken for no adapter.
+    std::function<void(ModelKinds kinds)> kinds_found = {};
   };
 
   InstanceMonitor(net::IoThread& thread, Settings settings, Hooks hooks);
@@ -70,6 +70,7 @@ class InstanceMonitor {
     std::string reason;
     std::string models_trouble;  // why it did not tell its models
     std::vector<ListedModel> listed;
+    std::vector<std::string> settled;  // what it served when it last answered, or would not
     net::IoThread::Timer probe_timer;  // these two on thread_ only
     net::IoThread::Timer models_timer;
   };
@@ -86,6 +87,7 @@ class InstanceMonitor {
   void models_failed(policies::Slot slot, std::uint64_t life, std::string why);
   void missed(policies::Slot slot, std::uint64_t life, std::uint32_t misses, std::string reason);
   void answered(policies::Slot slot, std::uint64_t life);
+  void tell_kinds();
   Watched* find(policies::Slot slot, std::uint64_t life);  // with mutex_ held
   net::HttpRequest get(const std::string& target) const;
 
@@ -97,7 +99,7 @@ class InstanceMonitor {
   std::uint64_t lives_ = 0;       // thread_ only, as is the next
   std::uint64_t generation_ = 0;  // of the view adopted
   mutable std::mutex mutex_;
-  std::set<std::string> adapters_;                               // guarded
+  ModelKinds kinds_;                                             // guarded
   boost::container::flat_map<policies::Slot, Watched> watched_;  // guarded
 };
 

@@ -3,6 +3,8 @@
 // Threads: pure functions of values.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +13,9 @@
 #include "policies/fleet_view.h"
 
 namespace dualmesh::node {
+
+// Of models by name: is it an adapter of another? What has no entry is not known.
+using ModelKinds = std::map<std::string, bool, std::less<>>;
 
 struct ListedModel {
   std::string id;

@@ -75,9 +75,7 @@ Node::Node(Config config)
                     mesh->models_found(instance, std::move(models));
                   }
                 },
-                [this](std::set<std::string> names) {
-                  flow_.knowledge().set_adapters(std::move(names));
-                }}),
+                [this](ModelKinds kinds) { flow_.knowledge().set_kinds(std::move(kinds)); }}),
       flow_(
           io_threads_, scheduler_, residency_, flow_settings(config_),
           [this](policies::Slot slot, net::ClientError error) { monitor_.failed(slot, error); },

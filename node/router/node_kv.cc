@@ -31,23 +31,25 @@ policies::HitSource source_of(KvConfidence confidence) {
 }
 
 std::shared_ptr<const KvView> view_of(const KvReport& report, const policies::FleetView& fleet,
-                                      const policies::BlockIndex& index) {
+                                      const KvIngest& ingest) {
   if (report.streams.empty()) return nullptr;
   std::map<std::string_view, policies::Slot> slots;
   for (const policies::InstanceView& instance : fleet.instances) {
     if (instance.slot != policies::kNoSlot) slots.emplace(instance.name, instance.slot);
   }
   auto view = std::make_shared<KvView>();
-  view->index = &index;
+  view->index = &ingest.index();
+  view->removals = &ingest.removals();
   view->generation = report.generation;
   for (const StreamReport& stream : report.streams) {
     const auto slot = slots.find(stream.stream.instance);
     if (slot == slots.end()) continue;
     if (stream.cache >= view->caches.size()) view->caches.resize(stream.cache + 1u);
     view->caches[stream.cache] = {slot->second, stream.stream.rank, source_of(stream.confidence),
-                                  stream.facts.block_tokens};
+                                  stream.facts.block_tokens, stream.shares};
   }
   view->derive();
+  view->derive_groups(fleet);
   return view;
 }
 
@@ -60,7 +62,7 @@ NodeKv::NodeKv(const Config& config, RequestFlow& flow, std::function<void()> wa
                 if (report.generation == generation_ && fleet == fleet_) return;
                 generation_ = report.generation;
                 fleet_ = fleet;
-                flow_.knowledge().publish(view_of(report, *fleet, ingest_.index()));
+                flow_.knowledge().publish(view_of(report, *fleet, ingest_));
               }) {}
 
 void NodeKv::view_changed(ViewPointer view) { ingest_.set_view(std::move(view)); }

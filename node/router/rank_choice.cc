@@ -27,8 +27,12 @@ bool RankLoad::OfInstance::has_room(std::uint32_t rank, std::uint32_t ranks) con
 }
 
 std::optional<std::uint32_t> RankLoad::pick(policies::Slot slot, std::uint32_t ranks,
-                                            std::span<const std::uint32_t> among) const {
+                                            std::span<const std::uint32_t> among) {
+  constexpr std::uint32_t kTriedAgain = 64;
   const std::lock_guard lock(mutex_);
+  const auto known = obedience_.find(slot);
+  const bool is_trusted = known == obedience_.end() || known->second.is_trusted();
+  if (!is_trusted && ++known->second.asked % kTriedAgain != 0) return std::nullopt;
   const auto found = instances_.find(slot);
   if (found == instances_.end()) {
     return among.empty() ? std::nullopt : std::optional(among.front());
@@ -59,6 +63,16 @@ void RankLoad::leave(policies::Slot slot, std::optional<std::uint32_t> rank) {
   DUALMESH_CHECK(found != instances_.end(), "nothing is at slot {}", slot);
   if (rank) --found->second.sent[*rank];
   if (--found->second.requests == 0) instances_.erase(found);
+}
+
+void RankLoad::turned_out(policies::Slot slot, bool as_expected) {
+  constexpr std::uint32_t kMost = 64;
+  const std::lock_guard lock(mutex_);
+  Obedience& obedience = obedience_[slot];
+  ++(as_expected ? obedience.heeded : obedience.ignored);
+  if (obedience.heeded + obedience.ignored < kMost) return;
+  obedience.heeded /= 2;
+  obedience.ignored /= 2;
 }
 
 std::size_t RankLoad::size() const {

@@ -7,7 +7,8 @@
 //
 // Ours is set as long as that rank has no more than a quarter beyond its even share of what this
 // node has at the instance, and one: a prefix that all prompts share draws no more to its rank.
-// What is not sent to a rank is balanced by the engine, which sees the ranks' whole load.
+// What is not sent to a rank is balanced by the engine, which sees the ranks' whole load. An engine
+// that does not heed the header shows in what it says was cached, and is then hardly ever sent one.
 //
 // Threads: RankLoad from any; the rest are values.
 // Source: vLLM's X-data-parallel-rank; the bound is that of consistent hashing with bounded loads
@@ -54,10 +55,12 @@ class RankLoad {
  public:
   // Of these ranks the one with room that fewest requests have been sent to.
   std::optional<std::uint32_t> pick(policies::Slot slot, std::uint32_t ranks,
-                                    std::span<const std::uint32_t> among) const;
+                                    std::span<const std::uint32_t> among);
   // False, and then it goes where the engine likes: the rank has no room any more.
   bool enter(const RankChoice& choice, bool wanted);
   void leave(policies::Slot slot, std::optional<std::uint32_t> rank);
+  // A request that was sent to a rank by name has found what was expected there, or not.
+  void turned_out(policies::Slot slot, bool as_expected);
   std::size_t size() const;  // instances with requests
 
  private:
@@ -68,8 +71,16 @@ class RankLoad {
     bool has_room(std::uint32_t rank, std::uint32_t ranks) const;
   };
 
+  // Of the last requests by name; old ones fade.
+  struct Obedience {
+    std::uint32_t heeded = 0, ignored = 0;
+    std::uint32_t asked = 0;  // while it is not trusted
+    bool is_trusted() const { return ignored < 8 || ignored < 2 * heeded; }
+  };
+
   mutable std::mutex mutex_;
-  boost::unordered_flat_map<policies::Slot, OfInstance> instances_;  // guarded
+  boost::unordered_flat_map<policies::Slot, OfInstance> instances_;  // guarded, as is the next
+  boost::unordered_flat_map<policies::Slot, Obedience> obedience_;
 };
 
 // A request's place at an instance, given back at its end.

@@ -85,9 +85,9 @@ void RoutedRequest::dispatched(const Delivery& dispatch, const ViewPointer& view
   DUALMESH_CHECK(slot_ < view->instances.size(), "slot {} of {}", slot_, view->instances.size());
   instance_name_ = view->instances[slot_].name;
   if (const RankChoice* choice = ranks_.at(slot_)) {
-    const bool as_expected =
-        rank_place_.enter(home_.shared.knowledge.rank_load(), *choice, ranks_.wanted.has_value());
-    if (!as_expected) audit_.expect_at(*choice);
+    const bool wanted = ranks_.wanted.has_value();
+    rank_place_.enter(home_.shared.knowledge.rank_load(), *choice, wanted);
+    if (choice->rank && !wanted) audit_.sent_to_rank(*choice, rank_place_.rank().has_value());
   }
   relay_to(view->instances[slot_].address);
 }
@@ -236,7 +236,7 @@ bool RoutedRequest::head_arrived(net::HttpResponse& head) {
   head.headers.set("x-dualmesh-instance", instance_name_);
   head.headers.set("x-dualmesh-reason",
                    scheduled_ ? policies::to_string(reason_) : "passed_through");
-  if (scheduled_ && head.status < 300) watcher_.emplace(net::is_event_stream(head.headers));
+  if (scheduled_ && head.status < 300) answer_begins(head);
   return true;
 }
 
@@ -248,8 +248,13 @@ bool RoutedRequest::peers_head_arrived(net::HttpResponse& head) {
   head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
   head.headers.set("x-dualmesh-reason", policies::to_string(reason_));
   head.headers.set("x-dualmesh-handed-to", instance_name_);
-  if (head.status < 300) watcher_.emplace(net::is_event_stream(head.headers));
+  if (head.status < 300) answer_begins(head);
   return true;
+}
+
+void RoutedRequest::answer_begins(const net::HttpResponse& head) {
+  watcher_.emplace(net::is_event_stream(head.headers));
+  scheduled_->tokens.was_taken(home_.shared.scheduler.now());
 }
 
 void RoutedRequest::body_arrived(std::string_view piece) {

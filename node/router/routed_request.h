@@ -67,6 +67,7 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   void relay_to(const std::string& destination);
   bool head_arrived(net::HttpResponse& head);
   bool peers_head_arrived(net::HttpResponse& head);
+  void answer_begins(const net::HttpResponse& head);
   void body_arrived(std::string_view piece);
   void relay_done(const net::RelayResult& result);
   void attempt_failed(const net::RelayResult& result);

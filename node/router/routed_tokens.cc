@@ -54,21 +54,28 @@ bool RoutedTokens::ask(TokenizerClient& client, const policies::FleetView& fleet
     const policies::Slot slot = slots[(key_.whole + i) % slots.size()];
     const std::string& address = fleet.instances[slot].address;
     if (!sources_->gates.may_ask(address, form_, now)) continue;
-    question_ = client.ask(
-        {address, form_, tokenize_body(body), authorization},
-        [this, done = std::move(done)](TokenList tokens) { answered(std::move(tokens), done); });
+    question_ = client.ask({address, form_, tokenize_body(body), authorization},
+                           [this, done = std::move(done)](TokenList tokens, TokenizeEnd end) {
+                             answered(std::move(tokens), end, done);
+                           });
+    asked_ = address;
     return true;
   }
   return false;
 }
 
-void RoutedTokens::answered(TokenList tokens, const std::function<void()>& done) {
+void RoutedTokens::answered(TokenList tokens, TokenizeEnd end, const std::function<void()>& done) {
+  refused_ = end == TokenizeEnd::refused || end == TokenizeEnd::malformed;
   if (tokens) {
     sources_->cache.insert(key_, tokens);
     known_ = {tokens, tokens->size(), key_.bytes, true};
     count(sources_->asked);
   }
   done();
+}
+
+void RoutedTokens::was_taken(policies::Time now) {
+  if (std::exchange(refused_, false)) sources_->gates.at_fault(asked_, form_, now);
 }
 
 // A prompt that goes on: what its beginning has, and the rest by its share of the bytes.

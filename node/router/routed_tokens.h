@@ -56,6 +56,8 @@ class RoutedTokens {
            const std::string& body, const std::string& authorization, policies::Time now,
            std::function<void()> done);
   void stop() { question_.reset(); }
+  // An engine has taken the request: if it was refused tokens, the request was not at fault.
+  void was_taken(policies::Time now);
 
   // The hits of the arrival, by all that is known by now.
   void look_up(const CacheKnowledge& knowledge, policies::Arrival& arrival,
@@ -63,7 +65,7 @@ class RoutedTokens {
 
  private:
   static constexpr std::size_t kMaxTried = 4;  // gates, before it goes without
-  void answered(TokenList tokens, const std::function<void()>& done);
+  void answered(TokenList tokens, TokenizeEnd end, const std::function<void()>& done);
   std::uint32_t prompt_tokens() const;
 
   TokenSources* sources_ = nullptr;  // null: no instance publishes events
@@ -74,6 +76,8 @@ class RoutedTokens {
   std::uint32_t estimate_ = 0;  // tokens of the prompt by its bytes
   TokenCache::Found known_;
   TokenizerClient::Handle question_;
+  std::string asked_;     // the instance; empty: none
+  bool refused_ = false;  // by it, rightly or not
 };
 
 }  // namespace dualmesh::node

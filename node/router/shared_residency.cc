@@ -23,6 +23,12 @@ void SharedResidency::longest_recent_prefix(std::span<const policies::BlockKey> 
   recent_.longest_prefix(blocks, hits);
 }
 
+bool SharedResidency::placed_before(policies::Slot slot, policies::BlockKey block,
+                                    policies::Time then) const {
+  const std::lock_guard lock(mutex_);
+  return recent_.touched_before(slot, block, then);
+}
+
 std::optional<policies::Duration> SharedResidency::age_of_prefix(
     policies::Slot slot, std::span<const policies::BlockKey> blocks, policies::Time now) const {
   const std::lock_guard lock(mutex_);

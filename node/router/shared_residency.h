@@ -40,6 +40,8 @@ class SharedResidency {
   // Of what was placed in the last kRecent; zeros unless that is kept.
   void longest_recent_prefix(std::span<const policies::BlockKey> blocks,
                              std::vector<std::uint32_t>& hits) const;
+  // Was the last that was placed there with this block, in the last kRecent, placed before `then`?
+  bool placed_before(policies::Slot slot, policies::BlockKey block, policies::Time then) const;
   // We placed a request there: true, and the mesh should hear, when there were blocks.
   bool placed_here(policies::Slot slot, std::span<const policies::BlockKey> blocks,
                    policies::Time now);

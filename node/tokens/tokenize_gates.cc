@@ -57,11 +57,10 @@ void TokenizeGates::answered(const std::string& address, net::TokenForm form, To
       of_form.has_answered = true;
       break;
     case TokenizeEnd::refused:
+    case TokenizeEnd::malformed:
       gate.late_in_a_row = 0;
-      if (!of_form.has_answered) of_form.closed_until = now + settings_.unable_for;
       break;
     case TokenizeEnd::unable:
-    case TokenizeEnd::malformed:
       gate.closed_until = now + settings_.unable_for;
       break;
     case TokenizeEnd::late: {
@@ -75,6 +74,14 @@ void TokenizeGates::answered(const std::string& address, net::TokenForm form, To
     case TokenizeEnd::called_off:
       break;
   }
+}
+
+void TokenizeGates::at_fault(const std::string& address, net::TokenForm form, policies::Time now) {
+  const std::lock_guard lock(mutex_);
+  const auto found = gates_.find(address);
+  if (found == gates_.end()) return;  // forgotten meanwhile
+  OfForm& of_form = form == net::TokenForm::text ? found->second.text : found->second.messages;
+  if (!of_form.has_answered) of_form.closed_until = now + settings_.unable_for;
 }
 
 std::uint64_t TokenizeGates::ended(TokenizeEnd end) const {

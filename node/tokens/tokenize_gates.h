@@ -5,8 +5,10 @@
 // again after a minute; and nobody is asked more than some questions at a time. A request to whom
 // no gate is open goes on at once without tokens.
 //
-// SGLang knows prompts alone: a 400 for messages from an instance that has never answered such a
-// question means that it cannot; from any other, that the request is at fault.
+// SGLang knows prompts alone, and answers 400 to messages as it does to requests at fault. Which of
+// the two it was shows when the request itself is answered: only then is the form taken for one
+// that the instance does not know, unless it has answered such a question before. So no client's
+// bad request closes a gate for others.
 //
 // Invariant: every may_ask that said yes is followed by exactly one `answered`.
 // Threads: all calls thread-safe. Time is an argument. Source: exponential back-off; ours.
@@ -24,7 +26,7 @@ namespace dualmesh::node {
 
 enum class TokenizeEnd : std::uint8_t {
   tokens,
-  refused,     // 400 or 422: not in this form, or not this request
+  refused,     // 400 and the like: not in this form, or not this request
   unable,      // 404, 405 or 501: there is no such thing there
   late,        // not in time, not reached, or 5xx
   malformed,   // an answer without tokens
@@ -48,6 +50,8 @@ class TokenizeGates {
   bool may_ask(const std::string& address, net::TokenForm form, policies::Time now);
   void answered(const std::string& address, net::TokenForm form, TokenizeEnd end,
                 policies::Time now);
+  // A question that it refused, or answered with nonsense, was of a request that an engine took.
+  void at_fault(const std::string& address, net::TokenForm form, policies::Time now);
 
   std::uint64_t ended(TokenizeEnd end) const;
 

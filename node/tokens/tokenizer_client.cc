@@ -9,9 +9,9 @@ namespace dualmesh::node {
 namespace {
 
 TokenizeEnd end_of(int status) {
-  if (status == 400 || status == 422) return TokenizeEnd::refused;
   if (status == 404 || status == 405 || status == 501) return TokenizeEnd::unable;
-  return TokenizeEnd::late;
+  const bool is_busy = status == 408 || status == 429;
+  return status >= 400 && status < 500 && !is_busy ? TokenizeEnd::refused : TokenizeEnd::late;
 }
 
 class Asking : public std::enable_shared_from_this<Asking> {
@@ -86,7 +86,7 @@ class Asking : public std::enable_shared_from_this<Asking> {
     if (const auto call = std::exchange(call_, nullptr)) call->cancel();
     gates_.answered(address_, form_, how, clock_());
     const auto done = std::move(done_);
-    done(std::move(tokens));
+    done(std::move(tokens), how);
   }
 
   TokenizeGates& gates_;

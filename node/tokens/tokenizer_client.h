@@ -34,7 +34,7 @@ class TokenizerClient {
         timeout_(timeout),
         clock_(std::move(clock)) {}
 
-  using Done = std::function<void(TokenList)>;
+  using Done = std::function<void(TokenList, TokenizeEnd)>;
   using Handle = std::shared_ptr<void>;  // letting go of it calls the question off
   [[nodiscard]] Handle ask(TokenQuestion question, Done done);
 

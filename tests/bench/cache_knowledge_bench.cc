@@ -49,6 +49,7 @@ void look_up(benchmark::State& state) {
   view.derive();
   SharedResidency residency({});
   CacheKnowledge knowledge(residency);
+  knowledge.set_kinds({{"m", false}});
   knowledge.publish(std::make_shared<const KvView>(view));
   policies::Arrival arrival;
   arrival.model = "m";

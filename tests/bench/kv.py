@@ -26,15 +26,29 @@ def kv_ingest():
     ]
 
 
-def kv_index():
-    done = subprocess.run([ROOT / "build" / "bin" / "bench_block_index", "--benchmark_format=json"],
+def micro(program):
+    """The runs of a micro-benchmark."""
+    done = subprocess.run([ROOT / "build" / "bin" / program, "--benchmark_format=json"],
                           capture_output=True, text=True, timeout=1800, check=True)
+    return json.loads(done.stdout)["benchmarks"]
+
+
+def kv_index():
     figures = []
-    for run in json.loads(done.stdout)["benchmarks"]:
+    for run in micro("bench_block_index"):
         name = run["name"]
         if "p50_us" in run:
             figures.append(Figure(f"{name}, p50", run["p50_us"], "us", 5))
             figures.append(Figure(f"{name}, p99", run["p99_us"], "us"))
         if "bytes/block" in run:
             figures.append(Figure(f"{name}, index", run["bytes/block"], "B/block", 24))
+    return figures
+
+
+def kv_tokens():
+    figures = []
+    for run in micro("bench_token_cache"):
+        name = run["name"].replace("/real_time", "").replace("/threads:", ", threads ")
+        figures.append(Figure(f"tokens: {name}", run["items_per_second"], "/s", 1e5, False))
+        figures.append(Figure(f"tokens: {name}, each", 1e9 / run["items_per_second"], "ns"))
     return figures

@@ -24,23 +24,31 @@ struct CacheScene {
       view.caches.push_back({slot, 0, confidence, kBlock});
     }
     view.index = &index;
+    view.removals = &removals;
     ids.resize(400);
     std::iota(ids.begin(), ids.end(), policies::TokenId{7});
+    knowledge.set_kinds({{"m", false}});
     show();
   }
   void show() {
     view.derive();
     knowledge.publish(std::make_shared<const KvView>(view));
   }
+  std::vector<policies::BlockKey> keys(std::size_t blocks, std::string_view lora = {},
+                                       std::string_view salt = {},
+                                       std::uint32_t block_tokens = kBlock) const {
+    std::vector<policies::BlockKey> keys;
+    policies::token_chain(policies::token_root(block_tokens, lora, salt), block_tokens, ids, keys,
+                          blocks);
+    return keys;
+  }
   // The first `blocks` of the prompt are held there.
   void hold(policies::CacheId cache, std::size_t blocks, std::string_view lora = {},
             std::string_view salt = {}, std::uint32_t block_tokens = kBlock,
             policies::Medium medium = policies::Medium::gpu) {
-    std::vector<policies::BlockKey> keys;
-    policies::token_chain(policies::token_root(block_tokens, lora, salt), block_tokens, ids, keys,
-                          blocks);
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-      index.add(keys[i], cache, medium, static_cast<std::uint16_t>(i));
+    std::uint16_t depth = 0;
+    for (const policies::BlockKey key : keys(blocks, lora, salt, block_tokens)) {
+      index.add(key, cache, medium, depth++);
     }
   }
   // A request with so many tokens; blocks of text are named by their places.
@@ -69,6 +77,7 @@ struct CacheScene {
   }
 
   policies::BlockIndex index{{100'000}};
+  policies::RemovalMarks removals;
   SharedResidency residency{{}};
   CacheKnowledge knowledge{residency};
   KvView view;

@@ -50,6 +50,24 @@ TEST_CASE("exact: siblings of a burst find what was placed in the last seconds")
   CHECK(std::accumulate(recent.begin(), recent.end(), 0U) == 0);
 }
 
+TEST_CASE("exact: what was placed lately, came and is gone already is not expected") {
+  CacheScene scene({HitSource::exact, HitSource::exact});
+  scene.place(0, 6, kNow - 2s);
+  scene.hold(1, 4);  // of the 24 that came the others are gone
+  const std::vector<std::uint32_t> placed{6 * kText, 0}, held{4 * kBlock, 0};
+  CHECK(scene.look_up().hit_tokens == placed);
+  scene.removals.removed(scene.keys(5).back(), 2, kNow - 1s);  // of another cache
+  CHECK(scene.look_up().hit_tokens == placed);
+  scene.removals.removed(scene.keys(5).back(), 1, kNow - 3s);  // before it was placed
+  CHECK(scene.look_up().hit_tokens == placed);
+  scene.removals.removed(scene.keys(5).back(), 1, kNow - 1s);
+  CHECK(scene.look_up().hit_tokens == held);
+  scene.place(0, 6, kNow);  // once more
+  CHECK(scene.look_up().hit_tokens == placed);
+  scene.removals.removed(policies::RemovalMarks::kAll, 1, kNow + 1s);  // the cache was emptied
+  CHECK(scene.look_up().hit_tokens == held);
+}
+
 TEST_CASE("degraded: the longer of index and prediction; unknown and others: the prediction") {
   CacheScene scene({HitSource::degraded, HitSource::degraded, HitSource::unknown});
   scene.hold(1, 2);
@@ -81,12 +99,23 @@ TEST_CASE("of an adapter nothing is expected where only its model's blocks are h
   scene.hold(1, 5);
   const std::vector<std::uint32_t> held{5 * kBlock, 0}, none{0, 0};
   CHECK(scene.look_up().hit_tokens == held);
-  scene.knowledge.set_adapters({"m"});
+  scene.knowledge.set_kinds({{"m", true}});
   CHECK(scene.look_up().hit_tokens == none);
   scene.hold(2, 3, "m");
   CHECK(scene.look_up().hit_tokens == std::vector<std::uint32_t>{0, 3 * kBlock});
-  scene.knowledge.set_adapters({"another"});
+  scene.knowledge.set_kinds({{"another", true}});  // nobody says: its blocks do
   CHECK(scene.look_up().hit_tokens == std::vector<std::uint32_t>{0, 3 * kBlock});
+  CHECK(scene.look_up().hit_sources[1] == HitSource::exact);
+}
+
+TEST_CASE("of a model that no instance has named yet nothing is expected by others' blocks") {
+  CacheScene scene({HitSource::exact, HitSource::degraded});
+  scene.hold(1, 5);
+  scene.place(1, 2, kNow - 60s);
+  scene.knowledge.set_kinds({{"another", false}});
+  const policies::Arrival arrival = scene.look_up();
+  CHECK(arrival.hit_tokens == std::vector<std::uint32_t>{0, 2 * kText});
+  CHECK(arrival.hit_sources == std::vector<HitSource>(2, HitSource::unknown));
 }
 
 TEST_CASE("adapters, salts and block sizes do not meet") {
@@ -107,13 +136,31 @@ TEST_CASE("adapters, salts and block sizes do not meet") {
   CHECK(sizes.look_up().hit_tokens == std::vector<std::uint32_t>{4 * 16, 4 * 64});
 }
 
-TEST_CASE("media are weighed, and the shared one counts for each that publishes events") {
-  CacheScene scene({HitSource::exact, HitSource::exact});
-  scene.hold(policies::kSharedCache, 10, {}, {}, kBlock, Medium::shared);
+TEST_CASE("media are weighed, and a shared one counts for those that serve the model and have it") {
+  CacheScene scene(std::vector<HitSource>(5, HitSource::exact));
+  // Slot 4 serves another model, whose tokens are the same; slot 3 has no such medium.
+  policies::FleetView fleet;
+  fleet.models["m"].serving = {0, 1, 2, 3};
+  fleet.models["other"].serving = {4};
+  for (const policies::CacheId cache : {1, 2, 3, 5}) scene.view.caches[cache].shares = true;
+  const auto show = [&] {
+    scene.view.derive_groups(fleet);
+    scene.show();
+    return scene.look_up().hit_tokens;
+  };
+  scene.hold(3, 10, {}, {}, kBlock, Medium::shared);
   scene.hold(1, 4);
-  const policies::Arrival arrival = scene.look_up();
-  CHECK(arrival.hit_tokens[0] == 4 * kBlock + 6 * kBlock / 2);
-  CHECK(arrival.hit_tokens[1] == 10 * kBlock / 2);
+  scene.hold(4, 4);
+  const std::uint32_t half = 10 * kBlock / 2;
+  CHECK(show() == std::vector<std::uint32_t>{4 * kBlock + 3 * kBlock, half, half, 4 * kBlock, 0});
+  // What another model's instance has stored there is of another cache.
+  scene.hold(5, 20, {}, {}, kBlock, Medium::shared);
+  const std::vector<std::uint32_t> hits = show();
+  CHECK(hits[1] == half);
+  // Nobody has shown to have one but who stored: its own.
+  for (const policies::CacheId cache : {1, 2, 5}) scene.view.caches[cache].shares = false;
+  CHECK(show()[1] == 0);
+  CHECK(show()[2] == half);
 }
 
 TEST_CASE("only a beginning is known: as far as it goes, and predictions beyond") {

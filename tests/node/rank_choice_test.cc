@@ -173,3 +173,23 @@ TEST_CASE("a choice is taken back when its rank has filled meanwhile; a client's
   place.leave();
   CHECK(place.rank() == std::nullopt);
 }
+
+TEST_CASE("an engine that does not heed the header is hardly ever sent one, until it does") {
+  RankLoad load;
+  const std::vector<std::uint32_t> two{2};
+  const auto picks = [&] {
+    int picked = 0;
+    for (int i = 0; i < 640; ++i) picked += load.pick(3, 4, two).has_value();
+    return picked;
+  };
+  for (int i = 0; i < 7; ++i) load.turned_out(3, false);
+  CHECK(picks() == 640);
+  load.turned_out(3, false);
+  CHECK(picks() == 10);
+  CHECK(load.pick(4, 4, two) == 2);  // another instance
+  for (int i = 0; i < 5; ++i) load.turned_out(3, true);
+  CHECK(picks() == 640);
+  // It may lose a block now and then.
+  for (int i = 0; i < 1'000; ++i) load.turned_out(3, i % 3 > 0);
+  CHECK(picks() == 640);
+}

@@ -24,9 +24,9 @@ struct Watching {
                    const std::lock_guard lock(mutex);
                    found[instance] = std::move(models);
                  },
-                 [this](std::set<std::string> names) {
+                 [this](ModelKinds told) {
                    const std::lock_guard lock(mutex);
-                   adapters.push_back(std::move(names));
+                   kinds.push_back(std::move(told));
                  }}) {}
   ~Watching() { threads.stop(); }
 
@@ -43,7 +43,7 @@ struct Watching {
   std::mutex mutex;
   std::map<policies::Slot, std::vector<bool>> verdicts;
   std::map<std::string, std::vector<std::string>> found;
-  std::vector<std::set<std::string>> adapters;
+  std::vector<ModelKinds> kinds;
   std::atomic<int> caches_lost{0};
   InstanceMonitor monitor;
 };
@@ -155,7 +155,7 @@ TEST_CASE("models are reported when they differ from the view's, and listed for 
   CHECK(eventually([&] { return watching.models_of("e1") == std::vector<std::string>{"c"}; }));
 }
 
-TEST_CASE("the adapters of all instances are told when they change") {
+TEST_CASE("which models are adapters is told when it changes") {
   Scripted first, second;
   first.models = R"({"data":[{"id":"a"},{"id":"x","parent":"a"}]})";
   second.models = R"({"data":[{"id":"b"},{"id":"y","parent":"b"},{"id":"x","parent":"b"}]})";
@@ -164,10 +164,10 @@ TEST_CASE("the adapters of all instances are told when they change") {
   watching.monitor.set_view(make_view({{"e1", one.address(), {}}, {"e2", two.address(), {}}}));
   const auto told = [&] {
     const std::lock_guard lock(watching.mutex);
-    return watching.adapters;
+    return watching.kinds;
   };
-  using Names = std::set<std::string>;
-  CHECK(eventually([&] { return !told().empty() && told().back() == Names{"x", "y"}; }));
+  const ModelKinds all{{"a", false}, {"b", false}, {"x", true}, {"y", true}};
+  CHECK(eventually([&] { return !told().empty() && told().back() == all; }));
   const std::size_t times = told().size();
   const auto asked = one.requests();
   CHECK(eventually([&] { return one.requests() > asked + 8; }));
@@ -176,7 +176,21 @@ TEST_CASE("the adapters of all instances are told when they change") {
     const std::lock_guard lock(second.mutex);
     second.models = R"({"data":[{"id":"b"}]})";
   }
-  CHECK(eventually([&] { return told().back() == Names{"x"}; }));
+  CHECK(eventually([&] {
+    return told().back() == ModelKinds{{"a", false}, {"b", false}, {"x", true}};
+  }));
+}
+
+TEST_CASE("the models of an instance that does not tell them are taken for no adapters") {
+  FakeInstance one([](std::shared_ptr<net::Exchange> exchange) {
+    answer_json(*exchange, exchange->request().target == "/health" ? 200 : 401, "{}");
+  });
+  Watching watching(quick());
+  watching.monitor.set_view(make_view({{"e1", one.address(), {"m"}}}));
+  CHECK(eventually([&] {
+    const std::lock_guard lock(watching.mutex);
+    return !watching.kinds.empty() && watching.kinds.back() == ModelKinds{{"m", false}};
+  }));
 }
 
 TEST_CASE("another address in the same slot is another instance; a removed one is not watched") {

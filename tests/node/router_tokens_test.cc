@@ -35,11 +35,15 @@ struct Engine {
 
   Script tokenize;
   std::size_t cached_tokens;
+  std::string refuses;  // requests with this in them
   std::atomic<int> asked{0}, completed{0};
   std::atomic<int> rank{-1};  // that the last completion named
   FakeInstance instance{[this](std::shared_ptr<net::Exchange> exchange) {
     if (exchange->request().target != "/tokenize") {
       ++completed;
+      if (!refuses.empty() && exchange->request().body.find(refuses) != std::string::npos) {
+        return answer_json(*exchange, 400, "{}");
+      }
       const std::string_view named = exchange->request().headers.find(kRankHeader);
       rank = named.empty() ? -1 : std::stoi(std::string(named));
       return answer_json(*exchange, 200,
@@ -78,6 +82,7 @@ struct Scene {
                              static_cast<std::uint32_t>(i % ranks), HitSource::exact, kBlock});
     }
     view.derive();
+    router.flow.knowledge().set_kinds({{"m", false}});
     router.flow.knowledge().publish(std::make_shared<const KvView>(view));
     std::vector<policies::TokenId> ids;
     for (std::size_t i = 0; i < kTokens; ++i) ids.push_back(token(i));
@@ -179,6 +184,24 @@ TEST_CASE("no waiting where nobody can tell: 404, 400 for messages, and answers 
     CHECK(has(scene.metrics(), "dualmesh_kv_tokenize_total{end=\"" + end + "\"} 1"));
     CHECK(scene.chosen().source == HitSource::predicted);
   }
+}
+
+TEST_CASE("a request that the engine refuses, too, keeps nobody else from asking") {
+  Engine engine;
+  engine.tokenize = [](std::shared_ptr<net::Exchange> exchange) {
+    const bool bad = exchange->request().body.find("bad") != std::string::npos;
+    answer_json(*exchange, bad ? 400 : 200, bad ? "{}" : Engine::tokens_json());
+  };
+  engine.refuses = "bad";
+  Scene scene({&engine});
+  for (int i = 0; i < 3; ++i) {
+    const std::string body = chat_body("m", "bad " + std::to_string(i), false);
+    CHECK(scene.client.post(scene.router.port(), "/v1/chat/completions", body).response.status ==
+          400);
+  }
+  scene.chat();
+  CHECK(engine.asked == 4);
+  CHECK(scene.chosen().source == HitSource::exact);
 }
 
 TEST_CASE("an instance that is late is waited for once, and not by those that come next") {

@@ -20,6 +20,12 @@ struct Twin {
     const auto found = held.find({key, cache});
     return found == held.end() ? std::set<Medium>{} : found->second;
   }
+  bool is_shared(BlockKey key, const CacheGroup& group) const {
+    for (CacheId cache = 1; cache < 100; ++cache) {
+      if (group.test(cache) && media(key, cache).contains(Medium::shared)) return true;
+    }
+    return false;
+  }
   void add(BlockKey key, CacheId cache, Medium medium) { held[{key, cache}].insert(medium); }
   void remove(BlockKey key, CacheId cache, Medium medium) {
     const auto found = held.find({key, cache});
@@ -32,15 +38,19 @@ struct Twin {
     return next != held.end() && next->first.first == key;
   }
   std::vector<CacheMatch> longest_prefix(std::span<const BlockKey> keys,
-                                         const MediumWeights& weights) const {
+                                         const MediumWeights& weights,
+                                         const CacheGroup& group) const {
     std::vector<CacheMatch> result;
     if (keys.empty()) return result;
-    for (auto at = held.lower_bound({keys[0], 0}); at != held.end() && at->first.first == keys[0];
-         ++at) {
-      CacheMatch match{at->first.second, 0, 0.0f};
+    for (CacheId cache = 0; cache < 100; ++cache) {
+      if (cache == kSharedCache ? !is_shared(keys[0], group) : media(keys[0], cache).empty()) {
+        continue;
+      }
+      CacheMatch match{cache, 0, 0.0f};
       for (const BlockKey key : keys) {
         std::set<Medium> media = this->media(key, match.cache);
-        media.merge(this->media(key, kSharedCache));
+        const bool reaches = cache == kSharedCache || group.test(cache);
+        if (reaches && is_shared(key, group)) media.insert(Medium::shared);
         if (media.empty()) break;
         float best = 0;
         for (const Medium medium : media) {
@@ -81,10 +91,12 @@ TEST_CASE("the index equals the naive one under random changes, with media, weig
     const CacheId caches = seed % 3 == 0 ? 70 : 5;
     MediumWeights weights = kMediumWeights;
     if (seed % 3 == 1) weights = {0.3f, 0.6f, 0.9f, 0.1f};
+    CacheGroup group;
+    for (CacheId cache = 1; cache <= caches; ++cache) group[cache] = random() % 3 > 0;
     std::vector<CacheMatch> out;
     for (int step = 0; step < 20'000; ++step) {
       const BlockKey key = 1 + random() % keys;
-      const CacheId cache = static_cast<CacheId>(random() % caches);
+      const CacheId cache = static_cast<CacheId>(1 + random() % caches);
       const auto medium = static_cast<Medium>(random() % kMedia);
       if (random() % 16 < (step / 4000 % 2 == 0 ? 11 : 5)) {
         index.add(key, cache, medium, static_cast<std::uint16_t>(key));
@@ -96,8 +108,10 @@ TEST_CASE("the index equals the naive one under random changes, with media, weig
       if (step % 16 != 0) continue;
       CHECK(index.holds(key) == twin.holds(key));
       const auto prompt = numbered(1 + random() % keys, random() % 40);
+      index.longest_prefix(prompt, weights, out, &group);
+      check_equal(out, twin.longest_prefix(prompt, weights, group));
       index.longest_prefix(prompt, weights, out);
-      check_equal(out, twin.longest_prefix(prompt, weights));
+      check_equal(out, twin.longest_prefix(prompt, weights, {}));
       if (step % 160 == 0) index.upkeep(10);
     }
     CHECK(index.size() == twin.held.size());
@@ -146,25 +160,36 @@ TEST_CASE("all caches of a fleet may hold a prompt, and leave it at different de
   CHECK(out.empty());
 }
 
-TEST_CASE("the shared medium fills what a cache lacks, and is no reason to name a cache") {
+TEST_CASE("the shared medium fills what a cache of the group lacks, and no other's") {
   BlockIndex index({1000});
   const auto prompt = numbered(1, 4);
   for (std::uint16_t block = 0; block < 3; ++block) {
-    index.add(prompt[block], kSharedCache, Medium::shared, block);
+    index.add(prompt[block], 20, Medium::shared, block);
   }
   index.add(prompt[0], 7, Medium::gpu, 0);
   index.add(prompt[2], 7, Medium::cpu, 2);
   index.add(prompt[3], 7, Medium::gpu, 3);
   index.add(prompt[1], 9, Medium::gpu, 1);  // not the first
   std::vector<CacheMatch> out;
-  index.longest_prefix(prompt, kMediumWeights, out);
-  REQUIRE(out.size() == 2);
+  CacheGroup group;
+  for (const CacheId cache : {7, 9, 20}) group.set(cache);
+  index.longest_prefix(prompt, kMediumWeights, out, &group);
+  REQUIRE(out.size() == 3);
   CHECK(out[0].cache == kSharedCache);
   CHECK(out[0].blocks == 3);
   CHECK(out[0].weighted == doctest::Approx(1.5));
   CHECK(out[1].cache == 7);
   CHECK(out[1].blocks == 4);
   CHECK(out[1].weighted == doctest::Approx(1.0 + 0.5 + 0.8 + 1.0));
+  CHECK(out[2].cache == 20);
+  CHECK(out[2].blocks == 3);
+  // Who holds it there is of another group.
+  group.reset(20);
+  index.longest_prefix(prompt, kMediumWeights, out, &group);
+  REQUIRE(out.size() == 2);
+  CHECK(out[0].cache == 7);
+  CHECK(out[0].blocks == 1);
+  CHECK(out[1].blocks == 3);  // its own all the same
 }
 
 TEST_CASE("memory follows what is held, up and down") {

@@ -51,8 +51,7 @@ void check_index(KvState& state) {
   for (const StreamKey& stream : state.streams()) {
     state.map(stream)->for_each([&](EngineHash, const BlockMap::Entry& entry) {
       if (!entry.visible()) return;
-      const bool shared = entry.value.medium == policies::Medium::shared;
-      const auto cache = shared ? policies::kSharedCache : *state.cache_of(stream);
+      const auto cache = *state.cache_of(stream);
       expected.emplace(entry.value.key, cache, entry.value.medium);
       CHECK(index_has(state, entry.value.key, cache));
     });
@@ -191,17 +190,21 @@ TEST_CASE("a renamed life keeps its blocks") {
   CHECK(state.present(kStream) == 2);
 }
 
-TEST_CASE("a block in the shared medium counts while some stream says so") {
+TEST_CASE("who has stored in the shared medium is known, in one life of the engine") {
   KvState state{{}};
   const StreamKey a{"a", 0}, b{"b", 0};
   state.set_streams(std::vector{a, b});
   const auto shared = add(7, 0, policies::Medium::shared);
   state.observed(a, as_batches({5}, 0, 1, {shared}));
-  state.observed(b, as_batches({5}, 0, 1, {shared}));
+  state.observed(b, as_batches({5}, 0, 1, {add(7)}));
+  CHECK(state.shares(a));
+  CHECK_FALSE(state.shares(b));
+  check_index(state);
   state.observed(a, as_batches({5}, 1, 2, {removal(7)}));
-  CHECK(index_has(state, EngineTwin::key_of(7), policies::kSharedCache));
-  state.set_streams(std::vector{a});
-  CHECK(!state.index().holds(EngineTwin::key_of(7)));
+  CHECK(state.shares(a));  // the medium is there
+  state.observed(a, as_batches({6}, 0, 1, {add(7)}));
+  CHECK_FALSE(state.shares(a));
+  CHECK_FALSE(state.shares({"nobody", 0}));
   check_index(state);
 }
 

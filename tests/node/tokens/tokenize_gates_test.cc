@@ -68,27 +68,39 @@ TEST_CASE("several that are late at once count as one") {
 }
 
 TEST_CASE("whoever cannot is asked again after a minute") {
-  for (const TokenizeEnd end : {TokenizeEnd::unable, TokenizeEnd::malformed}) {
+  Scene scene;
+  REQUIRE(scene.ask(TokenizeEnd::unable));
+  CHECK_FALSE(scene.may_ask());
+  CHECK_FALSE(scene.may_ask(TokenForm::text));
+  scene.now += 59s;
+  CHECK_FALSE(scene.may_ask());
+  scene.now += 1s;
+  CHECK(scene.may_ask());
+}
+
+TEST_CASE("requests at fault close nothing, however many there are") {
+  for (const TokenizeEnd end : {TokenizeEnd::refused, TokenizeEnd::malformed}) {
     Scene scene;
-    REQUIRE(scene.ask(end));
-    CHECK_FALSE(scene.may_ask());
-    CHECK_FALSE(scene.may_ask(TokenForm::text));
-    scene.now += 59s;
-    CHECK_FALSE(scene.may_ask());
-    scene.now += 1s;
-    CHECK(scene.may_ask());
+    for (int i = 0; i < 100; ++i) CHECK(scene.ask(end));
+    CHECK(scene.ask(TokenizeEnd::tokens));
   }
 }
 
-TEST_CASE("refused: messages are not known there, unless they were before") {
-  Scene scene;
-  REQUIRE(scene.ask(TokenizeEnd::refused));
-  CHECK_FALSE(scene.may_ask());
-  CHECK(scene.ask(TokenizeEnd::tokens, TokenForm::text));
-  CHECK_FALSE(scene.may_ask());  // the other form says nothing about it
-  scene.now += 60s;
-  REQUIRE(scene.ask(TokenizeEnd::tokens));
-  for (int i = 0; i < 100; ++i) CHECK(scene.ask(TokenizeEnd::refused));  // requests at fault
+TEST_CASE("a form is not known where a good request was refused, unless it was answered before") {
+  for (const TokenizeEnd end : {TokenizeEnd::refused, TokenizeEnd::malformed}) {
+    Scene scene;
+    REQUIRE(scene.ask(end));
+    scene.gates.at_fault("a", TokenForm::messages, scene.now);
+    CHECK_FALSE(scene.may_ask());
+    CHECK(scene.ask(TokenizeEnd::tokens, TokenForm::text));
+    CHECK_FALSE(scene.may_ask());  // the other form says nothing about it
+    scene.now += 60s;
+    REQUIRE(scene.ask(TokenizeEnd::tokens));
+    scene.gates.at_fault("a", TokenForm::messages, scene.now);
+    CHECK(scene.may_ask());
+    scene.gates.at_fault("nobody", TokenForm::text, scene.now);
+    CHECK(scene.gates.may_ask("nobody", TokenForm::text, scene.now));
+  }
 }
 
 TEST_CASE("a table of instances that come and go is bounded") {
