@@ -6,10 +6,11 @@
 //
 // Invariants: the index holds the present, known blocks of all maps up to its depth limit, that
 // falls first when room gets scarce. A stream of which more than `max_stream_blocks` are held is
-// given up; when all together exceed `max_blocks`, the one that grew, if it has more than its share,
-// else the largest. Its map is emptied, it says so (flooded), follows the stream's end and holds
-// nothing more of that epoch, until the engine clears its cache or somebody has a state of half the
-// size; so memory is bounded whatever engines or peers send. A stream that begins anew does so under another cache id.
+// given up; when all together exceed `max_blocks`, the one that grew, if it has more than its
+// share, else the largest. Its map is emptied, it says so (flooded), follows the stream's end and
+// holds nothing more of that epoch, until the engine clears its cache or somebody has a state of
+// half the size; so memory is bounded whatever engines or peers send. A stream that begins anew
+// does so under another cache id.
 // Threads: none; the ingest thread's. Readers use index() alone.
 #pragma once
 

@@ -86,6 +86,7 @@ struct StreamSettings {
   std::size_t max_held = 100'000;
   std::size_t max_held_bytes = std::size_t{64} << 20;
   policies::Duration settle = std::chrono::seconds(1);  // first look, as a subscription begins late
+  policies::Duration trial = std::chrono::milliseconds(200);  // with a batch, of a replay untried
   policies::Duration tail = std::chrono::seconds(2);    // without a batch, until a replay looks,
   policies::Duration quiet = std::chrono::seconds(30);  // and until it looks again
 };

@@ -96,8 +96,9 @@ void KvStream::live(RawBatch batch, policies::Time now, StreamWants& wants) {
   if (phase_ == Phase::apart) {
     ++counters_.duplicates;
   } else if (phase_ == Phase::live) {
-    // A replay of which nothing is known yet is tried all the same.
-    if (tied_ && (replay_keeps_ || replay_useless_)) look_at_ = now + settings_.tail;
+    const bool is_tried = replay_keeps_ || replay_useless_;
+    if (tied_)
+      look_at_ = is_tried ? now + settings_.tail : std::min(look_at_, now + settings_.trial);
     if (tied_ && batch.sequence > life_->next) {
       counters_.gaps += batch.sequence - life_->next;
     }
