@@ -8,13 +8,18 @@ namespace dualmesh::policies {
 
 namespace {
 
-// A part is written anew when it is fuller than 72 % or emptier than 50 %, then 60 % full. Fuller
-// ones, after additions and removals over a long time, would have many entries far from home.
+// A part is written anew when it is fuller than 72 % or emptier than 40 %, then 54 % full. Fuller
+// ones, after additions and removals over a long time, would have many entries far from home. Sizes
+// are rounded, so that one part's old array fits another's new one.
 bool too_full(std::size_t entries, std::size_t buckets) { return entries * 100 > buckets * 360; }
 bool too_empty(std::size_t entries, std::size_t buckets) {
-  return buckets > 4 && entries * 100 < buckets * 250;
+  return buckets > 4 && entries * 100 < buckets * 200;
 }
-std::size_t buckets_for(std::size_t entries) { return entries / 3 + 1; }
+std::size_t buckets_for(std::size_t entries) {
+  const std::size_t buckets = entries * 100 / 270 + 1;
+  const std::size_t step = std::bit_floor(buckets) / 16 + 1;
+  return (buckets + step - 1) / step * step;
+}
 
 // A bucket's state: 20 bits of version, and for each of four classes of keys 3 bits of how many
 // have gone past.
