@@ -33,7 +33,7 @@ void KvStream::connected(policies::Time now, StreamWants& wants) {
   now_ = now;
   if (std::exchange(was_connected_, true)) ++counters_.reconnects;
   connected_ = true;
-  tied_ = must_begin_ = settled_ = replay_useless_ = false;
+  tied_ = must_begin_ = settled_ = replay_useless_ = replay_tried_ = false;
   foreign_.reset();
   drop_held();
   synchronise(wants);

@@ -22,7 +22,8 @@
 // Where batches are known and a replay that has brought some before brings none, from 0 on neither,
 // the engine has begun another life and said nothing in it: an empty life begins, by the epoch that
 // follows the last, so that all who see it say the same. The engine's batch 0 names it as ever. A
-// replay that never brought anything may keep nothing, and one that does not answer says nothing.
+// replay that never brought anything may keep nothing, so it is tried with the first batch; one
+// that does not answer says nothing.
 //
 // Invariant: memory is bounded: at most `max_held` live batches and `max_held_bytes` are kept;
 // beyond it the oldest go and a gap is said. Sequence numbers from 2^62 on are refused. New lives
@@ -86,7 +87,6 @@ struct StreamSettings {
   std::size_t max_held = 100'000;
   std::size_t max_held_bytes = std::size_t{64} << 20;
   policies::Duration settle = std::chrono::seconds(1);  // first look, as a subscription begins late
-  policies::Duration trial = std::chrono::milliseconds(200);  // with a batch, of a replay untried
   policies::Duration tail = std::chrono::seconds(2);    // without a batch, until a replay looks,
   policies::Duration quiet = std::chrono::seconds(30);  // and until it looks again
 };
@@ -155,6 +155,7 @@ class KvStream {
   void finish(Gap gap, StreamWants& wants);
   void failed(StreamWants& wants);
   void look_if_quiet(StreamWants& wants);
+  void try_replay(StreamWants& wants);
 
   void hold(RawBatch batch, StreamWants& wants);
   void drop_held();
@@ -191,6 +192,7 @@ class KvStream {
   bool answered_ = false;        // something of use was replayed
   bool replay_useless_ = false;  // the last one failed
   bool replay_keeps_ = false;    // one has brought batches
+  bool replay_tried_ = false;    // on this connection, with a batch that it should bring
   bool quiet_ = false;           // it only looks
   std::uint32_t asked_again_ = 0;
   std::uint64_t hole_ = kNoSequence;  // last asked again for

@@ -96,16 +96,22 @@ void KvStream::live(RawBatch batch, policies::Time now, StreamWants& wants) {
   if (phase_ == Phase::apart) {
     ++counters_.duplicates;
   } else if (phase_ == Phase::live) {
-    const bool is_tried = replay_keeps_ || replay_useless_;
-    if (tied_)
-      look_at_ = is_tried ? now + settings_.tail : std::min(look_at_, now + settings_.trial);
+    if (tied_) look_at_ = now + settings_.tail;
     if (tied_ && batch.sequence > life_->next) {
       counters_.gaps += batch.sequence - life_->next;
     }
     place(std::move(batch), settings_.has_replay ? Gap::replay : Gap::accept, wants);
+    if (settings_.has_replay && tied_ && !replay_keeps_) try_replay(wants);
   } else {
     hold(std::move(batch), wants);
   }
+}
+
+// What it never brought it may not keep; that an engine is empty can be told by one that does.
+void KvStream::try_replay(StreamWants& wants) {
+  if (phase_ != Phase::live || replay_useless_ || std::exchange(replay_tried_, true)) return;
+  synchronise(wants);
+  quiet_ = true;
 }
 
 void KvStream::place(RawBatch batch, Gap gap, StreamWants& wants) {
