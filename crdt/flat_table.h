@@ -180,11 +180,13 @@ template <class Key, class Mapped, template <class> class Allocator>
 void FlatTable<Key, Mapped, Allocator>::put(const Key& key, const Mapped& mapped) {
   const std::uint64_t order = table_order(key);
   std::size_t at = home(order);
-  for (; groups_[at].free() == 0; at = next(at)) {
+  std::uint64_t free = groups_[at].free();
+  for (; free == 0; free = groups_[at].free()) {
     std::uint8_t& gone_past = groups_[at].gone_past[class_of(order)];
     if (gone_past != kUncounted) ++gone_past;
+    at = next(at);
   }
-  const auto index = static_cast<std::size_t>(std::countr_zero(groups_[at].free()));
+  const auto index = static_cast<std::size_t>(std::countr_zero(free));
   groups_[at].tags[index] = tag_of(order);
   groups_[at].entries[index] = Entry{key, mapped};
   ++size_;

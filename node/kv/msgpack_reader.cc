@@ -42,12 +42,6 @@ bool MsgpackReader::fail(MsgpackError error) {
 
 Kind MsgpackReader::peek() const { return !ok() || at_ == end_ ? Kind::none : kind_of(*at_); }
 
-bool MsgpackReader::take_nil() {
-  if (peek() != Kind::nil) return false;
-  ++at_;
-  return true;
-}
-
 bool MsgpackReader::number(unsigned bytes, std::uint64_t& value) const {
   if (left() < 1 + bytes) return false;
   value = 0;
@@ -145,6 +139,12 @@ bool MsgpackReader::read_array(std::uint32_t& elements) {
 bool MsgpackReader::read_map(std::uint32_t& pairs) { return counted(Kind::map, 2, pairs); }
 
 bool MsgpackReader::read_integer(std::uint64_t& bits, bool& negative) {
+  if (ok() && left() > 8 && *at_ == 0xcf) {  // a hash, as nearly always
+    bits = big_endian_8(at_ + 1);
+    negative = false;
+    at_ += 9;
+    return true;
+  }
   Head found;
   if (!head(found)) return false;
   if (found.kind != Kind::integer) return fail(MsgpackError::wrong_kind);

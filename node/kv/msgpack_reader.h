@@ -45,7 +45,11 @@ class MsgpackReader {
         max_text_bytes_(max_text_bytes) {}
 
   Kind peek() const;
-  bool take_nil();  // a nil, if one is next; no failure if not
+  bool take_nil() {  // a nil, if one is next; no failure if not
+    const bool is_nil = ok() && at_ != end_ && *at_ == 0xc0;
+    at_ += is_nil;
+    return is_nil;
+  }
   bool read_array(std::uint32_t& elements);
   bool read_map(std::uint32_t& pairs);
   // The two's complement of negative ones.
