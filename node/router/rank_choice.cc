@@ -20,10 +20,10 @@ const RankChoice* RankChoices::at(policies::Slot slot) const {
   return found == of_instances.end() ? nullptr : &*found;
 }
 
-// sent < 1 + 5/4 of requests / ranks
+// Of the requests with the one to come, 5/4 of the even share, and one in any case.
 bool RankLoad::OfInstance::has_room(std::uint32_t rank, std::uint32_t ranks) const {
-  return std::uint64_t{4} * ranks * at(rank) <
-         std::uint64_t{4} * ranks + std::uint64_t{5} * requests;
+  const std::uint64_t share = std::uint64_t{5} * (requests + 1) / (std::uint64_t{4} * ranks);
+  return at(rank) < std::max<std::uint64_t>(share, 1);
 }
 
 std::optional<std::uint32_t> RankLoad::pick(policies::Slot slot, std::uint32_t ranks,

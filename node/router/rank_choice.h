@@ -5,8 +5,8 @@
 // over them, unless the request names a rank: by the client's header, or by ours, where the index
 // knows for certain that some rank has more of the prompt than another.
 //
-// Ours is set as long as that rank has no more than a quarter beyond its even share of what this
-// node has at the instance, and one: a prefix that all prompts share draws no more to its rank.
+// Ours is set as long as that rank then has no more than a quarter beyond its even share of what
+// this node has at the instance, or one: a prefix that all prompts share draws no more to its rank.
 // What is not sent to a rank is balanced by the engine, which sees the ranks' whole load. An engine
 // that does not heed the header shows in what it says was cached, and is then hardly ever sent one.
 //

@@ -12,13 +12,23 @@ from kv_client import Replay
 RANKS = 4
 
 
-@pytest.fixture(name="cluster")
-def cluster_fixture():
+def started(speed):
     """Two nodes in front of an engine of four ranks."""
-    with KvCluster(speed=20.0) as cluster:
+    with KvCluster(speed=speed) as cluster:
         cluster.keep_logs = False
         cluster.kv_engine(ranks=RANKS)
         yield cluster.start_nodes(2)
+
+
+@pytest.fixture(name="cluster")
+def cluster_fixture():
+    yield from started(speed=20.0)
+
+
+@pytest.fixture(name="slow_cluster")
+def slow_cluster_fixture():
+    """So slow that all requests of a burst are there at once, however busy this machine."""
+    yield from started(speed=2.0)
 
 
 def stores(cluster):
@@ -75,7 +85,8 @@ def test_the_client_says_the_rank_and_gets_it(cluster):
         assert cached_tokens(cluster.nodes[1].http, body)[0] == 96
 
 
-def test_a_prefix_that_all_share_leaves_no_rank_idle(cluster):
+def test_a_prefix_that_all_share_leaves_no_rank_idle(slow_cluster):
+    cluster = slow_cluster
     head = long_text("head", 32)
     cached_tokens(cluster.nodes[0].http, prompt_body(head + long_text("first", 400)))
     wait_known(cluster)
