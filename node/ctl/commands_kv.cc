@@ -13,16 +13,14 @@
 namespace dualmesh::node::ctl {
 namespace {
 
-std::string name_of(wire::KvStream::Reader stream, bool ranks) {
-  return ranks ? fmt::format("{}/{}", stream.getInstance().cStr(), stream.getRank())
-               : std::string(stream.getInstance().cStr());
-}
+using Streams = capnp::List<wire::KvStream>::Reader;
 
-bool has_ranks(capnp::List<wire::KvStream>::Reader streams) {
-  for (auto stream : streams) {
-    if (stream.getRank() > 0) return true;
-  }
-  return false;
+// As all of dualmeshctl: with the rank where the instance has several.
+std::string name_of(wire::KvStream::Reader stream, Streams all) {
+  const std::string instance = stream.getInstance().cStr();
+  bool has_ranks = false;
+  for (auto other : all) has_ranks |= other.getRank() > 0 && instance == other.getInstance().cStr();
+  return has_ranks ? fmt::format("{}/{}", instance, stream.getRank()) : instance;
 }
 
 std::string observers_text(wire::KvStream::Reader stream) {
@@ -61,10 +59,9 @@ void print_table(wire::Kv::Reader kv, const Predictions& predictions) {
                    {"changes/s", Align::right},
                    {"from it", Align::right},
                    {"error", Align::right}});
-  const bool ranks = has_ranks(kv.getStreams());
   for (auto stream : kv.getStreams()) {
     const auto found = predictions.find(text(stream.getInstance()));
-    table.add({name_of(stream, ranks), stream.getConfidence().cStr(),
+    table.add({name_of(stream, kv.getStreams()), stream.getConfidence().cStr(),
                count_text(stream.getBlocks()),
                stream.getBlockTokens() == 0 ? "-" : std::to_string(stream.getBlockTokens()),
                count_text(stream.getEnd()), observers_text(stream), subscribed_text(stream),
@@ -76,19 +73,19 @@ void print_table(wire::Kv::Reader kv, const Predictions& predictions) {
 }
 
 void print_remarks(wire::Kv::Reader kv, const Predictions& predictions) {
-  const bool ranks = has_ranks(kv.getStreams());
   for (auto stream : kv.getStreams()) {
     if (stream.getWhyNotExact().size() > 0) {
-      std::puts(wrapped(fmt::format("{} is {}: {}", name_of(stream, ranks),
+      std::puts(wrapped(fmt::format("{} is {}: {}", name_of(stream, kv.getStreams()),
                                     stream.getConfidence().cStr(), stream.getWhyNotExact().cStr()),
                         2)
                     .c_str());
     }
     if (stream.getLastRefusal().size() > 0) {
-      std::puts(wrapped(fmt::format("{} sent what cannot be used, last: {}", name_of(stream, ranks),
-                                    stream.getLastRefusal().cStr()),
-                        2)
-                    .c_str());
+      std::puts(
+          wrapped(fmt::format("{} sent what cannot be used, last: {}",
+                              name_of(stream, kv.getStreams()), stream.getLastRefusal().cStr()),
+                  2)
+              .c_str());
     }
   }
   for (const auto& [instance, prediction] : predictions) {

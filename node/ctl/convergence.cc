@@ -155,7 +155,13 @@ KvStreamName cache_called(const StreamId& id, const Nodes& nodes) {
 
 std::string cache_name(const StreamId& id, const Nodes& nodes) {
   const KvStreamName name = cache_called(id, nodes);
-  return name.rank == 0 ? name.instance : fmt::format("{}/{}", name.instance, name.rank);
+  const auto is_one_of_several = [&](const auto& stream) {
+    return stream.second.instance == name.instance && stream.second.rank > 0;
+  };
+  const bool has_ranks = std::any_of(nodes.begin(), nodes.end(), [&](const NodeReport& node) {
+    return std::any_of(node.kv_streams.begin(), node.kv_streams.end(), is_one_of_several);
+  });
+  return has_ranks ? fmt::format("{}/{}", name.instance, name.rank) : name.instance;
 }
 
 std::uint64_t kv_stream_id(const std::string& instance, std::uint32_t rank) {

@@ -142,14 +142,16 @@ void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string&
 kj::Promise<std::shared_ptr<const StreamCut>> kv_cut(KvAnswers& answers,
                                                      const std::string& instance,
                                                      std::uint32_t rank) {
-  return answered_elsewhere<std::shared_ptr<const StreamCut>>(
-      [&](auto done) { answers.kv_cut({instance, rank}, std::move(done)); });
+  return answered_elsewhere<std::shared_ptr<const StreamCut>>([&](auto done) {
+    answers.kv_cut({instance, rank}, std::move(done));
+  });
 }
 
 kj::Promise<std::vector<KvStepTime>> kv_step_times(KvAnswers& answers, const std::string& instance,
                                                    std::uint32_t rank) {
-  return answered_elsewhere<std::vector<KvStepTime>>(
-      [&](auto done) { answers.kv_step_times({instance, rank}, std::move(done)); });
+  return answered_elsewhere<std::vector<KvStepTime>>([&](auto done) {
+    answers.kv_step_times({instance, rank}, std::move(done));
+  });
 }
 
 void write_kv_steps(const std::vector<KvStepTime>& steps,
@@ -177,8 +179,10 @@ void write_kv_blocks(const StreamCut& cut, capnp::Data::Reader buckets,
       found.push_back({key, &entry});
     }
   }
-  std::ranges::sort(found, {}, &Found::key);
-  if (found.size() > kMaxRows) found.resize(kMaxRows);
+  const std::size_t rows_told = std::min<std::size_t>(found.size(), kMaxRows);
+  std::ranges::partial_sort(found, found.begin() + static_cast<std::ptrdiff_t>(rows_told), {},
+                            &Found::key);
+  found.resize(rows_told);
   auto told = out.initSums(static_cast<unsigned>(sums.size()));
   for (unsigned i = 0; i < told.size(); ++i) told.set(i, sums[i]);
   auto rows = out.initRows(static_cast<unsigned>(found.size()));
