@@ -71,7 +71,8 @@ struct NodeReport {
 
 // The instance and rank that a stream of the kind kKvStream is of; empty when no node knows.
 KvStreamName cache_called(const StreamId& id, const std::vector<NodeReport>& nodes);
-std::string cache_name(const StreamId& id, const std::vector<NodeReport>& nodes);  // e1; e1/3 of several ranks
+// e1; e1/3 where it has several ranks.
+std::string cache_name(const StreamId& id, const std::vector<NodeReport>& nodes);
 
 struct Cell {
   enum class State { in_step, behind, differs, unknown } state = State::unknown;
