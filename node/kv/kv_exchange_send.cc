@@ -299,8 +299,9 @@ void KvExchange::State::write_piece_for(Peer& to, std::string& message, Time now
   piece.total = cut->cut->entries.size();
   const std::span entries(cut->cut->entries);
   const std::size_t most = std::max<std::size_t>(1, room / kMaxEntryBytes);
-  write_piece(piece, entries.subspan(asked.offset, std::min(most, entries.size() - asked.offset)),
-              message);
+  const auto part = entries.subspan(asked.offset, std::min(most, entries.size() - asked.offset));
+  write_piece(piece, part, message);
+  if (asked.offset + part.size() == entries.size()) cuts.told(cut->id);
 }
 
 }  // namespace dualmesh::node

@@ -39,7 +39,7 @@ const KvCuts::Cut* KvCuts::find(const StreamKey& stream, const KvFetch& asked, p
   const bool is_first = std::none_of(cuts_.begin(), cuts_.end(),
                                      [&](const auto& held) { return held.second.first == stream; });
   const BlockMap* const map = state_.map(stream);
-  if (map == nullptr || (is_first && !has_room(map->size()))) return nullptr;
+  if (map == nullptr || (is_first && !make_room(map->size()))) return nullptr;
   auto cut = state_.cut(stream, asked.least);
   if (cut == nullptr) return nullptr;
   const auto shared = std::find_if(cuts_.begin(), cuts_.end(),
@@ -48,9 +48,21 @@ const KvCuts::Cut* KvCuts::find(const StreamKey& stream, const KvFetch& asked, p
     shared->second.second.used_at = now;
     return &shared->second.second;
   }
-  if (!has_room(cut->entries.size())) return nullptr;
+  if (!make_room(cut->entries.size())) return nullptr;
   const std::uint64_t id = ++last_id_;
   return &cuts_.emplace(id, std::pair(stream, Cut{id, std::move(cut), now})).first->second.second;
+}
+
+// One that has been told whole may be kept for nobody, and a stream that is asked for again and
+// again must not keep the others waiting.
+bool KvCuts::make_room(std::size_t blocks) {
+  while (!has_room(blocks)) {
+    const auto told = std::find_if(cuts_.begin(), cuts_.end(),
+                                   [](const auto& held) { return held.second.second.is_told; });
+    if (told == cuts_.end()) return false;
+    cuts_.erase(told);
+  }
+  return true;
 }
 
 void KvCuts::drop_unused(policies::Time before) {

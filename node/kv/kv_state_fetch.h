@@ -61,13 +61,16 @@ class KvCuts {
     std::uint64_t id = 0;
     std::shared_ptr<const StreamCut> cut;
     policies::Time used_at{};
+    bool is_told = false;  // to its end, to somebody: the first to go where room is scarce
   };
   // The one asked for, or a new one for `id` 0; null: gone, or too many.
   const Cut* find(const StreamKey& stream, const KvFetch& asked, policies::Time now);
+  void told(std::uint64_t id) { cuts_.at(id).second.is_told = true; }
   void drop_unused(policies::Time before);
 
  private:
   bool has_room(std::size_t blocks) const;
+  bool make_room(std::size_t blocks);
 
   KvState& state_;
   std::map<std::uint64_t, std::pair<StreamKey, Cut>> cuts_;  // by id
