@@ -156,6 +156,7 @@ void KvCore::replayed(const StreamKey& stream, RawBatch batch, policies::Time no
 }
 
 void KvCore::replay_over(const StreamKey& stream, policies::Time now) {
+  state_.set_time(now);
   if (Stream* at = observed(stream)) obey(stream, at->observation->replay_over(now));
 }
 
@@ -186,6 +187,7 @@ void KvCore::judge_reach(const StreamKey& key, Stream& stream, policies::Time no
 
 void KvCore::tick(policies::Time now) {
   if (!started_) started_ = now;
+  state_.set_time(now);
   exchange_.tick(now);
   for (auto& [key, stream] : streams_) {
     judge_reach(key, stream, now);

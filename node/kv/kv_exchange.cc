@@ -83,7 +83,10 @@ void KvExchange::State::moved(std::size_t slot, Time now) {
     stream.newer_since.reset();
   }
   if (before.end != stream.position.end) stream.behind_since.reset();
-  if (was_flooded != stream.flooded) rank();
+  if (was_flooded != stream.flooded) {
+    rank_due = true;
+    stream.tell_until = now + kTellAgain * settings.compare_interval;
+  }
   if (before.epoch != stream.position.epoch || before.base != stream.position.base ||
       was_flooded != stream.flooded || (before.unknown == 0) != (stream.position.unknown == 0)) {
     heads_to_all(slot);
@@ -204,12 +207,14 @@ void KvExchange::reaches(const StreamKey& stream, bool reached, policies::Time n
   if (found == state_->slots.end()) return;
   StreamHere& here = state_->streams[found->second];
   if (std::exchange(here.reaches, reached) == reached) return;
-  state_->rank();
+  state_->rank_due = true;
+  here.tell_until = now + kTellAgain * state_->settings.compare_interval;
   state_->heads_to_all(found->second);
 }
 
 bool KvExchange::observes(const StreamKey& stream) const {
   state_->sync(state_->last_now);
+  state_->rank_if_due();
   const auto found = state_->slots.find(stream);
   if (found == state_->slots.end()) return false;
   return state_->rank_of(state_->streams[found->second], state_->self) < state_->settings.observers;
@@ -217,6 +222,7 @@ bool KvExchange::observes(const StreamKey& stream) const {
 
 std::vector<crdt::NodeId> KvExchange::observers(const StreamKey& stream) const {
   state_->sync(state_->last_now);
+  state_->rank_if_due();
   const auto found = state_->slots.find(stream);
   if (found == state_->slots.end()) return {};
   std::vector<crdt::NodeId> nodes = state_->streams[found->second].order;
@@ -226,6 +232,7 @@ std::vector<crdt::NodeId> KvExchange::observers(const StreamKey& stream) const {
 
 bool KvExchange::reached(const StreamKey& stream) const {
   state_->sync(state_->last_now);
+  state_->rank_if_due();
   const auto found = state_->slots.find(stream);
   if (found == state_->slots.end()) return false;
   const StreamHere& here = state_->streams[found->second];

@@ -15,17 +15,18 @@ void KvExchange::received(crdt::NodeId from, std::string_view message, policies:
   state.counters.bytes_received += message.size();
   const auto peer = state.peers.find(from);
   if (peer == state.peers.end() || message.empty()) return;
-  peer->second.spoke = true;
-  if (std::exchange(peer->second.mute, false)) state.place_observers();
   bool is_absurd = false;
   auto sections = read_message(message, &is_absurd);
   if (sections.has_error()) {
     ++(is_absurd ? state.counters.absurd : state.counters.malformed);
     return;
   }
+  peer->second.spoke = true;  // what we understand
+  if (std::exchange(peer->second.mute, false)) state.place_observers();
   for (KvSection& section : *sections) {
     std::visit([&](auto& what) { state.receive(peer->second, what, now); }, section);
     state.sync(now);
+    state.rank_if_due();
   }
   state.start_fetches(now);
 }
@@ -68,6 +69,9 @@ void KvExchange::State::list_heard(Peer& from, const KvHeads& heads, Time now) {
     Said& said = from.said[slot];
     if (said.known && said.round == heads.round) continue;
     said.known = true;
+    rank_due = rank_due || !said.reaches || said.flooded;
+    said.reaches = true;
+    said.flooded = false;
     said.position = {};
     said.fresh = true;
     said.sent = {};
@@ -92,7 +96,7 @@ void KvExchange::State::head(Peer& from, std::size_t slot, const KvHead& head, T
   said.fetch_it = head.fetch_me;
   said.answered_at = now;
   if (said.sent_epoch == head.position.epoch) said.sent = head.position.end;
-  if (other_rank) rank();
+  rank_due = rank_due || other_rank;
 
   const StreamPosition& ours = stream.position;
   const StreamPosition& theirs = head.position;

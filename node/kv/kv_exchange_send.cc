@@ -236,7 +236,9 @@ void KvExchange::State::push(Peer& to, std::size_t slot, Saying& saying, std::st
   changes.changes = since->changes;
   if (since->to == ours.end && ours.base.value == 0) {
     changes.check = static_cast<std::uint16_t>(ours.digest.sum);
-    if (!same || theirs.base.value == 0) shorten(slot, said, changes);
+    // What it holds of another life names nothing here.
+    const bool holds_all = same ? theirs.base.value == 0 : theirs.epoch.value == 0;
+    if (holds_all) shorten(slot, said, changes);
   }
   counters.changes_sent += changes.changes.size();
   write_section(changes, message);

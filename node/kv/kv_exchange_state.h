@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "node/kv/kv_codec.h"
@@ -23,6 +24,8 @@ inline constexpr policies::Duration kAckEvery = std::chrono::milliseconds(200);
 inline constexpr policies::Duration kAskEvery = std::chrono::milliseconds(250);
 // A peer from which a state was of no use is not asked for that stream again for so long.
 inline constexpr policies::Duration kAvoidFor = std::chrono::seconds(3);
+// Who is able is told again with so many comparisons after it changed.
+inline constexpr int kTellAgain = 10;
 // Who has said nothing for so long since we met cannot be heard.
 inline constexpr policies::Duration kHearWithin = std::chrono::seconds(10);
 // A life that has just begun is pushed whole; nobody need fetch it at once.
@@ -90,6 +93,7 @@ struct StreamHere {
   LifeName life = 0;
   bool reaches = true;
   Time moved_at{};
+  Time tell_until{};  // whether it reaches the engine, has room: a message may be lost
   std::vector<crdt::NodeId> order;  // all nodes but the mute, the first observer first
   std::optional<KvStateFetch> fetch;
   std::optional<Time> newer_since;  // a greater epoch is known
@@ -108,6 +112,10 @@ struct KvExchange::State {
   void rebuild_lives();
   void place_observers();
   void rank();  // anew: who is able has changed
+  void rank_if_due() {
+    if (std::exchange(rank_due, false)) rank();
+  }
+  void repeat_heads(Time now);
   std::size_t rank_of(const StreamHere& stream, crdt::NodeId node) const;
   bool pushes(std::size_t slot, const Said& said) const {
     return streams[slot].order.front() == self || said.takeover;
@@ -161,6 +169,7 @@ struct KvExchange::State {
   const crdt::NodeId self;
   const KvExchangeSettings settings;
   KvExchangeCounters counters;
+  bool rank_due = false;  // all streams at once, however many heads say so
   KvCuts cuts;
   KvObservers observers;
   std::vector<StreamHere> streams;

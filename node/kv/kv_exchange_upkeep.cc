@@ -11,8 +11,12 @@ namespace dualmesh::node {
 void KvExchange::tick(policies::Time now) {
   State& state = *state_;
   state.sync(now);
+  state.rank_if_due();
   const bool compare = now >= state.next_compare;
-  if (compare) state.next_compare = now + state.settings.compare_interval;
+  if (compare) {
+    state.next_compare = now + state.settings.compare_interval;
+    state.repeat_heads(now);
+  }
   bool any_mute = false;  // such as those of a build that knows no such messages
   for (auto& [node, peer] : state.peers) {
     if (!peer.spoke && !peer.mute && now - peer.awaited_since > kHearWithin) {
@@ -27,6 +31,14 @@ void KvExchange::tick(policies::Time now) {
   state.tick_fetches(now);
   state.start_fetches(now);
   state.cuts.drop_unused(now - state.settings.fetch_timeout);
+}
+
+// Comparisons do not cover who is able, and a message that said so may be lost.
+void KvExchange::State::repeat_heads(Time now) {
+  for (std::size_t slot = 0; slot < streams.size(); ++slot) {
+    const StreamHere& stream = streams[slot];
+    if (!stream.reaches || stream.flooded || now < stream.tell_until) heads_to_all(slot);
+  }
 }
 
 void KvExchange::State::tick_peer(Peer& peer, Time now) {

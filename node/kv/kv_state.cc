@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "node/kv/kv_index_feed.h"
@@ -23,10 +24,13 @@ struct KvState::State {
     Stream* const stream = find(key);
     if (stream == nullptr) return Taken::refused;
     const std::size_t size = stream->map.size();
-    const crdt::Version end = stream->map.end();
+    const auto place = [&] {
+      return std::tuple(stream->epoch, stream->map.base(), stream->map.end(), stream->flooded);
+    };
+    const auto before = place();
     const Taken taken = what(*stream);
     blocks += stream->map.size() - size;
-    if (taken == Taken::changed || stream->map.end() != end) mark_moved(key, *stream);
+    if (taken == Taken::changed || place() != before) mark_moved(key, *stream);
     if (taken == Taken::changed) stream->changes += changes;
     if (blocks <= limits.max_blocks) return taken;
     const bool over_its_share = stream->map.size() > limits.max_blocks / streams.size();
@@ -185,7 +189,8 @@ Taken KvState::take_state(const StreamKey& stream, const StreamPosition& positio
       return Taken::refused;
     }
     if (position.epoch < held.epoch) return Taken::older;
-    if (position.epoch > held.epoch) {
+    const bool is_new_life = position.epoch > held.epoch;
+    if (is_new_life) {
       held.epoch = position.epoch;
       held.facts = facts;
       held.begin_anew(position.base);
@@ -193,7 +198,10 @@ Taken KvState::take_state(const StreamKey& stream, const StreamPosition& positio
     if (held.flooded && !held.takes_back(position, map.size())) return Taken::refused;
     if (held.flooded) held.begin_anew(position.base);
     if (position.end >= held.map.end()) held.learn(facts);
-    return held.join(position, std::move(map));
+    const Taken taken = held.join(position, std::move(map));
+    if (taken != Taken::nothing_new || !is_new_life) return taken;
+    held.last_batch = position.last_batch;  // an interval without steps
+    return Taken::changed;
   });
 }
 

@@ -198,10 +198,12 @@ void KvStream::replay_over(policies::Time now, StreamWants& wants) {
         tied_ = true;
         break;
       }
+      tied_before_look_ = quiet_ && tied_;
       quiet_ = tied_ = certain_ = false;
       return ask(Replay::anew, 0, wants);
     case Replay::anew:
       if (held_.empty() && (certain_ || replay_keeps_)) return begin_empty(wants);
+      if (held_.empty() && tied_before_look_) tied_ = true;  // it keeps nothing: no news
       must_begin_ = certain_ || (!held_.empty() && !newer_held);
       break;
     case Replay::onward:

@@ -194,6 +194,7 @@ class KvStream {
   bool replay_keeps_ = false;    // one has brought batches
   bool replay_tried_ = false;    // on this connection, with a batch that it should bring
   bool quiet_ = false;           // it only looks
+  bool tied_before_look_ = false;
   std::uint32_t asked_again_ = 0;
   std::uint64_t hole_ = kNoSequence;  // last asked again for
   policies::Time look_at_{0};

@@ -214,7 +214,10 @@ void KvStream::begin_anew(RawBatch batch, StreamWants& wants) {
     drop_held();
     return;
   }
-  if (!same) ++counters_.restarts;
+  if (!same) {
+    ++counters_.restarts;
+    replay_keeps_ = replay_tried_ = false;  // it may have been started otherwise
+  }
   life_ = Life{crdt::Epoch{same || stamp > left ? stamp : left + 1}, batch.sequence, {}, false};
   tied_ = true;
   must_begin_ = quiet_ = false;
@@ -244,6 +247,7 @@ void KvStream::begin_empty(StreamWants& wants) {
     return;
   }
   ++counters_.restarts;
+  replay_keeps_ = replay_tried_ = false;
   life_ = Life{crdt::Epoch{life_->epoch.value + 1}, 0, {}, true};
   foreign_.reset();
   must_begin_ = false;

@@ -316,7 +316,9 @@ TEST_CASE("an engine that restarts silently again and again is followed at a bou
     played.machine.disconnected(played.now);
     played.connected();
     for (int turn = 0; turn < 4 && played.asked; ++turn) played.over();
-    played.live(batch(0, 1.8e9 + 10.0 * static_cast<double>(++sequence)));
+    const RawBatch said = batch(0, 1.8e9 + 10.0 * static_cast<double>(++sequence));
+    played.live(said);
+    if (played.asked) played.replayed(said), played.over();  // what it says it keeps
     played.pass(milliseconds(500));
   }
   CHECK(played.begun.size() > 2);
