@@ -221,3 +221,60 @@ TEST_CASE("who observes as well is told nothing, until it stands still") {
   }
   CHECK(pair.b.counters().fetches == 0);
 }
+
+TEST_CASE("who speaks what we cannot read observes nothing for us") {
+  Pair pair;
+  for (int second = 0; second < 15; ++second) {
+    pair.tick(1s);
+    pair.a.received(Pair::kB, "\x01 of another build", pair.now);
+  }
+  CHECK(pair.observed_by_a() == pair.keys.size());
+}
+
+TEST_CASE(
+    "that an engine is out of reach, and is so no longer, comes through though messages are lost") {
+  Pair pair;
+  pair.tick(1s);
+  pair.talk();
+  const auto stream =
+      std::ranges::find_if(pair.keys, [&](const StreamKey& key) { return pair.a.observes(key); });
+  REQUIRE(stream != pair.keys.end());
+  for (const bool reached : {false, true}) {
+    pair.a.reaches(*stream, reached, pair.now);
+    pair.tick(10ms);
+    pair.a.take(Pair::kB, pair.now);  // lost
+    for (int i = 0; i < 30; ++i) {
+      pair.tick(100ms);
+      pair.talk();
+    }
+    CHECK(pair.a.observes(*stream) == reached);
+    CHECK(pair.b.observes(*stream) == !reached);
+  }
+}
+
+TEST_CASE("a new life whose first batches remove is pushed to who holds the old one") {
+  Pair pair;
+  pair.tick(1s);
+  pair.talk();
+  const auto stream =
+      std::ranges::find_if(pair.keys, [&](const StreamKey& key) { return pair.a.observes(key); });
+  REQUIRE(stream != pair.keys.end());
+  const auto add = [](EngineHash hash) {
+    return BlockChange{BlockMap::Kind::add, hash, {hash + 100, 0, {}}};
+  };
+  const std::vector<BlockChange> old{add(7), add(8)};
+  const std::vector<BlockChange> fresh{add(1), add(2), {BlockMap::Kind::remove, 1, {}}};
+  const auto pass = [&] {
+    for (int i = 0; i < 5; ++i) {
+      pair.tick(20ms);
+      pair.talk();
+    }
+  };
+  pair.state_a.observed(*stream, {{5}, {0}, {1}, old, 3, {16}});
+  pass();
+  CHECK(pair.state_b.present(*stream) == 2);
+  pair.state_a.observed(*stream, {{9}, {0}, {1}, fresh, 4, {16}});
+  pass();
+  CHECK(pair.state_b.position(*stream) == pair.state_a.position(*stream));
+  CHECK(pair.b.counters().fetches == 0);
+}

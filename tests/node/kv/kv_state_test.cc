@@ -141,6 +141,18 @@ TEST_CASE("a delta joins on or says that it does not; a new life's beginning rep
   check_index(state);
 }
 
+TEST_CASE("a greater life without steps is taken, and said to have moved") {
+  KvState unreadable{{}}, old{{}};
+  for (KvState* state : {&unreadable, &old}) state->set_streams(std::vector{kStream});
+  old.observed(kStream, as_batches({5}, 0, 5, {add(1)}));
+  unreadable.observed(kStream, as_batches({9}, 5, 5, {}, 77));  // nothing before it is sure
+  CHECK(old.take_moved().size() == 1);
+  const auto cut = unreadable.cut(kStream);
+  CHECK(old.take_state(kStream, cut->position, cut->facts, map_of(*cut)) == Taken::changed);
+  CHECK(old.take_moved().size() == 1);
+  CHECK(old.position(kStream) == unreadable.position(kStream));
+}
+
 TEST_CASE("an older complete state is brought up to now by the own log") {
   KvState complete{{}}, late{{}};
   for (KvState* state : {&complete, &late}) state->set_streams(std::vector{kStream});
