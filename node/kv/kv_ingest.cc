@@ -76,7 +76,8 @@ struct KvIngest::State final : KvSource {
       : settings(std::move(given)),
         waiting(std::move(on_waiting)),
         published(std::move(on_published)),
-        core({settings.self, settings.limits, settings.exchange, settings.join_timeout}, *this) {}
+        core({settings.self, settings.limits, settings.exchange, settings.join_timeout, true},
+             *this) {}
 
   void run();
   void turn();
@@ -192,6 +193,7 @@ void KvIngest::State::answer_readiness(policies::Time now) {
     if (inbox.asked_ready == readiness_asked || stale) return;
     readiness_asked = inbox.asked_ready;
   }
+  core.mesh_met();
   const KvCore::Readiness readiness = core.readiness(now);
   if (readiness.ready && !readiness.without.empty() && !std::exchange(said_without, true)) {
     for (const StreamKey& stream : readiness.without) {
@@ -248,9 +250,7 @@ void KvIngest::was_away(std::string instance) {
 }
 
 const policies::BlockIndex& KvIngest::index() const { return state_->core.state().index(); }
-const policies::RemovalMarks& KvIngest::removals() const {
-  return state_->core.state().removals();
-}
+const policies::RemovalMarks& KvIngest::removals() const { return state_->core.state().removals(); }
 
 std::shared_ptr<const KvReport> KvIngest::report() const {
   const std::lock_guard lock(state_->told_mutex);
