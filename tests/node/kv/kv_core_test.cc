@@ -279,6 +279,26 @@ TEST_CASE("of an instance at another address nothing is known, and nobody brings
   }
 }
 
+TEST_CASE("before the mesh has been met no history is begun where one may be known") {
+  IdleSource source;
+  KvCoreSettings settings;
+  settings.self = crdt::NodeId{1};
+  settings.awaits_mesh = true;
+  KvCore core(settings, source);
+  KvModelEngine engine(3, 0, 1.7e9);
+  for (int i = 0; i < 20; ++i) engine.publish();
+  core.set_instances(instance_at("tcp://engine:5557"), seconds(1));
+  core.connected(kStream, seconds(1));
+  for (int i = 0; i < 3; ++i) core.live(kStream, engine.publish(), seconds(1));
+  core.tick(seconds(2));
+  CHECK(core.state().position(kStream).epoch.value == 0);
+  core.mesh_met();  // and nobody else is there
+  core.tick(seconds(3));
+  CHECK(core.state().position(kStream).epoch.value != 0);
+  CHECK(core.state().position(kStream).base.value == 20);
+  CHECK(core.state().position(kStream).end.value == 23);
+}
+
 TEST_CASE("an instance that was away is not believed until its engine speaks again") {
   IdleSource source;
   KvCoreSettings settings;
