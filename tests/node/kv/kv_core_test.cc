@@ -115,7 +115,8 @@ TEST_CASE("an engine that restarts and says nothing is known to be empty, by all
       CHECK(sim.difference() == "");
       CHECK(sim.untrue_report() == "");
       for (auto& node : sim.nodes()) {
-        for (const StreamReport& report : node.core->report(sim.now())->streams) {
+        const auto all = node.core->report(sim.now());
+        for (const StreamReport& report : all->streams) {
           CHECK(report.confidence == KvConfidence::exact);
           CHECK(report.present == 0);
         }
