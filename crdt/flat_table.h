@@ -3,11 +3,11 @@
 //
 // Open addressing in groups of 56 places with a line in front that has a byte of each one's hash,
 // so that what is not held costs one cache line and what is held two; large groups seldom overflow,
-// also after long use. A group counts the entries that found it full
-// and went on to the next, in eight classes by their hash: where none of a class did, a search for
-// it ends, so removals leave no marks. What standard and Boost tables lack: `prefetch` in two
-// steps, by which the cache misses of a batch overlap, growth by a quarter, so that no moment takes
-// twice the memory, and an order by which part of the table can be visited.
+// also after long use. A group counts the entries that found it full and went on to the next, in
+// eight classes by their hash: where none of a class did, a search for it ends, so removals leave
+// no marks. What standard and Boost tables lack: `prefetch` in two steps, by which the cache misses
+// of a batch overlap, growth by a quarter, so that little of a table is empty, and an order by
+// which part of it can be visited.
 //
 // Invariant: an entry is in the group of its home, or in a later one after full groups that each
 // counted it. At most 5/6 of the places are taken. Growth moves all at once, nearly in order, 5 ns

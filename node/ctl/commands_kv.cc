@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "node/ctl/answers.h"
 #include "node/ctl/commands.h"
@@ -13,14 +14,20 @@
 namespace dualmesh::node::ctl {
 namespace {
 
-using Streams = capnp::List<wire::KvStream>::Reader;
+using Names = std::set<std::string, std::less<>>;
+
+Names with_ranks(wire::Kv::Reader kv) {
+  Names names;
+  for (auto stream : kv.getStreams()) {
+    if (stream.getRank() > 0) names.insert(stream.getInstance().cStr());
+  }
+  return names;
+}
 
 // As all of dualmeshctl: with the rank where the instance has several.
-std::string name_of(wire::KvStream::Reader stream, Streams all) {
+std::string name_of(wire::KvStream::Reader stream, const Names& ranked) {
   const std::string instance = stream.getInstance().cStr();
-  bool has_ranks = false;
-  for (auto other : all) has_ranks |= other.getRank() > 0 && instance == other.getInstance().cStr();
-  return has_ranks ? fmt::format("{}/{}", instance, stream.getRank()) : instance;
+  return ranked.contains(instance) ? fmt::format("{}/{}", instance, stream.getRank()) : instance;
 }
 
 std::string observers_text(wire::KvStream::Reader stream) {
@@ -59,9 +66,10 @@ void print_table(wire::Kv::Reader kv, const Predictions& predictions) {
                    {"changes/s", Align::right},
                    {"from it", Align::right},
                    {"error", Align::right}});
+  const Names ranked = with_ranks(kv);
   for (auto stream : kv.getStreams()) {
     const auto found = predictions.find(text(stream.getInstance()));
-    table.add({name_of(stream, kv.getStreams()), stream.getConfidence().cStr(),
+    table.add({name_of(stream, ranked), stream.getConfidence().cStr(),
                count_text(stream.getBlocks()),
                stream.getBlockTokens() == 0 ? "-" : std::to_string(stream.getBlockTokens()),
                count_text(stream.getEnd()), observers_text(stream), subscribed_text(stream),
@@ -73,9 +81,10 @@ void print_table(wire::Kv::Reader kv, const Predictions& predictions) {
 }
 
 void print_remarks(wire::Kv::Reader kv, const Predictions& predictions) {
+  const Names ranked = with_ranks(kv);
   for (auto stream : kv.getStreams()) {
     if (stream.getWhyNotExact().size() > 0) {
-      std::puts(wrapped(fmt::format("{} is {}: {}", name_of(stream, kv.getStreams()),
+      std::puts(wrapped(fmt::format("{} is {}: {}", name_of(stream, ranked),
                                     stream.getConfidence().cStr(), stream.getWhyNotExact().cStr()),
                         2)
                     .c_str());
@@ -83,7 +92,7 @@ void print_remarks(wire::Kv::Reader kv, const Predictions& predictions) {
     if (stream.getLastRefusal().size() > 0) {
       std::puts(
           wrapped(fmt::format("{} sent what cannot be used, last: {}",
-                              name_of(stream, kv.getStreams()), stream.getLastRefusal().cStr()),
+                              name_of(stream, ranked), stream.getLastRefusal().cStr()),
                   2)
               .c_str());
     }

@@ -155,11 +155,9 @@ KvStreamName cache_called(const StreamId& id, const Nodes& nodes) {
 
 std::string cache_name(const StreamId& id, const Nodes& nodes) {
   const KvStreamName name = cache_called(id, nodes);
-  const auto is_one_of_several = [&](const auto& stream) {
-    return stream.second.instance == name.instance && stream.second.rank > 0;
-  };
+  const std::uint64_t second = kv_stream_id(name.instance, 1);  // whoever has several has this one
   const bool has_ranks = std::any_of(nodes.begin(), nodes.end(), [&](const NodeReport& node) {
-    return std::any_of(node.kv_streams.begin(), node.kv_streams.end(), is_one_of_several);
+    return node.kv_streams.contains(second);
   });
   return has_ranks ? fmt::format("{}/{}", name.instance, name.rank) : name.instance;
 }

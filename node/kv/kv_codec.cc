@@ -203,7 +203,7 @@ KvFetch read_fetch(ByteReader& in) {
   fetch.epoch = {in.place()};
   fetch.cut = in.varint();
   fetch.offset = in.varint();
-  fetch.least = {in.varint()};
+  fetch.least = {in.place()};
   return fetch;
 }
 

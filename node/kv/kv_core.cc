@@ -107,7 +107,7 @@ void KvCore::tell_observations(policies::Time now) {
     if (!stream.observation) continue;
     StreamPosition position = state_.position(key);
     if (position.epoch.value == 0) {
-      if ((settings_.awaits_mesh && !mesh_met_) || !exchange_.mesh_known()) continue;
+      if (!mesh_met_ || !exchange_.mesh_known()) continue;
       if (!lacking) lacking = exchange_.lacking();
       const auto known = known_to_mesh(key, stream, *lacking, now);
       if (!known) continue;

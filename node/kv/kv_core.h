@@ -36,9 +36,6 @@ struct KvCoreSettings {
   KvLimits limits;
   KvExchangeSettings exchange;
   policies::Duration join_timeout = std::chrono::seconds(10);
-  // Wait for mesh_met before a subscription begins a history of its own: who may know it is not
-  // met.
-  bool awaits_mesh = false;
   // A subscription that has not connected for so long is taken for one that cannot.
   policies::Duration unreachable_after = std::chrono::seconds(3);
   policies::Duration retry_after = std::chrono::seconds(30);
@@ -56,7 +53,9 @@ class KvCore {
   // Those that publish events.
   void set_instances(const std::vector<Instance>& instances, policies::Time now);
   void set_peers(const std::vector<KvPeerLife>& living, policies::Time now);
-  void mesh_met() { mesh_met_ = true; }  // the nodes told are those there are
+  // The nodes told are those there are. Before, no subscription begins a history of its own where
+  // somebody may know one.
+  void mesh_met() { mesh_met_ = true; }
 
   // From the subscriptions. Streams that are none of ours (any more) are ignored.
   void connected(const StreamKey& stream, policies::Time now);

@@ -238,7 +238,7 @@ void KvExchange::State::push(Peer& to, std::size_t slot, Saying& saying, std::st
     changes.check = static_cast<std::uint16_t>(ours.digest.sum);
     // What it holds of another life names nothing here.
     const bool holds_all = same ? theirs.base.value == 0 : theirs.epoch.value == 0;
-    if (holds_all) shorten(slot, said, changes);
+    if (holds_all) shorten(slot, changes);
   }
   counters.changes_sent += changes.changes.size();
   write_section(changes, message);
@@ -250,7 +250,7 @@ void KvExchange::State::push(Peer& to, std::size_t slot, Saying& saying, std::st
 
 // The receiver holds at `from` what we held there. Whatever it has there or is told here is in our
 // map now or among these changes: a name that only one of them has is enough.
-void KvExchange::State::shorten(std::size_t slot, const Said&, KvChanges& changes) const {
+void KvExchange::State::shorten(std::size_t slot, KvChanges& changes) const {
   if (changes.changes.size() > kMaxShortened) return;
   const BlockMap& map = *kv.map(streams[slot].key);
   const unsigned bits = name_bits_for(map.size());

@@ -152,7 +152,7 @@ struct KvExchange::State {
   void say(Peer& to, std::size_t slot, Saying& saying, std::string& message, Time now);
   void push(Peer& to, std::size_t slot, Saying& saying, std::string& message, Time now);
   void say_head(Said& said, std::size_t slot, bool fetch_me, Saying& saying, Time now);
-  void shorten(std::size_t slot, const Said& said, KvChanges& changes) const;
+  void shorten(std::size_t slot, KvChanges& changes) const;
   void write_piece_for(Peer& to, std::string& message, Time now);
 
   // kv_exchange_upkeep.cc

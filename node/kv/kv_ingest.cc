@@ -76,8 +76,7 @@ struct KvIngest::State final : KvSource {
       : settings(std::move(given)),
         waiting(std::move(on_waiting)),
         published(std::move(on_published)),
-        core({settings.self, settings.limits, settings.exchange, settings.join_timeout, true},
-             *this) {}
+        core({settings.self, settings.limits, settings.exchange, settings.join_timeout}, *this) {}
 
   void run();
   void turn();

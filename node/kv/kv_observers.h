@@ -1,10 +1,10 @@
 // KvObservers: which nodes observe which streams: rendezvous hashing with bounded loads.
 //
 // A stream goes to the nodes of its highest weights that have room: of N nodes and S streams each
-// is the first observer of S/N, rounded down or up, and likewise the second; they pay differently,
-// so each role has its own bound. Who cannot observe a stream goes behind those who can, and only
-// that stream moves. A node that dies or joins moves its own share and a few more (the test says
-// how many).
+// is the first observer of S/N, rounded down or up, and as far as there is a choice likewise the
+// second and third; they pay differently, so each role has its own bound. Who cannot observe a
+// stream goes behind those who can; of a few such streams no other moves. A node that dies or joins
+// moves its own share and a few more (the test says how many).
 //
 // Invariant: a function of the names alone, in whatever order they are given, and of who is able:
 // nodes that know the same agree.

@@ -1,7 +1,7 @@
 #include "node/kv/kv_state.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <tuple>
 #include <utility>
 

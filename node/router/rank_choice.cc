@@ -34,10 +34,8 @@ std::optional<std::uint32_t> RankLoad::pick(policies::Slot slot, std::uint32_t r
   const bool is_trusted = known == obedience_.end() || known->second.is_trusted();
   if (!is_trusted && ++known->second.asked % kTriedAgain != 0) return std::nullopt;
   const auto found = instances_.find(slot);
-  if (found == instances_.end()) {
-    return among.empty() ? std::nullopt : std::optional(among.front());
-  }
-  const OfInstance& instance = found->second;
+  const OfInstance nothing;
+  const OfInstance& instance = found == instances_.end() ? nothing : found->second;
   std::optional<std::uint32_t> best;
   for (const std::uint32_t rank : among) {
     if (!instance.has_room(rank, ranks)) continue;

@@ -8,60 +8,12 @@
 
 #include "policies/placement/dualmesh.h"
 #include "tests/policies/cache_scene.h"
+#include "tests/policies/candidate_scene.h"
 #include "tests/policies/scheduler_scene.h"
 
 using namespace dualmesh::policies;
 
 namespace {
-
-constexpr std::uint64_t kBusy = 1'000'000'000;
-
-// Found by the rings alone: the owners of the key and, for each, who comes after it.
-std::set<Slot> expected_candidates(const CacheScene& scene, const Arrival& arrival,
-                                   const std::vector<Slot>& excluded = {}) {
-  const PlacementContext context = scene.context(excluded);
-  const ModelView& model = *context.model.view;
-  const std::uint64_t key = arrival.chain.prefix_key(1);
-  std::set<Slot> result;
-  const Slot a = model.ring_a.owner(key, [&](Slot slot) { return context.usable(slot); });
-  const Slot b =
-      model.ring_b.owner(key, [&](Slot slot) { return slot != a && context.usable(slot); });
-  for (const Slot owner : {a, b}) {
-    if (owner == kNoSlot) continue;
-    result.insert(owner);
-    Slot next = owner;  // slots are by name here
-    do {
-      next = static_cast<Slot>((next + 1) % scene.builder.view.instances.size());
-    } while (!context.usable(next));
-    result.insert(next);
-  }
-  return result;
-}
-
-// Those that are taken when all others have far too much to do, and nobody holds anything; but for
-// the one with the least pending, which decodes too much to be taken.
-std::set<Slot> candidates(CacheScene& scene, const Arrival& arrival,
-                          const std::vector<Slot>& excluded = {}) {
-  const DualMesh policy = with<DualMesh>("price=0");
-  const std::size_t n = scene.builder.view.instances.size();
-  std::set<Slot> result;
-  for (Slot free = 0; free < n; ++free) {
-    Slot least = free;
-    do {
-      least = static_cast<Slot>((least + 1) % n);
-    } while (least != free && !scene.context(excluded).usable(least));
-    std::vector<std::uint64_t> tokens(n, kBusy);
-    tokens[least] = 0;
-    tokens[free] = 1;
-    scene.pending(tokens);
-    scene.own(least).decoding_requests = 1'000'000'000;
-    if (scene.pick(policy, arrival, excluded) == free) result.insert(free);
-    scene.own(least).decoding_requests = 0;
-  }
-  return result;
-}
-
-Arrival request_of(std::uint64_t key) { return arrival_of(1, {key, 2, 3, 4, 5, 6, 7, 8, 9, 10}); }
 
 // A key whose candidates are all of the two instances; of them `a` is favoured with nine blocks.
 struct Two {
@@ -74,49 +26,6 @@ struct Two {
 };
 
 }  // namespace
-
-TEST_CASE("dualmesh: candidates are the two owners of the key and their neighbours") {
-  CacheScene scene(8);
-  std::set<std::size_t> sizes;
-  for (std::uint64_t key = 0; key < 300; ++key) {
-    CAPTURE(key);
-    const Arrival arrival = request_of(key);
-    const std::set<Slot> found = candidates(scene, arrival);
-    CHECK(found == expected_candidates(scene, arrival));
-    sizes.insert(found.size());
-  }
-  CHECK(sizes == std::set<std::size_t>{3, 4});  // 3: one owner is the neighbour of the other
-}
-
-TEST_CASE("dualmesh: whoever has the least pending is a candidate, whatever the key") {
-  const DualMesh policy = with<DualMesh>();
-  CacheScene scene(8);
-  for (std::uint64_t key = 0; key < 20; ++key) {
-    for (Slot least = 0; least < 8; ++least) {
-      std::vector<std::uint64_t> tokens(8, kBusy);
-      tokens[least] = 0;
-      scene.pending(tokens);
-      CHECK(scene.pick(policy, request_of(key)) == least);
-    }
-  }
-  scene.pending({kBusy, 0, kBusy, 0, kBusy, 0, kBusy, 0});
-  std::set<Slot> taken;
-  for (std::uint64_t key = 0; key < 100; ++key) taken.insert(scene.pick(policy, request_of(key)));
-  CHECK(taken == std::set<Slot>{1, 3, 5, 7});
-}
-
-TEST_CASE("dualmesh: candidates follow the key and who holds most, not the load elsewhere") {
-  CacheScene scene(8);
-  for (std::uint64_t key = 0; key < 50; ++key) {
-    std::set<Slot> expected = candidates(scene, request_of(key));
-    Arrival later = request_of(key);
-    later.id = 77;
-    later.input_tokens = 9'000;
-    later.hit_tokens = {9 * kBlock, 0, 3 * kBlock, 0, 0, 7 * kBlock, 0, kBlock};
-    expected.insert(0);  // and neither 2, 5 nor 7 unless the key names it
-    CHECK(candidates(scene, later) == expected);
-  }
-}
 
 TEST_CASE("dualmesh: of those that hold as much of the prompt the one with the least to do") {
   const DualMesh policy = with<DualMesh>();
@@ -141,26 +50,6 @@ TEST_CASE("dualmesh: of those that hold as much of the prompt the one with the l
     const Slot other = scene.pick(policy, arrival, {idle});
     CHECK(other != idle);
     CHECK(named.count(other) == 0);
-  }
-}
-
-TEST_CASE("dualmesh: what cannot be used is no candidate, its neighbour is the next that can") {
-  std::mt19937 random(1);
-  CacheScene scene(6);
-  for (std::uint64_t key = 0; key < 300; ++key) {
-    CAPTURE(key);
-    const Slot excluded = static_cast<Slot>(random() % 6);
-    const Slot sick = static_cast<Slot>(random() % 6);
-    const Slot leaving = static_cast<Slot>(random() % 6);
-    scene.fleet.set_health(sick, false);
-    scene.builder[leaving].lifecycle = Lifecycle::draining;
-    scene.show();
-    const Arrival arrival = request_of(key);
-    CHECK(candidates(scene, arrival, {excluded}) ==
-          expected_candidates(scene, arrival, {excluded}));
-    scene.fleet.set_health(sick, true);
-    scene.builder[leaving].lifecycle = Lifecycle::active;
-    scene.show();
   }
 }
 

@@ -126,7 +126,7 @@ class Anything {
       case 2:
         return ends();
       case 3:
-        return KvFetch{number(), {place()}, number(), number(), {number()}};
+        return KvFetch{number(), {place()}, number(), number(), {place()}};
       case 4:
         return piece();
       case 5:

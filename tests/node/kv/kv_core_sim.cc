@@ -209,6 +209,7 @@ void KvCoreSim::members() {
     }
     if (peers != node.peers) node.core->set_peers(peers, now_);
     node.peers = std::move(peers);
+    node.core->mesh_met();
     if (!node.late_instances || (settings_.moving_instances && chance(0.5))) continue;
     node.late_instances = false;
     node.core->set_instances(instances(), now_);

@@ -284,7 +284,6 @@ TEST_CASE("before the mesh has been met no history is begun where one may be kno
   IdleSource source;
   KvCoreSettings settings;
   settings.self = crdt::NodeId{1};
-  settings.awaits_mesh = true;
   KvCore core(settings, source);
   KvModelEngine engine(3, 0, 1.7e9);
   for (int i = 0; i < 20; ++i) engine.publish();
@@ -305,6 +304,7 @@ TEST_CASE("an instance that was away is not believed until its engine speaks aga
   KvCoreSettings settings;
   settings.self = crdt::NodeId{1};
   KvCore core(settings, source);
+  core.mesh_met();
   KvModelEngine engine(3, 0, 1.7e9);
   core.set_instances(instance_at("tcp://engine:5557"), seconds(1));
   core.connected(kStream, seconds(1));
@@ -327,6 +327,7 @@ TEST_CASE("a subscription whose place is not settled is no longer exact") {
   KvCoreSettings settings;
   settings.self = crdt::NodeId{1};
   KvCore core(settings, source);
+  core.mesh_met();
   KvModelEngine engine(3, 0, 1.7e9);
   core.set_instances(instance_at("tcp://engine:5557"), seconds(1));
   core.connected(kStream, seconds(1));
