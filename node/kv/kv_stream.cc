@@ -8,15 +8,27 @@ namespace {
 
 // A sync that meets ever more holes accepts them after so many.
 constexpr std::uint32_t kMaxAskedAgain = 8;
-// Silent subscriptions whose looks found something, until the subscription is made anew.
-constexpr std::uint32_t kMaxFoundByLooking = 3;
+constexpr std::uint32_t kMaxReconnectAfter = 96;
+// A batch may be lost on its way now and then.
+constexpr std::uint32_t kUnheardLooks = 2;
+constexpr std::uint64_t kUnheardBatches = 3;
 
 }  // namespace
 
 bool KvStream::caught_up() const {
   if (!connected_ || restart_due_ || must_begin_ || undecided_since_) return false;
-  const bool settled = phase_ == Phase::live || (phase_ == Phase::replaying && quiet_);
+  const bool looking = phase_ == Phase::replaying && quiet_ && held_.empty();
+  const bool settled = phase_ == Phase::live || looking;
   return settled && (tied_ || !life_);
+}
+
+std::uint64_t KvStream::unheard() const {
+  const bool enough = unheard_looks_ >= kUnheardLooks && unheard_batches_ >= kUnheardBatches;
+  return enough ? unheard_batches_ : 0;
+}
+
+policies::Duration KvStream::replay_silent(policies::Time now) const {
+  return phase_ == Phase::replaying ? now - progress_at_ : policies::Duration{0};
 }
 
 bool KvStream::absurd(const RawBatch& batch) {
@@ -34,6 +46,7 @@ void KvStream::connected(policies::Time now, StreamWants& wants) {
   if (std::exchange(was_connected_, true)) ++counters_.reconnects;
   connected_ = true;
   tied_ = must_begin_ = settled_ = replay_useless_ = replay_tried_ = false;
+  has_looked_ = late_look_ = false;
   foreign_.reset();
   drop_held();
   synchronise(wants);
@@ -222,7 +235,12 @@ void KvStream::replay_over(policies::Time now, StreamWants& wants) {
 void KvStream::finish(Gap gap, StreamWants& wants) {
   phase_ = Phase::live;
   quiet_ = false;
-  look_at_ = now_ + (std::exchange(settled_, true) ? settings_.quiet : settings_.settle);
+  const bool again = found_by_looking_ > 0;
+  look_at_ = now_ + (!std::exchange(settled_, true) ? settings_.settle
+                     : again                        ? settings_.tail
+                                                    : settings_.quiet);
+  late_look_ = false;
+  if (std::exchange(late_found_, false)) ++unheard_looks_;
   std::deque<RawBatch> held = std::move(held_);
   drop_held();
   while (!held.empty()) {
@@ -240,8 +258,9 @@ void KvStream::finish(Gap gap, StreamWants& wants) {
       }
     }
   }
-  if (found_by_looking_ < kMaxFoundByLooking || phase_ != Phase::live) return;
+  if (found_by_looking_ < reconnect_after_ || phase_ != Phase::live) return;
   found_by_looking_ = 0;  // batches come, and not to us
+  reconnect_after_ = std::min(2 * reconnect_after_, kMaxReconnectAfter);
   disconnected(now_);
   wants.reconnect = true;
 }
@@ -276,6 +295,7 @@ void KvStream::look_if_quiet(StreamWants& wants) {
   const bool sure = tied_ || !life_;
   synchronise(wants);
   quiet_ = sure;
+  late_look_ = std::exchange(has_looked_, true);
 }
 
 }  // namespace dualmesh::node

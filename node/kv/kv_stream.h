@@ -17,7 +17,9 @@
 // rule of epochs). With batch 0 in hand it need not wait: the epoch is then the engine's own.
 //
 // An engine that falls silent may have lost its last batches on the way, or its successor may not
-// have been heard: after `tail` a replay looks, then after each `quiet`.
+// have been heard: after `tail` a replay looks, then after each `quiet`; after `tail` again where
+// it found something. What later looks find and the subscription does not bring, again and again,
+// shows that it is of no use: another topic, say, or another engine's replay.
 //
 // Where batches are known and a replay that has brought some before brings none, from 0 on neither,
 // the engine has begun another life and said nothing in it: an empty life begins, by the epoch that
@@ -70,6 +72,7 @@ struct StreamWants {
 
 struct StreamCounters {
   std::uint64_t batches = 0;
+  std::uint64_t live = 0;  // of them, those that the subscription brought
   std::uint64_t bytes = 0;
   std::uint64_t duplicates = 0;
   std::uint64_t gaps = 0;  // sequence numbers missing when seen live
@@ -112,7 +115,8 @@ class RestartBudget {
 
 class KvStream {
  public:
-  explicit KvStream(StreamSettings settings) : settings_(settings) {}
+  explicit KvStream(StreamSettings settings)
+      : settings_(settings), reconnect_after_(kReconnectAfter) {}
 
   // What the mesh knows of this stream: whenever that changes by others' doing, and once at least
   // before a subscription without full history may begin one of its own.
@@ -125,11 +129,21 @@ class KvStream {
   void tick(policies::Time now, StreamWants& wants);  // time-outs
 
   bool is_connected() const { return connected_; }
-  // Connected, surely to the life that is known, and no replay under way or wanted.
+  // Connected, surely to the life that is known, no replay under way or wanted but for a look, and
+  // no batch waiting for it.
   bool caught_up() const;
+  // Batches that looks have brought, one after the other, and the subscription none meanwhile: it
+  // is there, and of no use. 0: there is no reason to think so.
+  std::uint64_t unheard() const;
+  bool replay_answers() const { return !replay_useless_; }  // when it was asked last
+  // How long it has been silent, while one is under way.
+  policies::Duration replay_silent(policies::Time now) const;
   const StreamCounters& counters() const { return counters_; }
 
  private:
+  // Silent subscriptions whose looks found something, until the subscription is made anew.
+  static constexpr std::uint32_t kReconnectAfter = 3;
+
   enum class Phase : std::uint8_t { apart, waiting_for_mesh, replaying, live };
   // What a replay is for: a stream nobody knows; is it the same life, and what came since; the rest
   // after a hole; the life after a restart.
@@ -200,6 +214,12 @@ class KvStream {
   policies::Time look_at_{0};
   bool settled_ = false;
   std::uint32_t found_by_looking_ = 0;  // in a row, without a live batch between
+  std::uint32_t reconnect_after_;       // so many; more where a new connection was no better
+  // What looks have found since the subscription brought something. The first of a connection does
+  // not count: a subscription begins a little after it.
+  bool has_looked_ = false, late_look_ = false, late_found_ = false;
+  std::uint64_t unheard_batches_ = 0;
+  std::uint32_t unheard_looks_ = 0;
 
   std::deque<RawBatch> held_;
   std::size_t held_bytes_ = 0;

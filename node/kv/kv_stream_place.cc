@@ -92,7 +92,11 @@ void KvStream::hold(RawBatch batch, StreamWants& wants) {
 void KvStream::live(RawBatch batch, policies::Time now, StreamWants& wants) {
   now_ = now;
   if (absurd(batch)) return;
+  ++counters_.live;
   found_by_looking_ = 0;
+  reconnect_after_ = kReconnectAfter;
+  unheard_batches_ = unheard_looks_ = 0;
+  late_look_ = late_found_ = false;
   if (phase_ == Phase::apart) {
     ++counters_.duplicates;
   } else if (phase_ == Phase::live) {
@@ -261,6 +265,10 @@ void KvStream::deliver(RawBatch batch, StreamWants& wants) {
   if (std::exchange(life_->is_unnamed, false) && sequence == 0) {
     const std::uint64_t stamp = batch_stamp_us(batch.payload);
     life_->epoch.value = std::max(stamp, life_->epoch.value + 1);
+  }
+  if (late_look_) {
+    ++unheard_batches_;
+    late_found_ = true;
   }
   const std::uint64_t digest = batch_digest(sequence, batch.payload);
   if (sequence != life_->next) life_->recent.clear();

@@ -190,6 +190,74 @@ TEST_CASE("silence is looked into, and what it hid is delivered") {
   }
 }
 
+TEST_CASE("a subscription that brings nothing, time and again, is known for one") {
+  Played played = begun();
+  const std::uint64_t heard = played.machine.counters().live;
+  std::uint64_t next = 3;
+  const auto look = [&](Duration after, std::uint64_t batches) {
+    played.pass(after);
+    REQUIRE(played.asked == next - 1);
+    played.replayed(batch(next - 1));
+    for (; batches > 0; --batches) played.replayed(batch(next++));
+    played.over();
+  };
+  look(seconds(1), 5);  // the subscription may have begun after the connection
+  CHECK(played.machine.unheard() == 0);
+  look(seconds(2), 5);  // at once again: there was something
+  CHECK(played.machine.unheard() == 0);  // many batches may be lost at once
+  SUBCASE("never") {
+    look(seconds(2), 1);
+    CHECK(played.machine.unheard() == 6);
+    REQUIRE(played.reconnect);
+    played.connected();
+    played.replayed(batch(next - 1));
+    played.replayed(batch(next++));  // of the time between the connections
+    played.over();
+    CHECK(played.machine.unheard() == 6);
+    for (int i = 0; i < 5; ++i) {  // a new connection is no better, and not made so often
+      look(i == 0 ? seconds(1) : seconds(2), 1);
+      CHECK_FALSE(played.reconnect);
+    }
+    CHECK(played.machine.unheard() == 10);
+    look(seconds(2), 0);
+    CHECK(played.machine.unheard() == 10);
+    CHECK(played.machine.counters().live == heard);
+  }
+  SUBCASE("but it does: some were lost") {
+    look(seconds(2), 0);
+    CHECK(played.machine.unheard() == 0);
+    played.live(batch(next++));
+    look(seconds(2), 3);
+    look(seconds(2), 0);
+    CHECK(played.machine.unheard() == 0);
+  }
+  SUBCASE("it does again") {
+    look(seconds(2), 1);
+    played.connected();
+    played.replayed(batch(next - 1));
+    played.over();
+    played.live(batch(next++));
+    CHECK(played.machine.unheard() == 0);
+    CHECK(played.machine.counters().live == heard + 1);
+  }
+}
+
+TEST_CASE("what a look without an answer keeps waiting is not called known") {
+  Played played = begun();
+  played.pass(seconds(1));
+  CHECK(played.machine.caught_up());
+  CHECK(played.machine.replay_silent(played.now) == seconds(0));
+  played.live(batch(3));
+  CHECK_FALSE(played.machine.caught_up());
+  played.pass(seconds(4));
+  CHECK(played.machine.replay_silent(played.now) == seconds(4));
+  played.pass(seconds(6));  // given up
+  CHECK_FALSE(played.machine.replay_answers());
+  CHECK(played.machine.replay_silent(played.now) == seconds(0));
+  CHECK(played.machine.caught_up());
+  CHECK(played.sequences() == Sequences{0, 1, 2, 3});
+}
+
 TEST_CASE("absurd sequences are counted and change nothing") {
   Played played = begun();
   played.live({kSequences, "x"});
