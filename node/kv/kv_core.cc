@@ -79,7 +79,8 @@ void KvCore::choose_subscriptions(policies::Time now) {
     stream.subscribed_at = now;
     stream.lost_at = now;
     stream.told = {};
-    stream.changes_before = stream.bytes_before = 0;
+    stream.counted = stream.rates_known = false;
+    if (!stream.apart_since) stream.apart_since = now;
     source_.subscribe(key, stream.endpoints);
   }
   tell_observations(now);
@@ -133,6 +134,9 @@ void KvCore::connected(const StreamKey& stream, policies::Time now) {
   Stream* at = observed(stream);
   if (!at) return;
   at->lost_at.reset();
+  at->apart_since.reset();
+  at->trouble.clear();
+  at->joined_at = now;
   obey(stream, at->observation->connected(now));
 }
 
@@ -140,6 +144,7 @@ void KvCore::disconnected(const StreamKey& stream, policies::Time now) {
   Stream* at = observed(stream);
   if (!at) return;
   if (!at->lost_at) at->lost_at = now;
+  if (!at->apart_since) at->apart_since = now;
   at->observation->disconnected(now);
 }
 
@@ -192,6 +197,11 @@ void KvCore::tick(policies::Time now) {
   for (auto& [key, stream] : streams_) {
     judge_reach(key, stream, now);
     if (!stream.observation) continue;
+    if (stream.lost_at) {
+      if (std::string trouble = source_.trouble(key); !trouble.empty()) {
+        stream.trouble = std::move(trouble);
+      }
+    }
     obey(key, stream.observation->tick(now));
     const KvStream& machine = stream.observation->machine();
     if (!machine.is_connected() || machine.caught_up()) {

@@ -29,6 +29,8 @@ class KvSource {
   virtual void unsubscribe(const StreamKey& stream) = 0;
   virtual void ask_replay(const StreamKey& stream, std::uint64_t from) = 0;
   virtual void reconnect(const StreamKey& stream) = 0;
+  // Why a subscription does not connect, beyond that nobody answers; empty: not known.
+  virtual std::string trouble(const StreamKey&) const { return {}; }
 };
 
 struct KvCoreSettings {
@@ -98,7 +100,12 @@ class KvCore {
     policies::Time unreached_at{};          // since when it says otherwise
     StreamPosition told;                    // to the observation
     std::optional<StreamPosition> doubted;  // where it was when its instance was away
-    // For rates.
+    // For people: not connected since, over all that was tried, and why.
+    std::optional<policies::Time> apart_since;
+    policies::Time joined_at{};
+    std::string trouble;
+    // For rates; `counted` from the first look at the counters on.
+    bool counted = false, rates_known = false;
     std::uint64_t changes_before = 0, bytes_before = 0;
     double events_per_s = 0.0, bytes_per_s = 0.0;
   };
@@ -113,6 +120,8 @@ class KvCore {
   StreamReport report_of(const StreamKey& key, Stream& stream, policies::Time now);
   std::string what_is_missing(const StreamReport& report, const Stream& stream,
                               policies::Time now) const;
+  std::vector<std::string> remarks(const StreamReport& report, const Stream& stream,
+                                   policies::Time now) const;
   void measure_rates(policies::Time now);
 
   const KvCoreSettings settings_;

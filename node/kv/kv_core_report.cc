@@ -1,5 +1,8 @@
 // What a KvCore says of itself: per stream, with the reason where something is missing.
+// kv_core_remarks.cc has what may be wrong with its endpoints.
 #include <spdlog/fmt/fmt.h>
+
+#include <utility>
 
 #include "node/kv/kv_core.h"
 
@@ -37,6 +40,9 @@ std::string KvCore::what_is_missing(const StreamReport& report, const Stream& st
   if (stream.unsettled_at && now - *stream.unsettled_at > kSettleWithin) {
     return "as it was: what the engine says now has not been matched with it yet";
   }
+  if (stream.observation && stream.observation->machine().unheard() > 0) {
+    return "late: the subscription brings nothing, and replay alone finds what the engine says";
+  }
   const bool is_empty = position.end.value == 0;  // a life that has just begun
   if (report.facts.block_tokens == 0 && !is_empty) return "no block stored yet";
   return {};
@@ -64,6 +70,12 @@ void KvCore::measure_rates(policies::Time now) {
     const std::uint64_t changes = state_.changes(key);
     const std::uint64_t bytes =
         stream.observation ? stream.observation->machine().counters().bytes : 0;
+    if (!std::exchange(stream.counted, true)) {  // what came before is of no known time
+      stream.changes_before = changes;
+      stream.bytes_before = bytes;
+      continue;
+    }
+    stream.rates_known = true;
     stream.events_per_s =
         static_cast<double>(changes - std::min(changes, stream.changes_before)) / seconds;
     stream.bytes_per_s =
@@ -84,8 +96,16 @@ StreamReport KvCore::report_of(const StreamKey& key, Stream& stream, policies::T
   report.observers = exchange_.observers(key);
   report.observing = stream.observation != nullptr;
   report.changes = state_.changes(key);
-  report.events_per_s = stream.events_per_s;
-  report.bytes_per_s = stream.bytes_per_s;
+  report.events = endpoint_of_rank(stream.endpoints.events, key.rank);
+  if (!stream.endpoints.replay.empty()) {
+    report.replay = endpoint_of_rank(stream.endpoints.replay, key.rank);
+  }
+  report.topic = stream.endpoints.topic;
+  report.rates_known = stream.rates_known;
+  if (stream.rates_known) {
+    report.events_per_s = stream.events_per_s;
+    report.bytes_per_s = stream.bytes_per_s;
+  }
   if (stream.observation) {
     const KvObservation& observation = *stream.observation;
     report.connected = observation.machine().is_connected();
@@ -98,6 +118,7 @@ StreamReport KvCore::report_of(const StreamKey& key, Stream& stream, policies::T
   report.confidence = report.why_not_exact.empty()       ? KvConfidence::exact
                       : report.position.epoch.value == 0 ? KvConfidence::unknown
                                                          : KvConfidence::degraded;
+  report.remarks = remarks(report, stream, now);
   if (!stream.doubted) return report;
   if (stream.doubted->epoch == report.position.epoch &&
       stream.doubted->end == report.position.end) {

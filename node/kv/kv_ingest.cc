@@ -103,6 +103,10 @@ struct KvIngest::State final : KvSource {
   void reconnect(const StreamKey& stream) override {
     subscriptions.reconnect(sinks.at(stream)->id);
   }
+  std::string trouble(const StreamKey& stream) const override {
+    const auto found = sinks.find(stream);
+    return found == sinks.end() ? "" : subscriptions.last_error(found->second->id);
+  }
 
   const KvIngestSettings settings;
   const std::function<void()> waiting;

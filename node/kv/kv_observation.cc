@@ -65,6 +65,7 @@ void KvObservation::take(const StreamWants::Deliver& delivered) {
     ++refused_batches_;
     last_refusal_ = fmt::format("batch {}: {}", delivered.batch.sequence, to_string(error));
   } else {
+    said_rank_ = batch_.rank;
     // Hashes of another life may mean other blocks.
     translator_.translate(batch_, held.epoch == epoch_ ? state_.map(stream_) : nullptr, changed_);
     note_issues(delivered.batch.sequence);

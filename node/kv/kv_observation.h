@@ -38,6 +38,7 @@ class KvObservation {
   const KvTranslator& translator() const { return translator_; }
   std::uint64_t changes() const { return changes_; }
   std::uint64_t refused_batches() const { return refused_batches_; }
+  std::int64_t said_rank() const { return said_rank_; }  // by the engine; -1: it says none
   const std::string& last_refusal() const { return last_refusal_; }
 
  private:
@@ -55,6 +56,7 @@ class KvObservation {
   StreamWants wants_;
   std::uint64_t changes_ = 0;
   std::uint64_t refused_batches_ = 0;
+  std::int64_t said_rank_ = -1;
   std::string last_refusal_;
   IssueCounts issues_{};  // seen so far
 };

@@ -40,7 +40,11 @@ struct StreamReport {
   std::uint64_t skipped_events = 0;   // known to us and of no use, or not known
   std::uint64_t refused_batches = 0;  // did not decode
   std::string last_refusal;           // of a batch or an event; empty: none
-  double events_per_s = 0.0;          // block changes, whoever brought them
+  std::string events, replay, topic;  // where it is heard; empty: it has none
+  // What looks wrong with these, for people, as far as this node's own subscription shows it.
+  std::vector<std::string> remarks;
+  bool rates_known = false;   // false: too early to tell
+  double events_per_s = 0.0;  // block changes, whoever brought them
   double bytes_per_s = 0.0;           // from the engine
 };
 

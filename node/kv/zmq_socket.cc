@@ -147,7 +147,7 @@ ZmqRead ZmqSocket::read(std::vector<std::string>& frames, std::size_t at_most) {
   }
 }
 
-std::optional<bool> ZmqSocket::read_monitor() {
+std::optional<ZmqChange> ZmqSocket::read_monitor() {
   while (true) {
     Frame event;
     if (!event.read(handle_)) return {};
@@ -155,8 +155,8 @@ std::optional<bool> ZmqSocket::read_monitor() {
     if (event.bytes().size() >= sizeof kind) std::memcpy(&kind, event.bytes().data(), sizeof kind);
     while (event.more() && event.read(handle_)) {  // the address
     }
-    if (kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) return true;
-    if (kind == ZMQ_EVENT_DISCONNECTED) return false;
+    if (kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) return ZmqChange::up;
+    if (kind == ZMQ_EVENT_DISCONNECTED) return ZmqChange::down;
   }
 }
 

@@ -36,6 +36,8 @@ struct ZmqSocketSettings {
 };
 
 enum class ZmqRead : std::uint8_t { message, nothing };
+// What a monitor tells: a handshake succeeded, or a connection is over, also without one.
+enum class ZmqChange : std::uint8_t { up, down };
 
 class ZmqSocket {
  public:
@@ -57,8 +59,7 @@ class ZmqSocket {
   bool send_after_empty(std::string_view frame);
   // A whole message, as frames; at most `frames` of them are kept.
   ZmqRead read(std::vector<std::string>& frames, std::size_t at_most);
-  // From a monitor: did a handshake succeed (true) or a connection end (false)?
-  std::optional<bool> read_monitor();
+  std::optional<ZmqChange> read_monitor();
   int descriptor() const;
   void stop_monitor();  // what watches this socket hears no more
   void close();

@@ -9,6 +9,7 @@ namespace {
 constexpr policies::Duration kLasting = std::chrono::seconds(10);
 constexpr policies::Duration kOtherFamily = std::chrono::seconds(15);
 constexpr policies::Duration kOpenAgain = std::chrono::seconds(5);
+constexpr const char* kNoPublisher = "what answers there is no publisher of events";
 constexpr policies::Time kNever = policies::Time::max();
 
 int to_ms(policies::Duration time) {
@@ -124,16 +125,18 @@ void ZmqSubscription::remove() {
 }
 
 void ZmqSubscription::read_monitor() {
-  while (const auto up = monitor_.socket.read_monitor()) {
-    if (*up && ending_) {
+  while (const auto change = monitor_.socket.read_monitor()) {
+    if (*change == ZmqChange::down) {
+      ending_ |= connected_;
+      if (!connected_) last_error_ = kNoPublisher;  // it was there, and there was no handshake
+    } else if (ending_) {
       renewed_ = true;
-    } else if (*up && !connected_) {
+    } else if (!connected_) {
       connected_ = true;
       connected_at_ = now_;
       open_at_ = kNever;
+      last_error_.clear();
       sink_.connected();
-    } else if (!*up && connected_) {
-      ending_ = true;
     }
   }
 }

@@ -49,7 +49,8 @@ class ZmqSubscriptions {
   bool pump(policies::Time now, policies::Duration timeout);
   void wake();  // from any thread: pump returns now, or at once when called next
 
-  std::string last_error(Id id) const;  // why its sockets cannot be opened; empty: they are
+  // Why there is no connection, beyond that nobody answers; empty: nobody does, or there is one.
+  std::string last_error(Id id) const;
   std::size_t size() const { return subscriptions_.size(); }
 
  private:

@@ -2,6 +2,7 @@
 #include "node/kv/zmq_subscriptions.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -151,6 +152,47 @@ TEST_CASE("a publisher that goes and comes back is connected to again") {
         all, [&] { return !heard.lives.empty(); }, [&] { stub->publish(0, "new"); }));
     CHECK(heard.lives[0] == RawBatch{0, "new"});
   }
+}
+
+TEST_CASE("what answers and is no publisher is told from what does not answer") {
+  ZmqStub stub;
+  Heard swapped, good, nobody;
+  ZmqSubscriptions all;
+  all.add(1, {stub.replay(), stub.events(), "", 1}, 0, swapped);
+  all.add(2, endpoints_of(stub), 0, good);
+  all.add(3, {"tcp://127.0.0.1:1", "", "", 1}, 0, nobody);
+  const auto said = [&] { return !all.last_error(1).empty() && good.ups > 0; };
+  REQUIRE(pump_until(all, said));
+  CHECK(all.last_error(1) == "what answers there is no publisher of events");
+  CHECK(swapped.ups == 0);
+  CHECK(all.last_error(2) == "");
+  CHECK(all.last_error(3) == "");
+}
+
+TEST_CASE("an HTTP server is no publisher") {
+  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  REQUIRE(bind(listener, reinterpret_cast<sockaddr*>(&at), size) == 0);
+  REQUIRE(listen(listener, 8) == 0);
+  REQUIRE(getsockname(listener, reinterpret_cast<sockaddr*>(&at), &size) == 0);
+  Heard heard;
+  ZmqSubscriptions all;
+  all.add(1, {"tcp://127.0.0.1:" + std::to_string(ntohs(at.sin_port)), "", "", 1}, 0, heard);
+  const auto answer = [&] {
+    const int client = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
+    if (client < 0) return;
+    const std::string text = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    CHECK(send(client, text.data(), text.size(), MSG_NOSIGNAL) > 0);
+    close(client);
+  };
+  REQUIRE(fcntl(listener, F_SETFL, O_NONBLOCK) == 0);
+  CHECK(pump_until(
+      all, [&] { return !all.last_error(1).empty(); }, answer));
+  CHECK(heard.ups == 0);
+  close(listener);
 }
 
 TEST_CASE("what came before the end of a connection is told before it") {
