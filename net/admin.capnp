@@ -257,6 +257,11 @@ struct KvStream {            # what one rank of an instance says of its cache (n
   changes @17 :UInt64;
   received @18 :List(Count); # by this node's own subscription
   lastRefusal @19 :Text;     # of something the engine sent
+  events @20 :Text;          # this rank's endpoint
+  replay @21 :Text;          # likewise; empty: it has none
+  topic @22 :Text;
+  remarks @23 :List(Text);   # what looks wrong with these, by this node's own subscription
+  ratesKnown @24 :Bool;      # false: too early to tell eventsPerS and bytesPerS
 }
 
 struct KvPrediction {        # cached tokens as an instance reports them, beside those expected
@@ -315,7 +320,7 @@ interface Admin {
   # In place of all that were set before.
 
   kv @18 (instance :Text) -> (kv :Kv);
-  # Of one instance, or of all when it is empty.
+  # Of one instance, of one rank of it (INSTANCE/RANK), or of all when it is empty.
   kvBlocks @19 (instance :Text, rank :UInt32, buckets :Data)
       -> (sums :List(UInt64), rows :List(Row), epoch :UInt64, end :UInt64);
   # As bucketSums and rows, of the blocks of one stream, by the engine's hashes; epoch 0: not known here.

@@ -45,7 +45,8 @@ int run_lag(Session& session);
 int run_wait_converged(Session& session, std::uint32_t timeout_ms);
 
 // commands_kv.cc
-int run_kv(Session& session, const std::string& instance);  // empty: all
+// An instance, INSTANCE/RANK, or all where it is empty.
+int run_kv(Session& session, const std::string& instance);
 
 // commands_watch.cc
 struct WatchQuery {

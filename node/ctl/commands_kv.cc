@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "node/ctl/answers.h"
@@ -73,8 +74,10 @@ void print_table(wire::Kv::Reader kv, const Predictions& predictions) {
                count_text(stream.getBlocks()),
                stream.getBlockTokens() == 0 ? "-" : std::to_string(stream.getBlockTokens()),
                count_text(stream.getEnd()), observers_text(stream), subscribed_text(stream),
-               fmt::format("{:.0f}", stream.getEventsPerS()),
-               bytes_text(static_cast<std::uint64_t>(stream.getBytesPerS())) + "/s",
+               stream.getRatesKnown() ? fmt::format("{:.0f}", stream.getEventsPerS()) : "-",
+               stream.getRatesKnown() && stream.getObserving()
+                   ? bytes_text(static_cast<std::uint64_t>(stream.getBytesPerS())) + "/s"
+                   : "-",
                error_text(found == predictions.end() ? nullptr : &found->second)});
   }
   std::fputs(table.render().c_str(), stdout);
@@ -88,6 +91,10 @@ void print_remarks(wire::Kv::Reader kv, const Predictions& predictions) {
                                     stream.getConfidence().cStr(), stream.getWhyNotExact().cStr()),
                         2)
                     .c_str());
+    }
+    for (auto remark : stream.getRemarks()) {
+      const std::string name = name_of(stream, kv.getStreams());
+      std::puts(wrapped(fmt::format("{}: {}", name, remark.cStr()), 2).c_str());
     }
     if (stream.getLastRefusal().size() > 0) {
       std::puts(
@@ -156,6 +163,10 @@ void print_stream(wire::KvStream::Reader stream) {
                         stream.getConfidence().cStr())
                 .c_str());
   if (stream.getWhyNotExact().size() > 0) line("because", text(stream.getWhyNotExact()));
+  for (auto remark : stream.getRemarks()) line("look", text(remark));
+  line("events", text(stream.getEvents()));
+  line("replay", stream.getReplay().size() > 0 ? text(stream.getReplay()) : "no endpoint given");
+  line("topic", stream.getTopic().size() > 0 ? text(stream.getTopic()) : "any");
   line("blocks",
        fmt::format("{} of {} tokens{}", count_text(stream.getBlocks()), stream.getBlockTokens(),
                    stream.getUnknownBlocks() == 0
@@ -166,8 +177,9 @@ void print_stream(wire::KvStream::Reader stream) {
   line("digest", fmt::format("{:016x}", stream.getDigestSum()));
   line("observers", joined(texts(stream.getObservers())));
   line("subscribed", subscribed_text(stream));
-  line("changes",
-       fmt::format("{}, {:.0f}/s", count_text(stream.getChanges()), stream.getEventsPerS()));
+  const std::string rate =
+      stream.getRatesKnown() ? fmt::format(", {:.0f}/s", stream.getEventsPerS()) : "";
+  line("changes", count_text(stream.getChanges()) + rate);
   if (!stream.getObserving()) return;
   std::vector<std::string> counts;
   for (auto count : stream.getReceived()) {
@@ -196,6 +208,22 @@ void print_prediction(wire::KvPrediction::Reader prediction) {
   }
 }
 
+// What to say of INSTANCE/RANK where there is the instance, and no such rank.
+std::optional<net::Error> ranks_of(Session& session, const std::string& name) {
+  const std::size_t slash = name.rfind('/');
+  if (slash == std::string::npos) return {};
+  const std::string instance = name.substr(0, slash);
+  auto request = session.node().admin().kvRequest();
+  request.setInstance(instance.c_str());
+  auto answer = session.node().call(kj::mv(request), "read what it knows of caches");
+  if (!answer) return answer.error();
+  const auto ranks = answer->getKv().getStreams().size();
+  if (ranks == 0) return {};
+  const std::string those = ranks == 1 ? "rank 0 alone" : fmt::format("ranks 0 to {}", ranks - 1);
+  return net::Error{
+      fmt::format("{} has {}, and no rank {}", instance, those, name.substr(slash + 1))};
+}
+
 }  // namespace
 
 int run_kv(Session& session, const std::string& instance) {
@@ -206,6 +234,7 @@ int run_kv(Session& session, const std::string& instance) {
   if (!answer) return failed(answer.error());
   const auto kv = answer->getKv();
   if (!instance.empty() && kv.getStreams().size() == 0) {
+    if (const auto ranks = ranks_of(session, instance)) return failed(*ranks);
     return failed(
         {fmt::format("{} is no instance with an address for KV events; give it one: "
                      "dualmeshctl instance add {} HOST:PORT --kv-events tcp://HOST:PORT",

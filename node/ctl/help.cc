@@ -47,6 +47,7 @@ const std::map<std::string, std::string> kExamplesOf = {
     {"kv",
      "  dualmeshctl kv\n"
      "  dualmeshctl kv h200-1\n"
+     "  dualmeshctl kv h200-1/3\n"
      "  dualmeshctl kv --json | jq '.streams[] | {instance, confidence}'\n"},
     {"rings", "  dualmeshctl rings\n"},
     {"lag",

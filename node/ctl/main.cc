@@ -134,10 +134,9 @@ void add_instance_commands(CLI::App& app, Arguments& arguments, Command& command
 
 void add_kv_command(CLI::App& app, Arguments& arguments, Command& command) {
   auto* kv = app.add_subcommand("kv", "what is known of the instances' caches by their KV events");
-  kv->add_option("instance", arguments.kv_instance, "one of them, in full");
-  kv->callback([&] {
-    command = [&](ctl::Session& s) { return ctl::run_kv(s, arguments.kv_instance); };
-  });
+  kv->add_option("instance", arguments.kv_instance, "one of them, or INSTANCE/RANK, in full");
+  kv->callback(
+      [&] { command = [&](ctl::Session& s) { return ctl::run_kv(s, arguments.kv_instance); }; });
 }
 
 void add_convergence_commands(CLI::App& app, Arguments& arguments, Command& command) {

@@ -19,7 +19,7 @@ struct KvPredictionReport {
   std::string instance;
   std::uint64_t requests = 0;      // whose usage said it
   double mean_error_tokens = 0.0;  // absolute
-  double mean_bias_tokens = 0.0;   // said less expected
+  double mean_bias_tokens = 0.0;   // said less expected, as in the metric
   std::string mismatch;            // in words; empty: none found
 };
 

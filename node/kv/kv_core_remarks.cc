@@ -32,11 +32,12 @@ std::string apart(const StreamReport& report, const std::string& trouble,
 }
 
 // Connected, and it brings nothing that is of use.
-std::string unheard(const StreamReport& report, const KvStream& machine, policies::Duration joined) {
+std::string unheard(const StreamReport& report, const KvStream& machine,
+                    policies::Duration joined) {
   const StreamCounters& received = report.received;
-  const std::string doubt =
-      report.topic.empty() ? "does it publish there, or is replay= another engine's?"
-                           : fmt::format("is topic={} right?", report.topic);
+  const std::string doubt = report.topic.empty()
+                                ? "does it publish there, or is replay= another engine's?"
+                                : fmt::format("is topic={} right?", report.topic);
   if (machine.unheard() > 0) {
     return fmt::format(
         "connected to {}, but no batch comes by subscription, while the replay has brought {} "
@@ -71,8 +72,9 @@ std::string replay_trouble(const StreamReport& report, const KvStream& machine,
 std::string rank_trouble(const StreamReport& report, std::int64_t said, std::uint32_t ranks) {
   if (said < 0 || said == report.stream.rank) return {};
   if (ranks > 1) {
-    return fmt::format("the batches of {} are of data-parallel rank {}, not {}: are the ports right?",
-                       report.events, said, report.stream.rank);
+    return fmt::format(
+        "the batches of {} are of data-parallel rank {}, not {}: are the ports right?",
+        report.events, said, report.stream.rank);
   }
   return fmt::format(
       "the batches of {} are of data-parallel rank {}, and the instance is declared with one rank: "

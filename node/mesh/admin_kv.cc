@@ -30,6 +30,12 @@ void write_counts(const Counts& counts, capnp::List<wire::Count>::Builder out) {
   }
 }
 
+// `wanted`: INSTANCE, INSTANCE/RANK or all.
+bool is_asked_for(const StreamKey& stream, const std::string& wanted) {
+  return wanted.empty() || wanted == stream.instance ||
+         wanted == fmt::format("{}/{}", stream.instance, stream.rank);
+}
+
 void write_stream(const MeshNode& node, const StreamReport& report, wire::KvStream::Builder out) {
   out.setInstance(report.stream.instance);
   out.setRank(report.stream.rank);
@@ -53,8 +59,15 @@ void write_stream(const MeshNode& node, const StreamReport& report, wire::KvStre
   out.setBytesPerS(report.bytes_per_s);
   out.setChanges(report.changes);
   out.setLastRefusal(report.last_refusal);
+  out.setEvents(report.events);
+  out.setReplay(report.replay);
+  out.setTopic(report.topic);
+  auto remarks = out.initRemarks(static_cast<unsigned>(report.remarks.size()));
+  for (unsigned i = 0; i < remarks.size(); ++i) remarks.set(i, report.remarks[i]);
+  out.setRatesKnown(report.rates_known);
   const StreamCounters& received = report.received;
   const Counts counts = {{"batches", received.batches},
+                         {"live", received.live},
                          {"bytes", received.bytes},
                          {"duplicates", received.duplicates},
                          {"gaps", received.gaps},
@@ -116,7 +129,7 @@ void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string&
   const auto report = answers.kv_report();
   std::vector<const StreamReport*> streams;
   for (const StreamReport& stream : report->streams) {
-    if (instance.empty() || stream.stream.instance == instance) streams.push_back(&stream);
+    if (is_asked_for(stream.stream, instance)) streams.push_back(&stream);
   }
   auto list = out.initStreams(static_cast<unsigned>(streams.size()));
   for (unsigned i = 0; i < list.size(); ++i) write_stream(node, *streams[i], list[i]);
@@ -127,7 +140,10 @@ void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string&
   write_exchange(report->exchange, out);
   auto predictions = answers.kv_predictions();
   std::erase_if(predictions, [&](const KvPredictionReport& prediction) {
-    return !instance.empty() && prediction.instance != instance;
+    const auto is_of_it = [&](const StreamReport* stream) {
+      return stream->stream.instance == prediction.instance;
+    };
+    return !instance.empty() && std::ranges::none_of(streams, is_of_it);
   });
   auto told = out.initPredictions(static_cast<unsigned>(predictions.size()));
   for (unsigned i = 0; i < told.size(); ++i) {

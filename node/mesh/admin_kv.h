@@ -18,14 +18,14 @@ class MeshNode;
 struct KvStepTime;
 struct StreamCut;
 
-// Of the instance called so, or of all when it is empty.
+// Of the instance, or the INSTANCE/RANK, called so, or of all when it is empty.
 void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string& instance,
               wire::Kv::Builder out);
 kj::Promise<std::shared_ptr<const StreamCut>> kv_cut(KvAnswers& answers,
                                                      const std::string& instance,
                                                      std::uint32_t rank);
-kj::Promise<std::vector<KvStepTime>> kv_step_times(KvAnswers& answers,
-                                                   const std::string& instance, std::uint32_t rank);
+kj::Promise<std::vector<KvStepTime>> kv_step_times(KvAnswers& answers, const std::string& instance,
+                                                   std::uint32_t rank);
 void write_kv_steps(const std::vector<KvStepTime>& steps, wire::Admin::KvStepsResults::Builder out);
 // Sums over 256 buckets of blocks and, of the buckets asked for (as Admin.rows has them), the
 // blocks.

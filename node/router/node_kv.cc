@@ -77,7 +77,7 @@ std::vector<KvPredictionReport> NodeKv::kv_predictions() const {
     for (const PredictionReport::OfSource& source : report.by_source) {
       sum.requests += source.samples;
       error += static_cast<double>(source.absolute_error);
-      bias -= static_cast<double>(source.bias);  // there it is expected less reported
+      bias += static_cast<double>(source.bias);
     }
     if (sum.requests > 0) {
       sum.mean_error_tokens = error / static_cast<double>(sum.requests);

@@ -24,7 +24,7 @@ std::optional<std::uint32_t> PredictionCheck::ended(const std::string& instance,
     return {};
   }
   const std::uint32_t reported = cached_tokens.value_or(0);
-  const std::int64_t error = std::int64_t{prediction.expected_tokens} - reported;
+  const std::int64_t error = std::int64_t{reported} - prediction.expected_tokens;
   const auto size = static_cast<std::uint64_t>(std::abs(error));
   auto& totals = of.report.by_source[static_cast<std::size_t>(prediction.source)];
   ++totals.samples;
@@ -125,7 +125,9 @@ void PredictionCheck::append_to(MetricsText& out) const {
        "Cached tokens expected and not said, or said and not expected, added up.",
        [](const OfSource& t) { return static_cast<double>(t.absolute_error); });
   each("dualmesh_kv_prediction_bias_tokens", MetricType::gauge,
-       "Cached tokens expected less those said, on average.", [](const OfSource& t) {
+       "Cached tokens the engine said less those expected, on average: below 0 where too many were "
+       "expected.",
+       [](const OfSource& t) {
          return static_cast<double>(t.bias) / static_cast<double>(t.samples);
        });
   out.family("dualmesh_kv_prediction_by_error_total", MetricType::counter,

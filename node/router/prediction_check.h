@@ -36,7 +36,7 @@ struct PredictionReport {
   struct OfSource {
     std::uint64_t samples = 0;
     std::uint64_t absolute_error = 0;                          // tokens, as are the next
-    std::int64_t bias = 0;                                     // expected less reported
+    std::int64_t bias = 0;                                     // reported less expected
     std::array<std::uint64_t, kBounds.size() + 1> by_error{};  // at most the bound; beyond the last
   };
   std::string instance;

@@ -35,7 +35,7 @@ TEST_CASE("errors add up, by source") {
   const auto& exact = report.by_source[static_cast<std::size_t>(HitSource::exact)];
   CHECK(exact.samples == 2);
   CHECK(exact.absolute_error == 16 + 60);
-  CHECK(exact.bias == 16 - 60);
+  CHECK(exact.bias == 60 - 16);
   CHECK(exact.by_error[1] == 1);  // at most 16
   CHECK(exact.by_error[2] == 1);  // at most 64
   const auto& predicted = report.by_source[static_cast<std::size_t>(HitSource::predicted)];
@@ -46,7 +46,7 @@ TEST_CASE("errors add up, by source") {
   const std::string text = out.take();
   CHECK(has(text, R"(dualmesh_kv_prediction_samples_total{instance="e",source="exact"} 2)"));
   CHECK(has(text, R"(dualmesh_kv_prediction_error_tokens_total{instance="e",source="exact"} 76)"));
-  CHECK(has(text, R"(dualmesh_kv_prediction_bias_tokens{instance="e",source="exact"} -22)"));
+  CHECK(has(text, R"(dualmesh_kv_prediction_bias_tokens{instance="e",source="exact"} 22)"));
   CHECK(has(text, R"(dualmesh_kv_prediction_mismatch{instance="e"} 0)"));
 }
 

@@ -63,9 +63,8 @@ struct Scene {
   StreamReport report() { return core.report(now)->streams.front(); }
   bool says(const std::string& part) {
     const auto remarks = report().remarks;
-    return std::ranges::any_of(remarks, [&](const std::string& remark) {
-      return remark.find(part) != std::string::npos;
-    });
+    return std::ranges::any_of(
+        remarks, [&](const std::string& remark) { return remark.find(part) != std::string::npos; });
   }
 
   const StreamKey key{"e", 0};
@@ -103,8 +102,9 @@ TEST_CASE("what answers and is no publisher is told as that") {
   Scene scene(kBoth);
   scene.source.why = "what answers there is no publisher of events";
   scene.pass(seconds(20));
-  CHECK(scene.says("not connected to tcp://h:5557 for 20 s, what answers there is no publisher of "
-                   "events: are events= and replay= swapped, or a port wrong?"));
+  CHECK(
+      scene.says("not connected to tcp://h:5557 for 20 s, what answers there is no publisher of "
+                 "events: are events= and replay= swapped, or a port wrong?"));
 }
 
 TEST_CASE("a replay endpoint that does not answer is told, and events alone can make it exact") {
@@ -112,7 +112,8 @@ TEST_CASE("a replay endpoint that does not answer is told, and events alone can 
   scene.core.connected(scene.key, scene.now);
   CHECK(scene.report().remarks.empty());
   scene.pass(seconds(5));
-  CHECK(scene.says("no answer of the replay endpoint tcp://h:6557 for 5 s: a gap cannot be filled"));
+  CHECK(
+      scene.says("no answer of the replay endpoint tcp://h:6557 for 5 s: a gap cannot be filled"));
   scene.pass(seconds(6));
   scene.core.live(scene.key, Scene::batch(0), scene.now);
   CHECK(scene.says("no answer of the replay endpoint tcp://h:6557 (1 of 2 questions)"));
@@ -185,7 +186,8 @@ TEST_CASE("rates are told once they have been measured, not of what was there be
   Scene scene(kBoth);
   scene.pass(milliseconds(500));
   scene.core.connected(scene.key, scene.now);
-  for (std::uint64_t i = 0; i < 100; ++i) scene.core.replayed(scene.key, Scene::batch(i), scene.now);
+  for (std::uint64_t i = 0; i < 100; ++i)
+    scene.core.replayed(scene.key, Scene::batch(i), scene.now);
   scene.core.replay_over(scene.key, scene.now);
   CHECK_FALSE(scene.report().rates_known);
   scene.pass(milliseconds(700));  // the counters are read, and once is not enough

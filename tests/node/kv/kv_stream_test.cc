@@ -203,7 +203,7 @@ TEST_CASE("a subscription that brings nothing, time and again, is known for one"
   };
   look(seconds(1), 5);  // the subscription may have begun after the connection
   CHECK(played.machine.unheard() == 0);
-  look(seconds(2), 5);  // at once again: there was something
+  look(seconds(2), 5);                   // at once again: there was something
   CHECK(played.machine.unheard() == 0);  // many batches may be lost at once
   SUBCASE("never") {
     look(seconds(2), 1);
