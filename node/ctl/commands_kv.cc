@@ -93,15 +93,14 @@ void print_remarks(wire::Kv::Reader kv, const Predictions& predictions) {
                     .c_str());
     }
     for (auto remark : stream.getRemarks()) {
-      const std::string name = name_of(stream, kv.getStreams());
+      const std::string name = name_of(stream, ranked);
       std::puts(wrapped(fmt::format("{}: {}", name, remark.cStr()), 2).c_str());
     }
     if (stream.getLastRefusal().size() > 0) {
-      std::puts(
-          wrapped(fmt::format("{} sent what cannot be used, last: {}",
-                              name_of(stream, ranked), stream.getLastRefusal().cStr()),
-                  2)
-              .c_str());
+      std::puts(wrapped(fmt::format("{} sent what cannot be used, last: {}",
+                                    name_of(stream, ranked), stream.getLastRefusal().cStr()),
+                        2)
+                    .c_str());
     }
   }
   for (const auto& [instance, prediction] : predictions) {

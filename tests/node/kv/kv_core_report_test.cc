@@ -26,6 +26,7 @@ struct Silent final : KvSource {
 struct Scene {
   explicit Scene(KvEndpoints endpoints) : core(settings(), source) {
     core.set_peers({}, now);
+    core.mesh_met();
     core.set_instances({{"e", std::move(endpoints)}}, now);
     pass(Duration{0});
   }
