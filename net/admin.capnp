@@ -294,9 +294,10 @@ interface Admin {
   members @1 () -> (members :List(MemberInfo), partition :Text);  # as in Status
   instances @2 () -> (instances :List(InstanceInfo));
   changeInstance @3 (action :InstanceAction, name :Text, address :Text, models :List(Text),
-                     weight :Float64, kvEvents :Text) -> (before :Text);
+                     weight :Float64, kvEvents :Text) -> (before :Text, kvEventsBefore :Text);
   # Fails with a description for people when the name, address or kvEvents is bad or unknown. `before` is the
   # lifecycle until now; empty: nobody knew it.
+  # `kvEventsBefore`: likewise, of one that is not removed.
   policy @4 () -> (policy :Text, available :List(Text), perNode :List(NodePolicy));
   setPolicy @5 (policy :Text) -> ();
   rings @6 () -> (rings :Rings);

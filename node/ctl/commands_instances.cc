@@ -83,6 +83,15 @@ std::string done_text(wire::InstanceAction action, std::string_view before) {
   return "changed";
 }
 
+void tell_of_events(const InstanceChange& change, const std::string& before) {
+  if (before.empty() || before == change.kv_events) return;
+  std::string text = fmt::format("its KV events were at {} and are ", before);
+  text += change.kv_events.empty()
+              ? "not heard any more: its cache is predicted; to keep them, give --kv-events again"
+              : "at " + change.kv_events + " now";
+  std::puts(wrapped(text, 2).c_str());
+}
+
 const char* verb(wire::InstanceAction action) {
   switch (action) {
     case wire::InstanceAction::ADD:
@@ -132,9 +141,13 @@ int run_instance_change(Session& session, const InstanceChange& change) {
     print_json({{"instance", change.name},
                 {"action", verb(change.action)},
                 {"before", before},
+                {"kv_events_before", answer->getKvEventsBefore().cStr()},
                 {"done", true}});
   } else {
     std::puts(fmt::format("{} {}", change.name, done_text(change.action, before)).c_str());
+    if (change.action == wire::InstanceAction::ADD) {
+      tell_of_events(change, answer->getKvEventsBefore().cStr());
+    }
   }
   return kExitDone;
 }

@@ -156,4 +156,29 @@ std::string endpoint_of_rank(const std::string& base, std::uint32_t rank) {
   return std::string(kTcp) + net::join_destination(*parts);
 }
 
+std::optional<KvAddresses::Clash> KvAddresses::use(const std::string& address, const User& user) {
+  const auto [first, last] = users_.equal_range(address);
+  for (auto at = first; at != last; ++at) {
+    const User& other = at->second;
+    if (other.instance == user.instance) continue;
+    const bool both_events = !other.is_replay && !user.is_replay;
+    const bool told_apart =
+        !other.topic.starts_with(user.topic) && !user.topic.starts_with(other.topic);
+    if (!both_events || !told_apart) return Clash{address, other.instance};
+  }
+  users_.emplace(address, user);
+  return {};
+}
+
+std::optional<KvAddresses::Clash> KvAddresses::add(const std::string& instance,
+                                                   const KvEndpoints& endpoints) {
+  std::optional<Clash> clash;
+  for (std::uint32_t rank = 0; rank < endpoints.ranks && !clash; ++rank) {
+    clash = use(endpoint_of_rank(endpoints.events, rank), {instance, endpoints.topic, false});
+    if (clash || endpoints.replay.empty()) continue;
+    clash = use(endpoint_of_rank(endpoints.replay, rank), {instance, endpoints.topic, true});
+  }
+  return clash;
+}
+
 }  // namespace dualmesh::node

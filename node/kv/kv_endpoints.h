@@ -10,6 +10,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -34,5 +36,24 @@ std::string print(const KvEndpoints& endpoints);
 
 // The address of one rank: `base` as in KvEndpoints, rank < its ranks.
 std::string endpoint_of_rank(const std::string& base, std::uint32_t rank);
+
+// Which instance is heard where. An address is one engine's alone, but for a publisher that passes
+// on the events of several, which their topics tell apart.
+class KvAddresses {
+ public:
+  struct Clash {
+    std::string address, other;  // the instance that has it
+  };
+  // Nothing: no other instance is heard at one of these.
+  std::optional<Clash> add(const std::string& instance, const KvEndpoints& endpoints);
+
+ private:
+  struct User {
+    std::string instance, topic;
+    bool is_replay;
+  };
+  std::optional<Clash> use(const std::string& address, const User& user);
+  std::multimap<std::string, User> users_;
+};
 
 }  // namespace dualmesh::node

@@ -120,7 +120,11 @@ class AdminServer final : public wire::Admin::Server {
       default:
         require(net::Error{"unknown action"});
     }
-    if (before) context.getResults().setBefore(to_string(before->lifecycle));
+    if (before) {
+      context.getResults().setBefore(to_string(before->lifecycle));
+      const bool removed = before->lifecycle == policies::Lifecycle::removed;
+      if (!removed) context.getResults().setKvEventsBefore(before->kv_events);
+    }
     return kj::READY_NOW;
   }
 

@@ -126,6 +126,24 @@ net::Result<void> check(const SeedInstance& instance) {
   return {};
 }
 
+// No other instance in use is heard where this one is.
+net::Result<void> check_heard_alone(const SeedInstance& instance,
+                                    const std::vector<InstanceRecord>& others) {
+  const auto endpoints = parse_kv_endpoints(instance.kv_events);
+  if (!endpoints) return {};
+  KvAddresses heard;
+  for (const InstanceRecord& other : others) {
+    if (other.name == instance.name || other.lifecycle == Lifecycle::removed) continue;
+    if (const auto ends = parse_kv_endpoints(other.kv_events)) heard.add(other.name, *ends);
+  }
+  const auto clash = heard.add(instance.name, *endpoints);
+  if (!clash) return {};
+  return net::Error{fmt::format(
+      "kv_events of {}: {} already has the address {}; engines at one address must have topics "
+      "that tell them apart",
+      instance.name, clash->other, clash->address)};
+}
+
 }  // namespace
 
 const char* to_string(Lifecycle lifecycle) {
@@ -232,6 +250,7 @@ net::Result<void> Registry::add(const SeedInstance& instance, std::uint64_t wall
       return net::Error{fmt::format("{} already has the address {}", other.name, instance.address)};
     }
   }
+  if (auto good = check_heard_alone(instance, records()); !good) return good;
   if (!state_.has_room_for(instance.name)) return net::Error{kFull};
   const crdt::Stamp stamp = state_.stamp(wall_ms);
   write(instance.name, InstanceField::address, stamp, instance.address);

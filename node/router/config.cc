@@ -131,7 +131,15 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
   ConfigProblems problems;
   std::set<std::string> names;
   std::map<std::string, std::string> addresses;
+  KvAddresses heard;
   for (const SeedInstance& instance : config.mesh.instances) {
+    const auto ends = parse_kv_endpoints(instance.kv_events);
+    if (const auto clash = ends ? heard.add(instance.name, *ends) : std::nullopt) {
+      problems.push_back(
+          {where, fmt::format("instance.kv_events: {} is that of \"{}\" and of \"{}\"; engines at "
+                              "one address must have topics that tell them apart",
+                              clash->address, clash->other, instance.name)});
+    }
     const auto [other, fresh] = addresses.try_emplace(instance.address, instance.name);
     if (!fresh && other->second != instance.name) {
       problems.push_back(

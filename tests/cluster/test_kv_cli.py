@@ -1,5 +1,7 @@
 """What dualmeshctl says of caches, and of questions about them that make no sense."""
 
+import subprocess
+
 import pytest
 from cluster import wait_until
 from kv_cluster import KvCluster, cached_tokens, long_text, prompt_body
@@ -92,10 +94,30 @@ def test_events_can_be_given_to_an_instance_and_taken_away(cluster):
     r1, r2 = cluster.nodes
     e1 = cluster.engines[0]
     text = said(cluster, "instance", "add", "e1", e1.address)
-    assert text == "e1 changed: it was there already\n"
+    changed, *events = text.splitlines()
+    assert changed == "e1 changed: it was there already"
+    assert " ".join(" ".join(events).split()) == (
+        f"its KV events were at {e1.kv} and are not heard any more: its cache is predicted; "
+        "to keep them, give --kv-events again")
     for node in (r1, r2):
         wait_until(lambda n=node: not cluster.streams(n), 5.0, "no caches are known")
     text = said(cluster, "kv")
     assert "no instance has an address for KV events, so caches are predicted" in text
     said(cluster, "instance", "add", "e1", e1.address, "--kv-events", e1.kv)
     assert sum(each["blocks"] for each in cluster.wait_exact("e1/0", "e1/1").values()) == 48
+
+
+def test_two_instances_at_one_address_are_refused_by_name(cluster):
+    e1, e2 = cluster.engines
+    host = e1.address.split(":")[0]
+    for ends in (e1.kv, f"tcp://{host}:5558", "tcp://127.0.0.1:5557,replay=tcp://{host}:6558"):
+        ends = ends.replace("{host}", host)
+        text = said(cluster, "instance", "add", "e2", e2.address, "--kv-events", ends, status=2)
+        assert "kv_events of e2: e1 already has the address tcp://" in text, text
+    assert cluster.instances(cluster.nodes[0])["e2"]["kv_events"] == ""
+    done = subprocess.run([cluster.program("dualmeshd"), "--check-config", "--mesh.alone", "true",
+                           "--instance", f"name=e1,address={e1.address},kv_events={e1.kv}",
+                           "--instance", f"name=e2,address={e2.address},kv_events={e1.kv}"],
+                          capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2, done.stdout
+    assert 'tcp://' in done.stderr and 'is that of "e1" and of "e2"' in done.stderr, done.stderr

@@ -91,3 +91,24 @@ TEST_CASE("ports of all ranks exist and do not meet") {
   CHECK(accepted("tcp://h:5556,replay=tcp://h:5558,ranks=2").ranks == 2);
   CHECK(accepted("tcp://h:5556,replay=tcp://other:5557,ranks=2").ranks == 2);
 }
+
+TEST_CASE("an address is one instance's, unless topics tell several apart") {
+  const auto clash = [](const std::string& first, const std::string& second) {
+    KvAddresses heard;
+    REQUIRE_FALSE(heard.add("a", accepted(first)).has_value());
+    REQUIRE_FALSE(heard.add("a", accepted(first)).has_value());  // of one name
+    const auto found = heard.add("b", accepted(second));
+    if (found) CHECK(found->other == "a");
+    return found ? found->address : "";
+  };
+  CHECK(clash("tcp://h:1", "tcp://h:1") == "tcp://h:1");
+  CHECK(clash("tcp://h:1", "tcp://g:1") == "");
+  CHECK(clash("tcp://h:1,ranks=4", "tcp://h:4") == "tcp://h:4");
+  CHECK(clash("tcp://h:1,ranks=4", "tcp://h:5,ranks=4") == "");
+  CHECK(clash("tcp://h:1,replay=tcp://h:11", "tcp://h:2,replay=tcp://h:11") == "tcp://h:11");
+  CHECK(clash("tcp://h:1,replay=tcp://h:11", "tcp://h:11") == "tcp://h:11");
+  CHECK(clash("tcp://h:1,topic=kv@a", "tcp://h:1,topic=kv@b") == "");
+  CHECK(clash("tcp://h:1,topic=kv", "tcp://h:1,topic=kv@b") == "tcp://h:1");
+  CHECK(clash("tcp://h:1,topic=kv", "tcp://h:1") == "tcp://h:1");
+  CHECK(clash("ipc:///s", "ipc:///s") == "ipc:///s");
+}
