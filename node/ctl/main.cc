@@ -116,10 +116,8 @@ void add_instance_commands(CLI::App& app, Arguments& arguments, Command& command
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   add->add_option("--kv-events", arguments.change.kv_events,
-                  "where its engine publishes KV events; without: nowhere,
-                  "
-                  "also where an address was given before.
-                  "
+                  "where its engine publishes KV events; without: nowhere,\n"
+                  "also where an address was given before.\n"
                   "tcp://HOST:PORT[,replay=tcp://HOST:PORT][,ranks=N][,topic=TEXT]")
       ->type_name("ENDPOINTS");
   auto* drain = action("drain", "give it nothing new", InstanceAction::DRAIN);
