@@ -25,6 +25,7 @@ std::uint8_t flags(ByteReader& in, unsigned count) {
   return read;
 }
 
+// Without `away`, which heads alone say.
 void write(const StreamPosition& position, ByteWriter& out) {
   out.varint(position.epoch.value);
   out.varint(position.base.value);
@@ -57,8 +58,10 @@ void write(const KvHeads& heads, ByteWriter& out) {
   out.varint(heads.heads.size());
   for (const KvHead& head : heads.heads) {
     out.fixed(head.stream, 8);
-    out.byte(bits({head.reaches, head.flooded, head.fetch_me}));
+    const std::uint64_t away = head.position.away.value;
+    out.byte(bits({head.reaches, head.flooded, head.fetch_me, away != 0}));
     write(head.position, out);
+    if (away != 0) out.varint(away);
   }
 }
 
@@ -138,11 +141,14 @@ KvHeads read_heads(ByteReader& in) {
   heads.heads.resize(in.count(30));
   for (KvHead& head : heads.heads) {
     head.stream = in.fixed(8);
-    const std::uint8_t said = flags(in, 3);
+    const std::uint8_t said = flags(in, 4);
     head.reaches = (said & 1) != 0;
     head.flooded = (said & 2) != 0;
     head.fetch_me = (said & 4) != 0;
     head.position = read_position(in);
+    if ((said & 8) == 0) continue;
+    head.position.away = {in.place()};
+    if (head.position.away < std::max(head.position.end, crdt::Version{1})) in.fail();
   }
   return heads;
 }

@@ -122,7 +122,7 @@ net::Result<std::vector<KvSection>> read_message(std::string_view message,
                                                  bool* is_absurd = nullptr);
 
 // At most so many bytes are written per head and per entry of a piece.
-inline constexpr std::size_t kMaxHeadBytes = 80;
+inline constexpr std::size_t kMaxHeadBytes = 88;
 inline constexpr std::size_t kMaxEntryBytes = 24;
 
 }  // namespace dualmesh::node

@@ -218,8 +218,7 @@ void KvCore::was_away(const std::string& instance) {
   for (auto& [key, stream] : streams_) {
     if (key.instance != instance) continue;
     const StreamPosition at = state_.position(key);
-    const bool is_empty = at.epoch.value != 0 && at.end.value == 0;  // it claims nothing
-    if (!is_empty) stream.doubted = at;
+    if (at.end.value != 0) state_.doubt(key, at.epoch, at.end);  // else it claims nothing
   }
 }
 

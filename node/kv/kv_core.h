@@ -71,7 +71,8 @@ class KvCore {
   std::string take(crdt::NodeId to, policies::Time now);
 
   // It was away by all that requests saw, so it may hold nothing now, whatever it said before: what
-  // is known of it counts for nothing until its engine says something again.
+  // is known of it counts for nothing, here and at every other node, until its engine says something
+  // again.
   void was_away(const std::string& instance);
 
   void tick(policies::Time now);  // each 10 to 20 ms
@@ -99,7 +100,6 @@ class KvCore {
     bool probing = false;                   // tries again, and observes only when it succeeds
     policies::Time unreached_at{};          // since when it says otherwise
     StreamPosition told;                    // to the observation
-    std::optional<StreamPosition> doubted;  // where it was when its instance was away
     // For people: not connected since, over all that was tried, and why.
     std::optional<policies::Time> apart_since;
     policies::Time joined_at{};

@@ -119,13 +119,9 @@ StreamReport KvCore::report_of(const StreamKey& key, Stream& stream, policies::T
                       : report.position.epoch.value == 0 ? KvConfidence::unknown
                                                          : KvConfidence::degraded;
   report.remarks = remarks(report, stream, now);
-  if (!stream.doubted) return report;
-  if (stream.doubted->epoch == report.position.epoch &&
-      stream.doubted->end == report.position.end) {
+  if (report.position.away.value != 0) {
     report.confidence = KvConfidence::unknown;
     report.why_not_exact = "the instance was away, and its engine has said nothing since";
-  } else {
-    stream.doubted.reset();
   }
   return report;
 }

@@ -91,9 +91,28 @@ void KvExchange::State::moved(std::size_t slot, Time now) {
       was_flooded != stream.flooded || (before.unknown == 0) != (stream.position.unknown == 0)) {
     heads_to_all(slot);
   }
+  spread_away(slot, before.away);
   for (auto& [node, peer] : peers) {
     if (pushes(slot, peer.said[slot])) due(peer, slot);
     if (stream.newer_since) rename_if_same(slot, peer.said[slot].position);
+  }
+}
+
+// That the instance was away is told to who has not said so itself; what others said of it before
+// we came to this life is learnt.
+void KvExchange::State::spread_away(std::size_t slot, crdt::Version before) {
+  const StreamHere& stream = streams[slot];
+  const StreamPosition& ours = stream.position;
+  const bool is_new = ours.away.value != 0 && ours.away != before;
+  for (auto& [node, peer] : peers) {
+    Said& said = peer.said[slot];
+    const bool same = said.position.epoch == ours.epoch;
+    if (same && said.position.away > ours.away) {
+      kv.doubt(stream.key, ours.epoch, said.position.away);
+    }
+    if (!is_new || (same && said.position.away >= ours.away)) continue;
+    said.head_due = true;
+    due(peer, slot);
   }
 }
 

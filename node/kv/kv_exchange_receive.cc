@@ -109,6 +109,7 @@ void KvExchange::State::head(Peer& from, std::size_t slot, const KvHead& head, T
   } else if (theirs.epoch == ours.epoch && ours.epoch.value != 0) {
     const bool same_bounds = theirs.base == ours.base && theirs.end == ours.end;
     const bool held = !head.flooded && !stream.flooded;
+    if (theirs.away.value != 0) kv.doubt(stream.key, theirs.epoch, theirs.away);
     if (same_bounds && held && theirs.digest != ours.digest) contradiction(slot, from.life.node);
   }
   if (pushes(slot, said)) due(from, slot);
@@ -136,7 +137,7 @@ void KvExchange::State::end_said(Peer& from, std::size_t slot, crdt::Version end
   Said& said = from.said[slot];
   const StreamPosition& ours = streams[slot].position;
   if (!said.known || said.position.epoch != ours.epoch) {  // it has taken the life that we sent it
-    said.position = {ours.epoch, {}, {}, 0, 0, {}};
+    said.position = {.epoch = ours.epoch};
     said.known = true;
     said.flooded = false;
   }

@@ -84,6 +84,7 @@ std::uint64_t KvExchange::State::summary(Time now) const {
     const StreamPosition& at = stream.position;
     if (at.epoch.value == 0) continue;
     sum += hash_of({stream.name, at.epoch.value, at.base.value});
+    if (at.away.value != 0) sum += hash_of({stream.name, at.epoch.value, at.away.value, 0});
     if (now - stream.moved_at < 2 * settings.compare_interval) continue;
     sum += hash_of({stream.name, at.end.value, at.unknown, at.digest.sum});
   }

@@ -145,11 +145,9 @@ Taken KvState::observed(const StreamKey& stream, const ObservedBatches& batches)
     if (batches.epoch < held.epoch) return Taken::older;
     const bool new_life = batches.epoch > held.epoch;
     if (new_life) {
-      held.epoch = batches.epoch;
-      held.facts = batches.facts;
-    }
-    if (new_life || batches.from > held.map.end()) {
-      if (new_life || !held.flooded) held.begin_anew(batches.from);
+      held.begin_life(batches.epoch, batches.facts, batches.from);
+    } else if (batches.from > held.map.end() && !held.flooded) {
+      held.begin_anew(batches.from);
     }
     if (batches.to != batches.from) return held.append(batches);
     if (held.flooded || held.map.end() != batches.to) return Taken::nothing_new;
@@ -161,9 +159,7 @@ Taken KvState::observed(const StreamKey& stream, const ObservedBatches& batches)
 Taken KvState::begun(const StreamKey& stream, crdt::Epoch epoch) {
   return state_->change(stream, 0, [&](Stream& held) {
     if (epoch <= held.epoch) return Taken::older;
-    held.epoch = epoch;
-    held.facts = {};
-    held.begin_anew({});
+    held.begin_life(epoch, {}, {});
     return Taken::changed;
   });
 }
@@ -174,9 +170,7 @@ Taken KvState::take_delta(const StreamKey& stream, const ObservedBatches& delta)
     if (delta.epoch < held.epoch) return Taken::older;
     if (delta.epoch > held.epoch) {
       if (delta.from.value != 0) return Taken::gap;
-      held.epoch = delta.epoch;
-      held.facts = delta.facts;
-      held.begin_anew(delta.from);
+      held.begin_life(delta.epoch, delta.facts, delta.from);
     }
     return held.append(delta);
   });
@@ -190,11 +184,7 @@ Taken KvState::take_state(const StreamKey& stream, const StreamPosition& positio
     }
     if (position.epoch < held.epoch) return Taken::older;
     const bool is_new_life = position.epoch > held.epoch;
-    if (is_new_life) {
-      held.epoch = position.epoch;
-      held.facts = facts;
-      held.begin_anew(position.base);
-    }
+    if (is_new_life) held.begin_life(position.epoch, facts, position.base);
     if (held.flooded && !held.takes_back(position, map.size())) return Taken::refused;
     if (held.flooded) held.begin_anew(position.base);
     if (position.end >= held.map.end()) held.learn(facts);
@@ -203,6 +193,15 @@ Taken KvState::take_state(const StreamKey& stream, const StreamPosition& positio
     held.last_batch = position.last_batch;  // an interval without steps
     return Taken::changed;
   });
+}
+
+bool KvState::doubt(const StreamKey& stream, crdt::Epoch epoch, crdt::Version step) {
+  return state_->change(stream, 0, [&](Stream& held) {
+    const bool is_new = epoch == held.epoch && step >= held.map.end() && step > held.away;
+    if (!is_new) return Taken::nothing_new;
+    held.away = step;
+    return Taken::changed;
+  }) == Taken::changed;
 }
 
 bool KvState::rename(const StreamKey& stream, crdt::Epoch epoch) {
@@ -217,9 +216,7 @@ bool KvState::rename(const StreamKey& stream, crdt::Epoch epoch) {
 void KvState::forget(const StreamKey& stream) {
   state_->change(stream, 0, [&](Stream& held) {
     if (held.flooded) return Taken::refused;
-    held.begin_anew({});
-    held.epoch = {};
-    held.facts = {};
+    held.begin_life({}, {}, {});
     return Taken::changed;
   });
 }

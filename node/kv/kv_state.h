@@ -91,7 +91,10 @@ class KvState {
   // A whole state. Replaces what is worth less; is laid under or over what it touches.
   Taken take_state(const StreamKey& stream, const StreamPosition& position,
                    const StreamFacts& facts, BlockMap&& map);
-  // The same life by another epoch, which is greater: our blocks stay.
+  // Its instance was away when that life had come to `step`: what is known of it is doubtful until
+  // its engine says more. The greatest counts, in whatever order they come.
+  bool doubt(const StreamKey& stream, crdt::Epoch epoch, crdt::Version step);
+  // The same life by another epoch, which is greater: our blocks stay, and so does a doubt.
   bool rename(const StreamKey& stream, crdt::Epoch epoch);
 
   StreamPosition position(const StreamKey& stream) const;

@@ -27,6 +27,13 @@ void KvState::Stream::begin_anew(crdt::Version at) {
   log.restart(at);
 }
 
+void KvState::Stream::begin_life(crdt::Epoch life, const StreamFacts& said, crdt::Version at) {
+  epoch = life;
+  facts = said;
+  away = {};
+  begin_anew(at);
+}
+
 void KvState::Stream::give_up(crdt::Version end) {
   const std::uint64_t digest = last_batch;
   if (!flooded) given_up_at = map.size();
@@ -105,7 +112,14 @@ void KvState::Stream::refill(std::size_t at_most) {
 }
 
 StreamPosition KvState::Stream::position() const {
-  return {epoch, map.base(), map.end(), map.unknown(), last_batch, map.digest()};
+  const bool is_doubtful = away >= map.end();
+  return {epoch,
+          map.base(),
+          map.end(),
+          map.unknown(),
+          last_batch,
+          map.digest(),
+          is_doubtful ? away : crdt::Version{}};
 }
 
 }  // namespace dualmesh::node

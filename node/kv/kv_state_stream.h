@@ -21,6 +21,7 @@ struct KvState::Stream {
   MapObserver observer() { return {feed, cache, deepest, shares}; }
   // Knows nothing but that it goes on from `at`.
   void begin_anew(crdt::Version at);
+  void begin_life(crdt::Epoch life, const StreamFacts& said, crdt::Version at);
   void give_up(crdt::Version end);
   // A state of another is small enough to begin again with.
   bool takes_back(const StreamPosition& theirs, std::size_t blocks) const {
@@ -40,6 +41,7 @@ struct KvState::Stream {
   policies::CacheId cache;
   BlockMap map;
   crdt::Epoch epoch;
+  crdt::Version away;  // of that life; counts while the map ends no later
   std::uint64_t last_batch = 0;
   std::uint64_t changes = 0;  // of blocks, ever
   StreamFacts facts;

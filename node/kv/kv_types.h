@@ -62,6 +62,9 @@ struct StreamPosition {
   std::uint64_t unknown = 0;     // blocks held without a key
   std::uint64_t last_batch = 0;  // digest of the batch at `end` (batch_digest); 0: not known
   crdt::StateDigest digest;      // of the map
+  // The instance was away when its engine had come so far, and nothing has been said since: another
+  // may be there that holds nothing. 0: not so.
+  crdt::Version away = {};
   bool complete() const { return epoch.value != 0 && base.value == 0 && unknown == 0; }
   bool operator==(const StreamPosition&) const = default;
 };

@@ -1,68 +1,13 @@
 // KvExchange between two nodes, rule by rule.
+#include "tests/node/kv/kv_exchange_pair.h"
+
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <vector>
-
-#include "node/kv/kv_codec.h"
-#include "node/kv/kv_exchange.h"
 
 using namespace dualmesh;
 using namespace dualmesh::node;
-using namespace std::chrono_literals;
-
-namespace {
-
-// Two nodes of which the first knows some streams, without a mesh between.
-struct Pair {
-  explicit Pair(std::uint32_t observers = 1) : settings{.observers = observers} {
-    for (std::uint32_t rank = 0; rank < 32; ++rank) keys.push_back({"engine", rank});
-    for (KvState* state : {&state_a, &state_b}) state->set_streams(keys);
-    a.set_peers(std::vector{KvPeer{kB, {1}}}, now);
-    b.set_peers(std::vector{KvPeer{kA, {1}}}, now);
-  }
-  void tick(policies::Duration later) {
-    now += later;
-    a.tick(now);
-    b.tick(now);
-  }
-  void talk() {
-    for (int i = 0; i < 4; ++i) {
-      a.received(kB, b.take(kA, now), now);
-      std::string said = a.take(kB, now);
-      if (spoil) said = spoilt(said);
-      b.received(kA, said, now);
-    }
-  }
-  // Blocks are lost from pieces.
-  static std::string spoilt(const std::string& message) {
-    std::string other;
-    if (message.empty()) return other;
-    auto sections = read_message(message);
-    for (KvSection& section : *sections) {
-      if (auto* piece = std::get_if<KvPiece>(&section); piece && !piece->entries.empty()) {
-        piece->entries.pop_back();
-        --piece->total;
-      }
-      write_section(section, other);
-    }
-    return other;
-  }
-  std::size_t observed_by_a() const {
-    return static_cast<std::size_t>(
-        std::ranges::count_if(keys, [&](const StreamKey& key) { return a.observes(key); }));
-  }
-
-  static constexpr crdt::NodeId kA{1}, kB{2};
-  const KvExchangeSettings settings;
-  policies::Time now{1000s};
-  bool spoil = false;
-  std::vector<StreamKey> keys;
-  KvState state_a{{}}, state_b{{}};
-  KvExchange a{state_a, kA, settings}, b{state_b, kB, settings};
-};
-
-}  // namespace
+using namespace dualmesh::node::test;
 
 TEST_CASE("who never says a word observes nothing for us, until it does") {
   Pair pair;
@@ -115,19 +60,13 @@ TEST_CASE("a state that came otherwise than it was announced is refused, and fet
   const std::vector<BlockChange> blocks{{BlockMap::Kind::add, 7, {9, 0, {}}}};
   pair.a.reaches(stream, false, pair.now);  // so it does not push
   pair.state_a.observed(stream, {{5}, {0}, {200}, blocks, 3, {16}});
-  const auto pass = [&](int turns) {
-    for (; turns > 0; --turns) {
-      pair.tick(20ms);
-      pair.talk();
-    }
-  };
   pair.spoil = true;
-  pass(50);
+  pair.pass(1000ms);
   CHECK(pair.state_b.position(stream).epoch.value == 0);
   CHECK(pair.b.counters().spoilt == 1);
   CHECK(pair.b.counters().fetches_failed == 1);
   pair.spoil = false;
-  pass(200);  // who said so is not asked again at once
+  pair.pass(4000ms);  // who said so is not asked again at once
   CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
   CHECK(pair.b.counters().spoilt == 1);
 }
@@ -136,20 +75,14 @@ TEST_CASE("who is behind is not given the state that it had before, however long
   Pair pair;
   const StreamKey& stream = pair.keys[0];
   const std::vector<BlockChange> blocks{{BlockMap::Kind::add, 7, {9, 0, {}}}};
-  const auto pass = [&](int turns) {
-    for (; turns > 0; --turns) {
-      pair.tick(20ms);
-      pair.talk();
-    }
-  };
   pair.a.reaches(stream, false, pair.now);  // so it does not push
   pair.state_a.observed(stream, {{5}, {0}, {200}, blocks, 3, {16}});
-  pass(50);
+  pair.pass(1000ms);
   CHECK(pair.state_b.position(stream).end.value == 200);
   CHECK(pair.b.counters().fetches == 1);
   const std::vector<BlockChange> unknown{{BlockMap::Kind::add, 8, {}}};  // which is said at once
   pair.state_a.observed(stream, {{5}, {200}, {201}, unknown, 4, {16}});
-  pass(125);  // the cut at 200 is kept for three seconds
+  pair.pass(2500ms);  // the cut at 200 is kept for three seconds
   CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
   CHECK(pair.b.counters().fetches == 2);
 }
@@ -165,24 +98,18 @@ TEST_CASE(
       state.observed(stream, {{epoch}, {from}, {from + 1}, blocks, from + 1000, {16}});
     }
   };
-  const auto pass = [&](policies::Duration time) {
-    for (; time > 0ms; time -= 20ms) {
-      pair.tick(20ms);
-      pair.talk();
-    }
-  };
   observe(pair.state_a, 5, 0, 90);
   observe(pair.state_b, 9, 94, 100);
-  pass(3s);
+  pair.pass(3s);
   CHECK(pair.state_a.position(stream).epoch.value == 5);
   SUBCASE("it comes there") {
     observe(pair.state_a, 5, 90, 102);
-    pass(1s);
+    pair.pass(1s);
     CHECK(pair.state_a.position(stream).complete());
     CHECK(pair.state_a.position(stream).end.value == 102);
   }
   SUBCASE("it does not") {
-    pass(3s);
+    pair.pass(3s);
     CHECK(pair.state_a.position(stream).base.value == 94);
   }
   CHECK(pair.state_a.position(stream).epoch.value == 9);
@@ -236,19 +163,17 @@ TEST_CASE(
   Pair pair;
   pair.tick(1s);
   pair.talk();
-  const auto stream =
-      std::ranges::find_if(pair.keys, [&](const StreamKey& key) { return pair.a.observes(key); });
-  REQUIRE(stream != pair.keys.end());
+  const StreamKey stream = pair.first_observed_by_a();
   for (const bool reached : {false, true}) {
-    pair.a.reaches(*stream, reached, pair.now);
+    pair.a.reaches(stream, reached, pair.now);
     pair.tick(10ms);
     pair.a.take(Pair::kB, pair.now);  // lost
     for (int i = 0; i < 30; ++i) {
       pair.tick(100ms);
       pair.talk();
     }
-    CHECK(pair.a.observes(*stream) == reached);
-    CHECK(pair.b.observes(*stream) == !reached);
+    CHECK(pair.a.observes(stream) == reached);
+    CHECK(pair.b.observes(stream) == !reached);
   }
 }
 
@@ -256,25 +181,17 @@ TEST_CASE("a new life whose first batches remove is pushed to who holds the old 
   Pair pair;
   pair.tick(1s);
   pair.talk();
-  const auto stream =
-      std::ranges::find_if(pair.keys, [&](const StreamKey& key) { return pair.a.observes(key); });
-  REQUIRE(stream != pair.keys.end());
+  const StreamKey stream = pair.first_observed_by_a();
   const auto add = [](EngineHash hash) {
     return BlockChange{BlockMap::Kind::add, hash, {hash + 100, 0, {}}};
   };
   const std::vector<BlockChange> old{add(7), add(8)};
   const std::vector<BlockChange> fresh{add(1), add(2), {BlockMap::Kind::remove, 1, {}}};
-  const auto pass = [&] {
-    for (int i = 0; i < 5; ++i) {
-      pair.tick(20ms);
-      pair.talk();
-    }
-  };
-  pair.state_a.observed(*stream, {{5}, {0}, {1}, old, 3, {16}});
-  pass();
-  CHECK(pair.state_b.present(*stream) == 2);
-  pair.state_a.observed(*stream, {{9}, {0}, {1}, fresh, 4, {16}});
-  pass();
-  CHECK(pair.state_b.position(*stream) == pair.state_a.position(*stream));
+  pair.state_a.observed(stream, {{5}, {0}, {1}, old, 3, {16}});
+  pair.pass(100ms);
+  CHECK(pair.state_b.present(stream) == 2);
+  pair.state_a.observed(stream, {{9}, {0}, {1}, fresh, 4, {16}});
+  pair.pass(100ms);
+  CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
   CHECK(pair.b.counters().fetches == 0);
 }

@@ -30,7 +30,9 @@ void troubled_run(const KvSimSettings& settings, policies::Duration trouble) {
   CHECK(sim.violation() == "");
   sim.heal();
   sim.run(1s, true, false);  // so that a life that nobody heard of is
-  sim.run(2s, false, false);
+  sim.run(1s, false, false);
+  for (std::size_t i = 0; i < settings.engines; i += 2) sim.was_away(i % settings.nodes, i);
+  sim.run(1s, false, false);
   const std::vector<StreamKey> completable = sim.completable();
   sim.run(12s, false, false);
   CHECK(sim.violation() == "");

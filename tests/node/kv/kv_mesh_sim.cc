@@ -166,7 +166,7 @@ void KvMeshSim::engines_work() {
 void KvMeshSim::fault() {
   const std::size_t node = random_() % nodes_.size(), other = random_() % nodes_.size();
   const std::size_t engine = random_() % engines_.size();
-  switch (random_() % 8) {
+  switch (random_() % 9) {
     case 0:
       if (nodes_[node].state) kill(node);
       break;
@@ -201,7 +201,17 @@ void KvMeshSim::fault() {
     case 7:
       nodes_[node].cut_off[engine] = false;
       break;
+    case 8:
+      was_away(node, engine);
+      break;
   }
+}
+
+void KvMeshSim::was_away(std::size_t number, std::size_t engine) {
+  if (!nodes_[number].state) return;
+  KvState& state = *nodes_[number].state;
+  const StreamPosition at = state.position(keys_[engine]);
+  state.doubt(keys_[engine], at.epoch, at.end);
 }
 
 void KvMeshSim::heal() {
@@ -322,13 +332,13 @@ std::string KvMeshSim::difference() {
       if (!node.state || node.state->flooded(key)) continue;
       const StreamPosition at = node.state->position(key);
       const auto text = [&](const StreamPosition& p) {
-        return fmt::format("({}: {}, {}] unknown {} digest {:x}", p.epoch.value, p.base.value,
-                           p.end.value, p.unknown, p.digest.sum);
+        return fmt::format("({}: {}, {}] unknown {} digest {:x} away {}", p.epoch.value,
+                           p.base.value, p.end.value, p.unknown, p.digest.sum, p.away.value);
       };
       if (!first) first = at;
       const bool alike = at.epoch == first->epoch && at.base == first->base &&
                          at.end == first->end && at.unknown == first->unknown &&
-                         at.digest == first->digest;
+                         at.digest == first->digest && at.away == first->away;
       if (!alike) return fmt::format("engine {}: {} and {}", engine, text(*first), text(at));
     }
     const auto life = first ? lives_of_.find({engine, first->epoch.value}) : lives_of_.end();

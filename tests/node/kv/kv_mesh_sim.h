@@ -53,6 +53,7 @@ class KvMeshSim {
   void kill(std::size_t node);
   void start(std::size_t node);  // with nothing
   void isolate(std::size_t node);
+  void was_away(std::size_t node, std::size_t engine);  // as that node sees it
   struct Node {
     crdt::NodeId id;
     std::uint64_t life = 0;
