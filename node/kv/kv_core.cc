@@ -115,9 +115,13 @@ void KvCore::tell_observations(policies::Time now) {
       position = *known;
     }
     if (position.epoch.value != 0 && position == stream.told) continue;
-    stream.told = position;
-    obey(key, stream.observation->mesh_known(position));
+    tell(key, stream, position);
   }
+}
+
+void KvCore::tell(const StreamKey& key, Stream& stream, const StreamPosition& position) {
+  stream.told = position;
+  obey(key, stream.observation->mesh_known(position));
 }
 
 KvCore::Stream* KvCore::observed(const StreamKey& stream) {
@@ -150,7 +154,13 @@ void KvCore::disconnected(const StreamKey& stream, policies::Time now) {
 
 void KvCore::live(const StreamKey& stream, RawBatch batch, policies::Time now) {
   state_.set_time(now);
-  if (Stream* at = observed(stream)) obey(stream, at->observation->live(std::move(batch), now));
+  Stream* at = observed(stream);
+  if (!at) return;
+  // Under a name that its life has no more the batch would be refused, and come no second time.
+  const StreamPosition position = state_.position(stream);
+  const bool renamed = position.epoch.value != 0 && position.epoch != at->told.epoch;
+  if (renamed) tell(stream, *at, position);
+  obey(stream, at->observation->live(std::move(batch), now));
 }
 
 void KvCore::replayed(const StreamKey& stream, RawBatch batch, policies::Time now) {

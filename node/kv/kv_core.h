@@ -70,9 +70,8 @@ class KvCore {
   void received(crdt::NodeId from, std::string_view message, policies::Time now);
   std::string take(crdt::NodeId to, policies::Time now);
 
-  // It was away by all that requests saw, so it may hold nothing now, whatever it said before: what
-  // is known of it counts for nothing, here and at every other node, until its engine says something
-  // again.
+  // It was away by all that requests saw, so it may hold nothing now, whatever it said before:
+  // what is known of it counts for nothing, at any node, until its engine says something again.
   void was_away(const std::string& instance);
 
   void tick(policies::Time now);  // each 10 to 20 ms
@@ -111,6 +110,7 @@ class KvCore {
   };
   Stream* observed(const StreamKey& stream);
   void obey(const StreamKey& stream, const KvObservation::Orders& orders);
+  void tell(const StreamKey& key, Stream& stream, const StreamPosition& position);
   void choose_subscriptions(policies::Time now);
   void tell_observations(policies::Time now);
   std::optional<StreamPosition> known_to_mesh(const StreamKey& key, const Stream& stream,

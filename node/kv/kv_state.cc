@@ -200,6 +200,7 @@ bool KvState::doubt(const StreamKey& stream, crdt::Epoch epoch, crdt::Version st
     const bool is_new = epoch == held.epoch && step >= held.map.end() && step > held.away;
     if (!is_new) return Taken::nothing_new;
     held.away = step;
+    held.cut.reset();  // it says so
     return Taken::changed;
   }) == Taken::changed;
 }

@@ -119,6 +119,7 @@ void KvStream::ask(Replay kind, std::uint64_t from, StreamWants& wants) {
   phase_ = Phase::replaying;
   progress_at_ = now_;
   answered_ = false;
+  replayed_stamp_ = 0;
   wants.replay_from = from;
 }
 
@@ -248,6 +249,9 @@ void KvStream::finish(Gap gap, StreamWants& wants) {
     held.pop_front();
     if (phase_ != Phase::live) {
       hold(std::move(batch), wants);
+    } else if (contradicts_replay(batch) && restarts_.take(now_)) {
+      counters_.duplicates += held.size() + 1;
+      return synchronise(wants);
     } else if (life_ && tied_ && batch.sequence < life_->next) {
       ++counters_.duplicates;
     } else {
@@ -263,6 +267,18 @@ void KvStream::finish(Gap gap, StreamWants& wants) {
   reconnect_after_ = std::min(2 * reconnect_after_, kMaxReconnectAfter);
   disconnected(now_);
   wants.reconnect = true;
+}
+
+// Held while a replay went on, of another life than what that brought: said otherwise, or to follow
+// it and yet older. Which of the two is over only the engine can say.
+bool KvStream::contradicts_replay(const RawBatch& batch) const {
+  if (!answered_ || !settings_.has_replay || replay_useless_ || !life_ || !tied_) return false;
+  if (batch.sequence >= life_->next) {
+    const std::uint64_t stamp = batch_stamp_us(batch.payload);
+    return stamp != 0 && stamp < replayed_stamp_;
+  }
+  const std::uint64_t known = life_->digest_of(batch.sequence);
+  return known != 0 && known != batch_digest(batch.sequence, batch.payload);
 }
 
 void KvStream::failed(StreamWants& wants) {

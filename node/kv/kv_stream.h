@@ -16,6 +16,9 @@
 // (`mesh_known`), so that a node that starts never replaces what others know (kv_types.h has the
 // rule of epochs). With batch 0 in hand it need not wait: the epoch is then the engine's own.
 //
+// What was held meanwhile and is of another life than what was replayed is dropped, and the engine
+// is asked once more.
+//
 // An engine that falls silent may have lost its last batches on the way, or its successor may not
 // have been heard: after `tail` a replay looks, then after each `quiet`; after `tail` again where
 // it found something. What later looks find and the subscription does not bring, again and again,
@@ -168,6 +171,7 @@ class KvStream {
   void onward(RawBatch batch, StreamWants& wants);
   void finish(Gap gap, StreamWants& wants);
   void failed(StreamWants& wants);
+  bool contradicts_replay(const RawBatch& batch) const;
   void look_if_quiet(StreamWants& wants);
   void try_replay(StreamWants& wants);
 
@@ -211,6 +215,7 @@ class KvStream {
   bool tied_before_look_ = false;
   std::uint32_t asked_again_ = 0;
   std::uint64_t hole_ = kNoSequence;  // last asked again for
+  std::uint64_t replayed_stamp_ = 0;  // of the last batch that a replay brought; 0: not known
   policies::Time look_at_{0};
   bool settled_ = false;
   std::uint32_t found_by_looking_ = 0;  // in a row, without a live batch between

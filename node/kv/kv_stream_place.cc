@@ -275,6 +275,7 @@ void KvStream::deliver(RawBatch batch, StreamWants& wants) {
   life_->recent.push_back(digest);
   if (life_->recent.size() > kRecent) life_->recent.pop_front();
   life_->next = sequence + 1;
+  if (phase_ == Phase::replaying) replayed_stamp_ = batch_stamp_us(batch.payload);
   wants.deliver.push_back({life_->epoch, crdt::Version{sequence}, std::move(batch), digest});
   if (foreign_) compare_with_foreign(sequence, digest);
 }

@@ -55,6 +55,9 @@ struct StreamFacts {
   bool operator==(const StreamFacts&) const = default;
 };
 
+// In a digest over the blocks and what is known beside them. 0: nothing was away.
+std::uint64_t away_hash(crdt::Version away);
+
 // How far somebody knows a stream. Ordered by what is worth more: epoch, end, completeness.
 struct StreamPosition {
   crdt::Epoch epoch;             // 0: nothing is known

@@ -46,8 +46,9 @@ void write_stream(const MeshNode& node, const StreamReport& report, wire::KvStre
   out.setEpoch(report.position.epoch.value);
   out.setBase(report.position.base.value);
   out.setEnd(report.position.end.value);
-  out.setDigestCount(report.position.digest.count);
-  out.setDigestSum(report.position.digest.sum);
+  const crdt::Version away = report.position.away;
+  out.setDigestCount(report.position.digest.count + (away.value != 0 ? 1 : 0));
+  out.setDigestSum(report.position.digest.sum + away_hash(away));
   auto observers = out.initObservers(static_cast<unsigned>(report.observers.size()));
   for (unsigned i = 0; i < observers.size(); ++i) {
     observers.set(i, name_of(node, report.observers[i]));
@@ -187,28 +188,38 @@ void write_kv_blocks(const StreamCut& cut, capnp::Data::Reader buckets,
     const BlockMap::Entry* entry;
   };
   std::vector<Found> found;
+  const auto is_asked = [&](std::size_t bucket) {
+    return bucket / 8 < buckets.size() && (buckets[bucket / 8] >> (bucket % 8) & 1) != 0;
+  };
   for (const auto& [key, entry] : cut.entries) {
     const std::uint64_t hash = entry_hash(key, entry);
     const std::size_t bucket = crdt::bucket_of(hash);
     sums[bucket] += hash;
-    if (bucket / 8 < buckets.size() && (buckets[bucket / 8] >> (bucket % 8) & 1) != 0) {
-      found.push_back({key, &entry});
-    }
+    if (is_asked(bucket)) found.push_back({key, &entry});
   }
   const std::size_t rows_told = std::min<std::size_t>(found.size(), kMaxRows);
   std::ranges::partial_sort(found, found.begin() + static_cast<std::ptrdiff_t>(rows_told), {},
                             &Found::key);
   found.resize(rows_told);
+  const std::uint64_t away = away_hash(cut.position.away);
+  const std::size_t away_bucket = crdt::bucket_of(away);
+  sums[away_bucket] += away;
+  const bool tells_away = away != 0 && is_asked(away_bucket);
   auto told = out.initSums(static_cast<unsigned>(sums.size()));
   for (unsigned i = 0; i < told.size(); ++i) told.set(i, sums[i]);
-  auto rows = out.initRows(static_cast<unsigned>(found.size()));
-  for (unsigned i = 0; i < rows.size(); ++i) {
+  auto rows = out.initRows(static_cast<unsigned>(found.size() + (tells_away ? 1 : 0)));
+  for (unsigned i = 0; i < found.size(); ++i) {
     const BlockMap::Entry& entry = *found[i].entry;
     rows[i].setKey(hex(found[i].key));
     rows[i].setValue(
         fmt::format("key {} depth {} {} copies {}{}", hex(entry.value.key),
                     std::uint16_t{entry.value.depth}, name_of(entry.value.medium), entry.added,
                     entry.removed > 0 ? fmt::format(" removed {}", entry.removed) : ""));
+  }
+  if (tells_away) {
+    auto row = rows[static_cast<unsigned>(found.size())];
+    row.setKey("away");
+    row.setValue(fmt::format("the instance was, after batch {}", cut.position.away.value));
   }
   out.setEnd(cut.position.end.value);
   out.setEpoch(cut.position.epoch.value);

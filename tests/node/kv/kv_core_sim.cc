@@ -220,7 +220,7 @@ void KvCoreSim::fault() {
   const std::size_t node = random_() % nodes_.size(), other = random_() % nodes_.size();
   auto& [key, engine] =
       *std::next(engines_.begin(), static_cast<long>(random_() % engines_.size()));
-  switch (random_() % 10) {
+  switch (random_() % 11) {
     case 0:
       if (nodes_[node].core) kill(node);
       break;
@@ -261,6 +261,9 @@ void KvCoreSim::fault() {
       if (!settings_.changing_instances) break;
       published_[random_() % published_.size()].flip();
       for (Node& each : nodes_) each.late_instances = true;
+      break;
+    case 10:
+      if (nodes_[node].core) nodes_[node].core->was_away(key.instance);
       break;
   }
 }

@@ -153,7 +153,7 @@ std::string KvCoreSim::difference() {
       if (!first) first = at;
       const bool alike = at.epoch == first->epoch && at.base == first->base &&
                          at.end == first->end && at.unknown == first->unknown &&
-                         at.digest == first->digest;
+                         at.digest == first->digest && at.away == first->away;
       if (!alike) {
         return fmt::format("{} {}: {} and {}", stream.instance, stream.rank, text(*first),
                            text(at));
@@ -190,7 +190,9 @@ std::string KvCoreSim::untrue_report() {
                                                  place->second == engine.end()
                                            : report.position.end.value == 0 && engine.end() == 0;
       if (exact && !is_end) return "exact, and not at the engine's end";
-      const bool should = heard && is_end && report.position.complete() &&
+      const bool doubted = report.position.away.value != 0;
+      if (exact && doubted) return "exact, though the instance was away";
+      const bool should = heard && is_end && report.position.complete() && !doubted &&
                           node.core->state().indexed_whole(report.stream) &&
                           (report.facts.block_tokens > 0 || engine.end() == 0);
       if (should && !exact) {

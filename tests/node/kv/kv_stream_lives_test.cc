@@ -79,6 +79,39 @@ TEST_CASE("a lower sequence on one connection is looked into") {
   }
 }
 
+TEST_CASE("what is held while another life is replayed is not laid upon it") {
+  constexpr double kNext_s = kFirst_s + 3600.0;
+  Played played(true);
+  played.connected();
+  SUBCASE("it follows by its number and is older") { played.live(batch(1)); }
+  SUBCASE("it is another batch of the same number") {
+    played.live(batch(0));
+    played.live(batch(1));
+  }
+  SUBCASE("the replay was of the life before") {
+    for (int i = 0; i < 3; ++i) played.replayed(batch(i));
+    played.live(batch(1, kNext_s));
+    played.over();
+    CHECK(played.asked == 2);
+    played.over();
+    CHECK(played.asked == 0);
+    for (int i = 0; i < 2; ++i) played.replayed(batch(i, kNext_s));
+    played.over();
+    CHECK(played.sequences() == Sequences{0, 1, 2, 0, 1});
+    CHECK(played.epoch() == kFirst_us + 3'600'000'000);
+    return;
+  }
+  played.replayed(batch(0, kNext_s));
+  played.over();
+  CHECK(played.asked == 0);  // is it this life?
+  played.replayed(batch(0, kNext_s));
+  played.replayed(batch(1, kNext_s));
+  played.over();
+  CHECK(played.sequences() == Sequences{0, 1});
+  CHECK(digest(played.delivered[1].batch) == digest(batch(1, kNext_s)));
+  CHECK(played.machine.caught_up());
+}
+
 TEST_CASE("two engines behind one address are followed at a bounded pace") {
   for (const bool has_replay : {true, false}) {
     CAPTURE(has_replay);

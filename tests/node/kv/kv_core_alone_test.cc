@@ -1,0 +1,148 @@
+// One node's knowledge of one engine, told by hand.
+#include <doctest/doctest.h>
+
+#include "node/kv/kv_codec.h"
+#include "node/kv/kv_core.h"
+#include "tests/node/kv/kv_model_engine.h"
+
+using namespace dualmesh;
+using namespace dualmesh::node;
+using namespace dualmesh::node::test;
+using policies::Time;
+using std::chrono::seconds;
+
+namespace {
+
+struct IdleSource final : KvSource {
+  void subscribe(const StreamKey&, const KvEndpoints&) override {}
+  void unsubscribe(const StreamKey&) override {}
+  void ask_replay(const StreamKey&, std::uint64_t) override {}
+  void reconnect(const StreamKey&) override {}
+};
+
+const StreamKey kStream{"engine", 0};
+constexpr crdt::NodeId kSelf{1}, kPeer{2};
+
+struct Alone {
+  // `replay`: where; empty: nowhere.
+  explicit Alone(const std::string& replay = "") : core({.self = kSelf}, source) {
+    at("tcp://engine:5557", seconds(1), replay);
+  }
+  void at(const std::string& events, Time now, const std::string& replay = "") {
+    KvCore::Instance instance{kStream.instance, {}};
+    instance.endpoints.events = events;
+    instance.endpoints.replay = replay;
+    core.set_instances({instance}, now);
+  }
+  void publish(int batches, Time now) {
+    for (; batches > 0; --batches) core.live(kStream, engine.publish(), now);
+  }
+  StreamReport report(Time now) { return core.report(now)->streams.at(0); }
+  KvConfidence confidence(Time now) {
+    core.tick(now);
+    return report(now).confidence;
+  }
+  StreamPosition position() const { return core.state().position(kStream); }
+
+  IdleSource source;
+  KvCore core;
+  KvModelEngine engine{3, 1'000'000, 1.7e9};
+};
+
+// Of which everything has been heard from the beginning.
+struct Heard : Alone {
+  explicit Heard(const std::string& replay = "") : Alone(replay) {
+    core.mesh_met();
+    core.connected(kStream, seconds(1));
+    if (!replay.empty()) core.replay_over(kStream, seconds(1));
+    publish(1, seconds(1));
+    if (!replay.empty()) {  // it is tried with the first batch
+      core.replayed(kStream, engine.life().batches[0], seconds(1));
+      core.replay_over(kStream, seconds(1));
+    }
+    publish(49, seconds(1));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("an instance at another address may be reached there") {
+  Alone alone;
+  alone.core.tick(seconds(1));
+  alone.core.tick(seconds(5));
+  CHECK_FALSE(alone.core.exchange().reached(kStream));
+  alone.at("tcp://right:5557", seconds(6));
+  CHECK(alone.core.exchange().reached(kStream));
+}
+
+TEST_CASE("before the mesh has been met no history is begun where one may be known") {
+  Alone alone;
+  for (int i = 0; i < 20; ++i) alone.engine.publish();
+  alone.core.connected(kStream, seconds(1));
+  alone.publish(3, seconds(1));
+  alone.core.tick(seconds(2));
+  CHECK(alone.position().epoch.value == 0);
+  alone.core.mesh_met();  // and nobody else is there
+  alone.core.tick(seconds(3));
+  CHECK(alone.position().epoch.value != 0);
+  CHECK(alone.position().base.value == 20);
+  CHECK(alone.position().end.value == 23);
+}
+
+TEST_CASE("an instance that was away is not believed until its engine speaks again") {
+  Heard heard;
+  CHECK(heard.confidence(seconds(9)) == KvConfidence::exact);
+  heard.core.was_away("another");
+  CHECK(heard.confidence(seconds(9)) == KvConfidence::exact);
+  heard.core.was_away(kStream.instance);
+  CHECK(heard.confidence(seconds(9)) == KvConfidence::unknown);
+  heard.publish(1, seconds(10));
+  CHECK(heard.confidence(seconds(10)) == KvConfidence::exact);
+}
+
+TEST_CASE("a subscription whose place is not settled is no longer exact") {
+  Heard heard;
+  CHECK(heard.confidence(seconds(9)) == KvConfidence::exact);
+  heard.core.disconnected(kStream, seconds(10));
+  heard.core.connected(kStream, seconds(11));
+  CHECK(heard.confidence(seconds(11)) == KvConfidence::exact);
+  CHECK(heard.confidence(seconds(14)) == KvConfidence::degraded);
+  heard.publish(1, seconds(15));
+  CHECK(heard.confidence(seconds(15)) == KvConfidence::exact);
+}
+
+TEST_CASE("a life that gets another name goes on with the next batch, and stays in doubt") {
+  Heard heard;
+  heard.core.set_peers({{kPeer, {1}, "peer"}}, seconds(2));
+  heard.core.tick(seconds(2));
+  heard.core.was_away(kStream.instance);
+  const StreamPosition before = heard.position();
+  KvHead head{.position = before};
+  head.stream = name_of(kStream, heard.core.state().source(kStream));
+  head.position.epoch.value += 7;
+  head.position.away = {};
+  std::string message;
+  write_section(KvHeads{.heads = {head}}, message);
+  heard.core.received(kPeer, message, seconds(3));
+  CHECK(heard.position().epoch == head.position.epoch);
+  CHECK(heard.report(seconds(3)).confidence == KvConfidence::unknown);
+  heard.publish(1, seconds(3));  // before anything else happens
+  CHECK(heard.position().epoch == head.position.epoch);
+  CHECK(heard.position().base.value == 0);
+  CHECK(heard.position().end.value == before.end.value + 1);
+  CHECK(heard.report(seconds(3)).confidence == KvConfidence::exact);
+}
+
+TEST_CASE("all that a cache held is gone from when a replay has shown its life to be empty") {
+  Heard heard("tcp://engine:5558");
+  CHECK(heard.core.state().present(kStream) > 0);
+  heard.core.disconnected(kStream, seconds(20));  // another engine comes in its place
+  heard.core.connected(kStream, seconds(21));
+  heard.core.replay_over(kStream, seconds(22));
+  heard.core.replay_over(kStream, seconds(23));  // nothing from 0 on, either
+  CHECK(heard.position().end.value == 0);
+  const auto cache = heard.core.state().cache_of(kStream);
+  REQUIRE(cache);
+  const auto& removals = heard.core.state().removals();
+  CHECK(removals.removed_at(policies::RemovalMarks::kAll, *cache) == seconds(23));
+}
