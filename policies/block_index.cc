@@ -239,7 +239,7 @@ void BlockIndex::add(BlockKey key, CacheId cache, Medium medium, std::uint16_t d
     if (state.full() && !state.make_room(depth)) return;
     state.table.insert(key, depth, added);
     state.count(depth, 1);
-    return state.told();
+    return;
   }
   const HolderWord before = place->holders();
   const Holders holders(state.sets, before);
@@ -261,7 +261,6 @@ void BlockIndex::add(BlockKey key, CacheId cache, Medium medium, std::uint16_t d
   }
   place->set(state.word_of(now));
   state.give_up(before);
-  state.told();
 }
 
 void BlockIndex::remove(BlockKey key, CacheId cache, Medium medium) {
@@ -273,7 +272,7 @@ void BlockIndex::remove(BlockKey key, CacheId cache, Medium medium) {
   if (before == removed) {  // by far the most usual: nobody else has it
     state.count(place->depth(), -1);
     state.table.erase(*place);
-    return state.told();
+    return;
   }
   const Holders holders(state.sets, before);
   boost::container::small_vector<Holder, 64> now(holders.begin(), holders.end());
@@ -291,7 +290,6 @@ void BlockIndex::remove(BlockKey key, CacheId cache, Medium medium) {
     place->set(state.word_of(now));
   }
   state.give_up(before);
-  state.told();
 }
 
 std::uint32_t BlockIndex::depth_limit() const { return state_->depth_limit; }

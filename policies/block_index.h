@@ -80,7 +80,7 @@ class BlockIndex {
   bool holds(BlockKey key) const;
 
   std::size_t size() const;          // (block, cache) pairs; any thread
-  std::size_t memory_bytes() const;  // any thread
+  std::size_t memory_bytes() const;  // at the last upkeep; any thread
 
  private:
   struct State;

@@ -8,6 +8,13 @@ namespace dualmesh::node {
 
 using Kind = MsgpackReader::Kind;
 
+namespace {
+
+// Said without a sign it is vLLM's, with one SGLang's; smaller ones may be either's.
+bool is_large(EngineHash hash) { return hash >> 63 != 0; }
+
+}  // namespace
+
 bool EngineDecoder::hash(EngineHash& hash) {
   if (in_.peek() == Kind::binary) {  // a whole digest: its last 8 bytes, big-endian
     std::string_view bytes;
@@ -21,7 +28,7 @@ bool EngineDecoder::hash(EngineHash& hash) {
   }
   bool negative;
   if (!in_.read_integer(hash, negative)) return false;
-  if (hash >> 63 != 0) out_.engine = negative ? EngineKind::sglang : EngineKind::vllm;
+  if (is_large(hash)) out_.engine = negative ? EngineKind::sglang : EngineKind::vllm;
   return true;
 }
 
@@ -31,8 +38,11 @@ bool EngineDecoder::hashes() {
   out_.hashes.resize(event_.first_hash);
   if (out_.hashes.size() + count > limits_.max_hashes) return fatal(BatchError::too_large);
   out_.hashes.resize(event_.first_hash + count);
-  for (std::uint32_t i = 0; i < count; ++i) {
-    if (!hash(out_.hashes[event_.first_hash + i])) return false;
+  EngineHash* const out = out_.hashes.data() + event_.first_hash;
+  const std::size_t usual = in_.read_u64s(out, count);
+  if (std::any_of(out, out + usual, is_large)) out_.engine = EngineKind::vllm;
+  for (std::size_t i = usual; i < count; ++i) {
+    if (!hash(out[i])) return false;
   }
   event_.hashes = count;
   has_hashes_ = true;

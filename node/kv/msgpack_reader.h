@@ -60,6 +60,8 @@ class MsgpackReader {
   bool read_binary(std::string_view& bytes);
   // Up to `at_most` integers of 32 bits into `out`; how many until something else came.
   std::size_t read_u32s(std::uint32_t* out, std::size_t at_most);
+  // Up to `at_most` integers that take all 64 bits, as hashes nearly always do.
+  std::size_t read_u64s(std::uint64_t* out, std::size_t at_most);
   bool skip();
 
   std::size_t position() const { return static_cast<std::size_t>(at_ - begin_); }
@@ -85,6 +87,7 @@ class MsgpackReader {
   bool number(unsigned bytes, std::uint64_t& value) const;  // big-endian, after the first byte
   bool counted(Kind kind, unsigned bytes_each, std::uint32_t& count);
   bool stretch(Kind kind, std::string_view& out);
+  std::size_t read_usual_u32s(std::uint32_t* out, std::size_t at_most);
   bool fail(MsgpackError error);
 
   const unsigned char* begin_;

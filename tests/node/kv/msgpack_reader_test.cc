@@ -214,10 +214,41 @@ TEST_CASE("tokens in bulk are the same as one by one") {
     std::uint32_t count;
     REQUIRE(reader.read_array(count));
     std::vector<std::uint32_t> read(count + 1);
-    CHECK(reader.read_u32s(read.data(), count) == tokens.size());
+    const std::size_t first = tokens.empty() ? 0 : random() % tokens.size();
+    CHECK(reader.read_u32s(read.data(), first) == first);
+    CHECK(reader.read_u32s(read.data() + first, count - first) == tokens.size() - first);
     read.resize(tokens.size());
     CHECK(read == tokens);
     CHECK((reader.left() == 0) == !other);
+  }
+}
+
+TEST_CASE("hashes in bulk are those of eight bytes, up to the first other value") {
+  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+    CAPTURE(seed);
+    std::mt19937_64 random(seed);
+    std::vector<std::uint64_t> hashes(random() % 20);
+    nlohmann::json list = nlohmann::json::array();
+    for (auto& hash : hashes) list.push_back(hash = random() | std::uint64_t{1} << 32);
+    const std::size_t others = random() % 3;
+    for (std::size_t i = 0; i < others; ++i) list.push_back(i == 0 ? random() >> 32 : random());
+    const auto encoded = nlohmann::json::to_msgpack(list);
+    GuardedBytes guarded(encoded.size());
+    MsgpackReader reader(
+        guarded.hold({reinterpret_cast<const char*>(encoded.data()), encoded.size()}));
+    std::uint32_t count;
+    REQUIRE(reader.read_array(count));
+    std::vector<std::uint64_t> read(count + 1);
+    const std::size_t first = hashes.empty() ? 0 : random() % hashes.size();
+    CHECK(reader.read_u64s(read.data(), first) == first);
+    CHECK(reader.read_u64s(read.data() + first, count - first) == hashes.size() - first);
+    read.resize(hashes.size());
+    CHECK(read == hashes);
+    CHECK(reader.ok());
+    std::uint64_t bits;
+    bool negative;
+    for (std::size_t i = 0; i < others; ++i) REQUIRE(reader.read_integer(bits, negative));
+    CHECK(reader.left() == 0);
   }
 }
 
