@@ -203,7 +203,9 @@ struct Estimate {
   ttftMs @4 :Float64;
   unavailable @5 :Text;      # in `hits` of explain: why nothing new goes there; empty: it may
   source @6 :Text;           # of hitTokens: exact, degraded, predicted, unknown
-  hitBlocks @7 :UInt32;      # in `hits` of explain: as blocks, of the engine's size where it is known
+  hitBlocks @7 :UInt32;      # in answers to explain: as blocks, of the engine's size where it is known
+  rank @8 :Int32 = -1;       # likewise: the data-parallel rank it would be sent to; -1: the engine chooses
+  ranks @9 :UInt32;          # in `hits` of explain: of its ranks, those that publish events
 }
 
 struct Decision {

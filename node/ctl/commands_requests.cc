@@ -72,9 +72,20 @@ struct Other {
   std::string unavailable;
   std::uint32_t hit_blocks = 0;
   std::string source;
+  std::int32_t rank = -1;
+  std::uint32_t ranks = 0;
 };
 
-void print_estimates(wire::Decision::Reader decision, const std::map<std::string, Other>& others) {
+using Others = std::map<std::string, Other>;
+
+// e1; e1/3 where it would be sent to that rank.
+std::string with_rank(const std::string& name, const Others& others) {
+  const auto found = others.find(name);
+  if (found == others.end() || found->second.rank < 0) return name;
+  return fmt::format("{}/{}", name, found->second.rank);
+}
+
+void print_estimates(wire::Decision::Reader decision, const Others& others) {
   TextTable table({{.title = "instance", .shrink = 2},
                    {"ring"},
                    {"cached tokens", Align::right},
@@ -93,15 +104,16 @@ void print_estimates(wire::Decision::Reader decision, const std::map<std::string
     shown.insert(name);
     const auto found = others.find(name);
     const Other other = found == others.end() ? Other{} : found->second;
-    table.add({name, or_dash(candidate.getRing()), count_text(candidate.getHitTokens()),
-               count_text(other.hit_blocks), or_dash(candidate.getSource()),
-               count_text(candidate.getPendingTokens()), ms_text(candidate.getTtftMs()),
-               takes(other.unavailable)});
+    table.add({with_rank(name, others), or_dash(candidate.getRing()),
+               count_text(candidate.getHitTokens()), count_text(other.hit_blocks),
+               or_dash(candidate.getSource()), count_text(candidate.getPendingTokens()),
+               ms_text(candidate.getTtftMs()), takes(other.unavailable)});
   }
   for (const auto& [name, other] : others) {
     if (shown.contains(name)) continue;
-    table.add({name, "-", count_text(other.hit_tokens), count_text(other.hit_blocks),
-               other.source.empty() ? "-" : other.source, "-", "-", takes(other.unavailable)});
+    table.add({with_rank(name, others), "-", count_text(other.hit_tokens),
+               count_text(other.hit_blocks), other.source.empty() ? "-" : other.source, "-", "-",
+               takes(other.unavailable)});
   }
   std::fputs(table.render().c_str(), stdout);
   for (const auto& [name, other] : others) {
@@ -110,13 +122,13 @@ void print_estimates(wire::Decision::Reader decision, const std::map<std::string
   }
 }
 
-std::string destination_text(wire::Decision::Reader decision) {
+std::string destination_text(wire::Decision::Reader decision, const Others& others) {
   if (decision.getHandedTo().size() > 0) {
     return fmt::format(" would be handed to node {}, which reaches an instance with room",
                        decision.getHandedTo().cStr());
   }
   if (decision.getChosen().size() > 0) {
-    return fmt::format(" would go to {}: {}", decision.getChosen().cStr(),
+    return fmt::format(" would go to {}: {}", with_rank(decision.getChosen().cStr(), others),
                        decision.getReason().cStr());
   }
   if (decision.getReason() == "waits") {
@@ -127,13 +139,14 @@ std::string destination_text(wire::Decision::Reader decision) {
 
 void print_explanation(wire::Admin::ExplainResults::Reader answer) {
   const auto decision = answer.getDecision();
-  std::map<std::string, Other> others;
+  Others others;
   for (auto hit : answer.getHits()) {
     others[hit.getInstance().cStr()] = {hit.getHitTokens(), hit.getUnavailable().cStr(),
-                                        hit.getHitBlocks(), hit.getSource().cStr()};
+                                        hit.getHitBlocks(), hit.getSource().cStr(),
+                                        hit.getRank(),      hit.getRanks()};
   }
   const std::string chosen = decision.getChosen().cStr();
-  std::puts((std::string(decision.getModel().cStr()) + destination_text(decision)).c_str());
+  std::puts((std::string(decision.getModel().cStr()) + destination_text(decision, others)).c_str());
   if (const auto it = others.find(chosen); it != others.end() && !it->second.unavailable.empty()) {
     std::puts("PANIC: more than half of this model's instances look dead, so health is ignored");
   }
@@ -145,6 +158,15 @@ void print_explanation(wire::Admin::ExplainResults::Reader answer) {
                   decision.getRingsAgreed() ? "agreed" : "NOT agreed");
   std::puts(wrapped(key, 2).c_str());
   print_estimates(decision, others);
+  if (const auto it = others.find(chosen); it != others.end() && it->second.ranks > 1) {
+    const std::string where =
+        it->second.rank >= 0 ? fmt::format("rank {}, as long as that has room", it->second.rank)
+                             : std::string("whichever rank its engine likes");
+    std::puts(wrapped(fmt::format("{} has {} ranks with events: it would go to {}", chosen,
+                                  it->second.ranks, where),
+                      2)
+                  .c_str());
+  }
 }
 
 std::string candidates_text(wire::Decision::Reader decision) {

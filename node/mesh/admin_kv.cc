@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <map>
+#include <string_view>
 #include <tuple>
 
 #include "crdt/state_digest.h"
@@ -36,7 +39,30 @@ bool is_asked_for(const StreamKey& stream, const std::string& wanted) {
          wanted == fmt::format("{}/{}", stream.instance, stream.rank);
 }
 
-void write_stream(const MeshNode& node, const StreamReport& report, wire::KvStream::Builder out) {
+// What is no matter of one rank's subscription: an instance whose engine has more ranks than it is
+// declared with, or that does not tell the tokens of prompts.
+std::vector<std::string> instance_remarks(MeshNode& node, const std::string& instance,
+                                          std::size_t declared) {
+  const auto& instances = node.view()->instances;
+  const auto found = std::ranges::find(instances, instance, &policies::InstanceView::name);
+  if (found == instances.end() || found->slot == policies::kNoSlot) return {};
+  const InstanceFacts facts = node.admin_host().facts(found->slot);
+  std::vector<std::string> remarks;
+  if (facts.engine_ranks > declared) {
+    remarks.push_back(fmt::format(
+        "its metrics tell of {0} data-parallel ranks, and events of {1} are heard: ranks={0} is "
+        "missing in its events=, so what the others cache is not known",
+        facts.engine_ranks, declared));
+  }
+  if (!facts.tokens_lacking.empty()) {
+    remarks.push_back(fmt::format("{}, unless another instance of the model tells their tokens",
+                                  facts.tokens_lacking));
+  }
+  return remarks;
+}
+
+void write_stream(MeshNode& node, const StreamReport& report, std::size_t declared,
+                  wire::KvStream::Builder out) {
   out.setInstance(report.stream.instance);
   out.setRank(report.stream.rank);
   out.setConfidence(to_string(report.confidence));
@@ -63,8 +89,13 @@ void write_stream(const MeshNode& node, const StreamReport& report, wire::KvStre
   out.setEvents(report.events);
   out.setReplay(report.replay);
   out.setTopic(report.topic);
-  auto remarks = out.initRemarks(static_cast<unsigned>(report.remarks.size()));
-  for (unsigned i = 0; i < remarks.size(); ++i) remarks.set(i, report.remarks[i]);
+  std::vector<std::string> remarks = report.remarks;
+  if (report.stream.rank == 0) {
+    std::ranges::move(instance_remarks(node, report.stream.instance, declared),
+                      std::back_inserter(remarks));
+  }
+  auto told = out.initRemarks(static_cast<unsigned>(remarks.size()));
+  for (unsigned i = 0; i < told.size(); ++i) told.set(i, remarks[i]);
   out.setRatesKnown(report.rates_known);
   const StreamCounters& received = report.received;
   const Counts counts = {{"batches", received.batches},
@@ -125,15 +156,19 @@ kj::Promise<Answer> answered_elsewhere(Ask&& ask) {
 
 }  // namespace
 
-void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string& instance,
+void write_kv(MeshNode& node, const KvAnswers& answers, const std::string& instance,
               wire::Kv::Builder out) {
   const auto report = answers.kv_report();
   std::vector<const StreamReport*> streams;
+  std::map<std::string_view, std::size_t> ranks;
+  for (const StreamReport& stream : report->streams) ++ranks[stream.stream.instance];
   for (const StreamReport& stream : report->streams) {
     if (is_asked_for(stream.stream, instance)) streams.push_back(&stream);
   }
   auto list = out.initStreams(static_cast<unsigned>(streams.size()));
-  for (unsigned i = 0; i < list.size(); ++i) write_stream(node, *streams[i], list[i]);
+  for (unsigned i = 0; i < list.size(); ++i) {
+    write_stream(node, *streams[i], ranks[streams[i]->stream.instance], list[i]);
+  }
   out.setIndexBlocks(report->index_blocks);
   out.setIndexBytes(report->index_bytes);
   out.setDepthLimit(report->depth_limit);

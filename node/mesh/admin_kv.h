@@ -19,7 +19,7 @@ struct KvStepTime;
 struct StreamCut;
 
 // Of the instance, or the INSTANCE/RANK, called so, or of all when it is empty.
-void write_kv(const MeshNode& node, const KvAnswers& answers, const std::string& instance,
+void write_kv(MeshNode& node, const KvAnswers& answers, const std::string& instance,
               wire::Kv::Builder out);
 kj::Promise<std::shared_ptr<const StreamCut>> kv_cut(KvAnswers& answers,
                                                      const std::string& instance,

@@ -256,15 +256,27 @@ class AdminServer final : public wire::Admin::Server {
   }
 
  private:
+  static void write_blocks(const Explanation::Hit& hit, wire::Estimate::Builder out) {
+    out.setHitBlocks(hit.block_tokens == 0 ? 0 : hit.tokens / hit.block_tokens);
+    if (hit.rank) out.setRank(static_cast<std::int32_t>(*hit.rank));
+  }
+
   void write_explanation(const Explanation& explanation, wire::Admin::ExplainResults::Builder out) {
     const DecisionWriter writer(node_);
     writer.write(explanation.decision, out.initDecision());
+    for (auto candidate : out.getDecision().getCandidates()) {
+      for (const Explanation::Hit& hit : explanation.hits) {
+        const bool same = candidate.getInstance().asReader() == writer.name(hit.slot).c_str();
+        if (same) write_blocks(hit, candidate);
+      }
+    }
     auto hits = out.initHits(static_cast<unsigned>(explanation.hits.size()));
     for (unsigned i = 0; i < hits.size(); ++i) {
       const Explanation::Hit& hit = explanation.hits[i];
       hits[i].setInstance(writer.name(hit.slot));
       hits[i].setHitTokens(hit.tokens);
-      hits[i].setHitBlocks(hit.block_tokens == 0 ? 0 : hit.tokens / hit.block_tokens);
+      write_blocks(hit, hits[i]);
+      hits[i].setRanks(hit.ranks);
       hits[i].setSource(policies::to_string(hit.source));
       hits[i].setUnavailable(unavailable(hit.slot));
     }

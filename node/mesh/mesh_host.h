@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -53,6 +54,8 @@ struct InstanceFacts {  // what only the request path knows of an instance
   bool healthy = true;
   std::string unhealthy_reason;
   std::uint64_t resident_blocks = 0;
+  std::string tokens_lacking;      // of which prompts it tells none, in words; empty: all
+  std::uint32_t engine_ranks = 0;  // data-parallel ranks of which its metrics tell; 0: not known
 };
 
 struct HostStatus {
@@ -69,6 +72,8 @@ struct Explanation {
     std::uint32_t tokens = 0;
     std::uint32_t block_tokens = 0;  // of the blocks that were matched; 0: not known
     policies::HitSource source = policies::HitSource::predicted;
+    std::uint32_t ranks = 0;            // that publish events
+    std::optional<std::uint32_t> rank;  // where it would be sent; nothing: where the engine likes
   };
   std::vector<Hit> hits;  // every instance of the model
 };

@@ -1,6 +1,7 @@
 #include "node/router/engine_metrics_reader.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -107,6 +108,14 @@ bool of_first_process(std::string_view labels) {
                              });
 }
 
+// Adds the data-parallel rank of a sample to a set of bits.
+void add_rank(std::string_view labels, std::uint64_t& ranks) {
+  for (const std::string_view key : {"engine", "dp_rank"}) {
+    const auto rank = number<std::uint32_t>(label(labels, key));
+    if (rank && *rank < 64) ranks |= std::uint64_t{1} << *rank;
+  }
+}
+
 struct Sum {
   double sum = 0.0;
   std::uint32_t count = 0;
@@ -129,6 +138,7 @@ void read_cache_info(std::string_view labels, EngineMetrics& metrics) {
 EngineMetrics read_engine_metrics(std::string_view text) {
   EngineMetrics metrics;
   Sum sums[std::size(kNames)];
+  std::uint64_t ranks = 0;
   while (!text.empty()) {
     const std::size_t end = std::min(text.find('\n'), text.size());
     const auto sample = read_sample(text.substr(0, end));
@@ -137,6 +147,7 @@ EngineMetrics read_engine_metrics(std::string_view text) {
     if (sample->name == kCacheInfo) read_cache_info(sample->labels, metrics);
     const Name* const name = std::ranges::find(kNames, sample->name, &Name::text);
     if (name == std::end(kNames) || !of_first_process(sample->labels)) continue;
+    add_rank(sample->labels, ranks);
     Sum& sum = sums[name - kNames];
     const auto value = number<double>(sample->value);
     const bool is_share = name->field == &EngineMetrics::kv_usage;
@@ -144,6 +155,7 @@ EngineMetrics read_engine_metrics(std::string_view text) {
     sum.sum += value.value_or(0.0);
     ++sum.count;
   }
+  metrics.ranks = static_cast<std::uint32_t>(std::popcount(ranks));
   for (std::size_t i = 0; i < std::size(kNames); ++i) {
     std::optional<double>& field = metrics.*kNames[i].field;
     if (field || sums[i].count == 0 || sums[i].broken || !std::isfinite(sums[i].sum)) continue;

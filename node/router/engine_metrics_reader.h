@@ -22,6 +22,7 @@ struct EngineMetrics {
   std::optional<double> kv_usage;  // 0..1 of the KV memory, by live requests
   std::optional<std::uint64_t> gpu_blocks;
   std::optional<std::uint32_t> block_tokens;
+  std::uint32_t ranks = 0;  // data-parallel ones that it names; 0: none
 
   bool known() const { return running || waiting || kv_usage || gpu_blocks || block_tokens; }
   bool operator==(const EngineMetrics&) const = default;

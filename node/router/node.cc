@@ -318,9 +318,31 @@ std::vector<policies::QueueSnapshot> Node::queues() {
   return scheduler_.read([](const policies::Scheduler& scheduler) { return scheduler.queues(); });
 }
 
+namespace {
+
+std::string tokens_lacking(TokenizeGates::Lack lack) {
+  switch (lack) {
+    case TokenizeGates::Lack::nothing:
+      break;
+    case TokenizeGates::Lack::messages:
+      return "its /tokenize takes no messages, as SGLang's does not: hits of chat prompts are "
+             "predicted";
+    case TokenizeGates::Lack::all:
+      return "it has no /tokenize: hits of prompts that are not given as tokens are predicted";
+  }
+  return {};
+}
+
+}  // namespace
+
 InstanceFacts Node::facts(policies::Slot slot) {
   InstanceFacts facts = monitor_.facts(slot);
   facts.resident_blocks = residency_.size(slot);
+  const ViewPointer view = scheduler_.view();
+  if (slot < view->instances.size()) {
+    facts.tokens_lacking = tokens_lacking(flow_.lacks_tokens(view->instances[slot].address));
+  }
+  facts.engine_ranks = monitor_.engine_metrics(slot).ranks;
   return facts;
 }
 
@@ -343,12 +365,13 @@ void Node::explain(const std::string& path, std::string body, Explained done) {
     return done(net::Error{"no instance serves the model \"" + fields->model + "\""});
   }
   flow_.arrival_of(view, std::move(*fields), std::move(body),
-                   [this, view, done = std::move(done)](const policies::Arrival& arrival) {
-                     done(explanation_of(arrival, *view));
+                   [this, view, done = std::move(done)](const policies::Arrival& arrival,
+                                                        const RankChoices& ranks) {
+                     done(explanation_of(arrival, ranks, *view));
                    });
 }
 
-Explanation Node::explanation_of(const policies::Arrival& arrival,
+Explanation Node::explanation_of(const policies::Arrival& arrival, const RankChoices& ranks,
                                  const policies::FleetView& view) {
   Explanation explanation;
   explanation.decision = scheduler_.read([&](const policies::Scheduler& scheduler) {
@@ -363,7 +386,10 @@ Explanation Node::explanation_of(const policies::Arrival& arrival,
     if (source >= policies::HitSource::degraded && caches && slot < caches->by_slot.size()) {
       block_tokens = caches->by_slot[slot].block_tokens;
     }
-    explanation.hits.push_back({slot, policies::hit_tokens(arrival, slot), block_tokens, source});
+    Explanation::Hit hit{slot, policies::hit_tokens(arrival, slot), block_tokens, source};
+    if (caches && slot < caches->by_slot.size()) hit.ranks = caches->by_slot[slot].ranks;
+    if (const RankChoice* choice = ranks.at(slot)) hit.rank = choice->rank;
+    explanation.hits.push_back(hit);
   }
   return explanation;
 }

@@ -75,7 +75,8 @@ class Node final : private MeshHost, private AdminHost {
   policies::Time now() override { return scheduler_.now(); }
   KvAnswers* kv() override { return &kv_; }
 
-  Explanation explanation_of(const policies::Arrival& arrival, const policies::FleetView& view);
+  Explanation explanation_of(const policies::Arrival& arrival, const RankChoices& ranks,
+                             const policies::FleetView& view);
   void wake_mesh();
   void cache_lost(policies::Slot slot);
   void health_changed(policies::Slot slot, bool healthy);

@@ -142,13 +142,14 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
   request->start();
 }
 
-void RequestFlow::arrival_of(ViewPointer fleet, net::PromptFields fields, std::string body,
-                             std::function<void(const policies::Arrival&)> done) {
+void RequestFlow::arrival_of(
+    ViewPointer fleet, net::PromptFields fields, std::string body,
+    std::function<void(const policies::Arrival&, const RankChoices&)> done) {
   struct Question {
     ViewPointer fleet;
     net::PromptFields fields;
     std::string body;
-    std::function<void(const policies::Arrival&)> done;
+    std::function<void(const policies::Arrival&, const RankChoices&)> done;
     policies::Arrival arrival;
     RoutedTokens tokens;
   };
@@ -166,7 +167,7 @@ void RequestFlow::arrival_of(ViewPointer fleet, net::PromptFields fields, std::s
     const auto answer = [this, question] {
       RankChoices ranks;
       question->tokens.look_up(shared_.knowledge, question->arrival, ranks);
-      question->done(question->arrival);
+      question->done(question->arrival, ranks);
       // The question holds the handle of what calls us now, and is held by it.
       io_threads_.at(0).post([question] { question->tokens.stop(); });
     };

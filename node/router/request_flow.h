@@ -127,7 +127,10 @@ class RequestFlow {
   // What a request like this would arrive as; an instance may be asked for its tokens. Any thread;
   // `done` on another.
   void arrival_of(ViewPointer fleet, net::PromptFields fields, std::string body,
-                  std::function<void(const policies::Arrival&)> done);
+                  std::function<void(const policies::Arrival&, const RankChoices&)> done);
+  TokenizeGates::Lack lacks_tokens(const std::string& address) const {
+    return shared_.tokens.gates.lacks(address);
+  }
   std::string cache_metrics() const;
 
  private:

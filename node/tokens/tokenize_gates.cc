@@ -55,12 +55,14 @@ void TokenizeGates::answered(const std::string& address, net::TokenForm form, To
       gate.late_in_a_row = 0;
       gate.closed_until = {};
       of_form.has_answered = true;
+      of_form.is_refused = gate.is_unable = false;
       break;
     case TokenizeEnd::refused:
     case TokenizeEnd::malformed:
       gate.late_in_a_row = 0;
       break;
     case TokenizeEnd::unable:
+      gate.is_unable = true;
       gate.closed_until = now + settings_.unable_for;
       break;
     case TokenizeEnd::late: {
@@ -81,7 +83,17 @@ void TokenizeGates::at_fault(const std::string& address, net::TokenForm form, po
   const auto found = gates_.find(address);
   if (found == gates_.end()) return;  // forgotten meanwhile
   OfForm& of_form = form == net::TokenForm::text ? found->second.text : found->second.messages;
-  if (!of_form.has_answered) of_form.closed_until = now + settings_.unable_for;
+  if (of_form.has_answered) return;
+  of_form.is_refused = true;
+  of_form.closed_until = now + settings_.unable_for;
+}
+
+TokenizeGates::Lack TokenizeGates::lacks(const std::string& address) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = gates_.find(address);
+  if (found == gates_.end()) return Lack::nothing;
+  if (found->second.is_unable) return Lack::all;
+  return found->second.messages.is_refused ? Lack::messages : Lack::nothing;
 }
 
 std::uint64_t TokenizeGates::ended(TokenizeEnd end) const {

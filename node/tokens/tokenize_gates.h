@@ -54,15 +54,20 @@ class TokenizeGates {
   void at_fault(const std::string& address, net::TokenForm form, policies::Time now);
 
   std::uint64_t ended(TokenizeEnd end) const;
+  // What it has been found to have no answer to, and not answered since.
+  enum class Lack : std::uint8_t { nothing, messages, all };
+  Lack lacks(const std::string& address) const;
 
  private:
   struct OfForm {
     bool has_answered = false;
+    bool is_refused = false;  // of requests not at fault
     policies::Time closed_until{};
   };
   struct Gate {
     std::uint32_t asking = 0;
     std::uint32_t late_in_a_row = 0;
+    bool is_unable = false;
     policies::Time closed_until{};
     OfForm text, messages;
   };

@@ -13,6 +13,7 @@ def cluster_fixture():
         cluster.keep_logs = False
         for _ in range(5):
             cluster.kv_engine("--kv-topic", TOPIC)
+        cluster.kv_engine("--kv-topic", TOPIC, ranks=2)
         cluster.start_nodes(1)
         yield cluster
 
@@ -116,3 +117,10 @@ def test_another_topic_is_not_called_exact(cluster):
     work(engine)
     cluster.wait_exact(engine.name)
     assert stream(cluster, engine)["remarks"] == []
+
+
+def test_ranks_that_were_forgotten(cluster):
+    engine = cluster.engines[5]
+    declare(cluster, engine, topic=TOPIC)
+    wait_said(cluster, engine, "its metrics tell of 2 data-parallel ranks, and events of 1 are "
+                               "heard: ranks=2 is missing in its events=")

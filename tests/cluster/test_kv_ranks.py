@@ -6,7 +6,7 @@ import json
 
 import pytest
 from cluster import post
-from kv_cluster import COMPLETIONS, KvCluster, cached_tokens, long_text, prompt_body
+from kv_cluster import COMPLETIONS, KvCluster, cached_tokens, long_text, prompt_body, tokens_of
 from kv_client import Replay
 
 RANKS = 4
@@ -83,6 +83,34 @@ def test_the_client_says_the_rank_and_gets_it(cluster):
     # Now all have it: the engine chooses, and it does not matter.
     for _ in range(3):
         assert cached_tokens(cluster.nodes[1].http, body)[0] == 96
+
+
+def test_explain_says_the_rank(cluster):
+    engine, node = cluster.engines[0], cluster.nodes[0]
+    body = prompt_body(long_text("rank", 100))
+    path = cluster.directory / "ranked.json"
+    path.write_text(json.dumps({**body, "prompt": tokens_of(engine, body)}))
+
+    def explained(*flags):
+        done = cluster.ctl(node, "explain", "--prompt-file", path, "--path", COMPLETIONS, *flags)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    text = explained()
+    assert f"would go to {engine.name}: " in text
+    assert f"{engine.name} has {RANKS} ranks with events: it would go to whichever rank" in text
+    assert [hit["rank"] for hit in json.loads(explained("--json"))["hits"]] == [-1]
+    cached_tokens(node.http, body)
+    wait_known(cluster)
+    rank = [blocks > 0 for blocks in stores(cluster)].index(True)
+    text = explained()
+    assert f"would go to {engine.name}/{rank}: " in text, text
+    assert f"it would go to rank {rank}, as long as that has room" in text, text
+    told = json.loads(explained("--json"))
+    assert [hit["rank"] for hit in told["hits"]] == [rank]
+    assert [hit["ranks"] for hit in told["hits"]] == [RANKS]
+    candidate = told["decision"]["candidates"][0]
+    assert (candidate["rank"], candidate["hit_tokens"], candidate["hit_blocks"]) == (rank, 96, 6)
 
 
 def test_a_prefix_that_all_share_leaves_no_rank_idle(slow_cluster):

@@ -156,3 +156,21 @@ def test_a_slow_tokenizer_is_waited_for_once_and_then_left_alone(start):
     assert complete(node, long_text("s0", 600)) == 592
     assert expected(cluster, node)[0] >= 512
     assert metric(cluster, node, "dualmesh_kv_token_cache_prompts") == 0
+
+
+def test_what_an_instance_does_not_tell_is_remarked(start):
+    def remarks(cluster):
+        return cluster.streams(cluster.nodes[0])["e1"]["remarks"]
+
+    cluster = start("--kv-format", "sglang")
+    node = cluster.nodes[0]
+    complete(node, long_text("sgl", 100))
+    cluster.wait_exact("e1")
+    assert remarks(cluster) == []
+    client(node).chat.completions.create(model="sim", max_tokens=2, messages=[
+        {"role": "user", "content": long_text("chat", 60)}])
+    [said] = remarks(cluster)
+    assert said.startswith("its /tokenize takes no messages, as SGLang's does not: hits of chat "
+                           "prompts are predicted"), said
+    table = " ".join(cluster.ctl(node, "kv").stdout.split())
+    assert f"e1: {said}" in table, table

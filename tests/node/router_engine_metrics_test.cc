@@ -37,6 +37,7 @@ sglang:token_usage{dp_rank="0",model_name="m",tp_rank="0"} 0.5
 
 TEST_CASE("vLLM's text: ranks added up, usage their mean, the newer name before the older") {
   const EngineMetrics read = read_engine_metrics(kVllm);
+  CHECK(read.ranks == 2);
   CHECK(read.running == 7.0);
   CHECK(read.waiting == 10.0);
   CHECK(read.kv_usage == 0.5);

@@ -70,6 +70,7 @@ TEST_CASE("several that are late at once count as one") {
 TEST_CASE("whoever cannot is asked again after a minute") {
   Scene scene;
   REQUIRE(scene.ask(TokenizeEnd::unable));
+  CHECK(scene.gates.lacks("a") == TokenizeGates::Lack::all);
   CHECK_FALSE(scene.may_ask());
   CHECK_FALSE(scene.may_ask(TokenForm::text));
   scene.now += 59s;
@@ -89,13 +90,18 @@ TEST_CASE("requests at fault close nothing, however many there are") {
 TEST_CASE("a form is not known where a good request was refused, unless it was answered before") {
   for (const TokenizeEnd end : {TokenizeEnd::refused, TokenizeEnd::malformed}) {
     Scene scene;
+    using Lack = TokenizeGates::Lack;
     REQUIRE(scene.ask(end));
+    CHECK(scene.gates.lacks("a") == Lack::nothing);
     scene.gates.at_fault("a", TokenForm::messages, scene.now);
     CHECK_FALSE(scene.may_ask());
     CHECK(scene.ask(TokenizeEnd::tokens, TokenForm::text));
     CHECK_FALSE(scene.may_ask());  // the other form says nothing about it
+    CHECK(scene.gates.lacks("a") == Lack::messages);
     scene.now += 60s;
+    CHECK(scene.gates.lacks("a") == Lack::messages);
     REQUIRE(scene.ask(TokenizeEnd::tokens));
+    CHECK(scene.gates.lacks("a") == Lack::nothing);
     scene.gates.at_fault("a", TokenForm::messages, scene.now);
     CHECK(scene.may_ask());
     scene.gates.at_fault("nobody", TokenForm::text, scene.now);
