@@ -34,14 +34,11 @@ void KvExchange::received(crdt::NodeId from, std::string_view message, policies:
 void KvExchange::State::receive(Peer& from, const KvSummary& theirs, Time now) {
   if (theirs.sum == summary(now) || now - from.all_at < settings.compare_interval / 2) return;
   from.all_due = true;
-  from.all_next = 0;
 }
 
 void KvExchange::State::receive(Peer& from, const KvHeads& heads, Time now) {
-  if (heads.say_all && now - from.all_at >= kAckEvery) {
-    from.all_due = true;
-    from.all_next = 0;
-  }
+  // One that is under way goes on: two that ask each other with every part would never end.
+  if (heads.say_all && now - from.all_at >= kAckEvery) from.all_due = true;
   for (const KvHead& said : heads.heads) {
     const auto slot = by_name.find(said.stream);
     if (slot == by_name.end()) continue;

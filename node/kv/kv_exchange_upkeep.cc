@@ -44,7 +44,6 @@ void KvExchange::State::repeat_heads(Time now) {
 void KvExchange::State::tick_peer(Peer& peer, Time now) {
   if (!peer.heard && now - peer.ask_all_at >= settings.compare_interval) {
     peer.ask_all = peer.all_due = true;
-    peer.all_next = 0;
   }
   for (std::size_t slot = 0; slot < streams.size(); ++slot) tick_stream(peer, slot, now);
 }

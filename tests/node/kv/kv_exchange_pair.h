@@ -16,7 +16,8 @@ namespace dualmesh::node::test {
 using namespace std::chrono_literals;
 
 struct Pair {
-  explicit Pair(std::uint32_t observers = 1) : settings{.observers = observers} {
+  explicit Pair(std::uint32_t observers = 1, std::size_t max_message_bytes = 1 << 20)
+      : settings{.observers = observers, .max_message_bytes = max_message_bytes} {
     for (std::uint32_t rank = 0; rank < 32; ++rank) keys.push_back({"engine", rank});
     for (KvState* state : {&state_a, &state_b}) state->set_streams(keys);
     a.set_peers(std::vector{KvPeer{kB, {1}}}, now);

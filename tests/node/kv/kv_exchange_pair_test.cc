@@ -24,6 +24,21 @@ TEST_CASE("who never says a word observes nothing for us, until it does") {
   CHECK(pair.observed_by_a() == of_two);
 }
 
+TEST_CASE("lists that take many messages are heard whole, though both ask for the other's") {
+  Pair pair(1, 600);
+  for (std::uint64_t i = 0; i < pair.keys.size(); ++i) {
+    KvState& state = i % 2 == 0 ? pair.state_a : pair.state_b;
+    state.observed(pair.keys[i], {{5}, {i}, {i + 1}, {}, 3, {16}});
+  }
+  pair.tick(1s);
+  for (int i = 0; i < 20; ++i) {
+    pair.now += 20ms;
+    pair.talk();
+  }
+  CHECK(pair.a.mesh_known());
+  CHECK(pair.b.mesh_known());
+}
+
 TEST_CASE("of a new stream the mesh is asked anew, however long it has been known") {
   Pair pair;
   pair.tick(1s);
