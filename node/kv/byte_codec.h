@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace dualmesh::node {
 
@@ -34,7 +35,10 @@ class ByteWriter {
   std::string& out_;
 };
 
+// The greatest step and epoch (the year 2255) that are believed. What follows them, and the batches
+// and lives of an engine that come after, are still far from 2^64, where a number would be 0.
 inline constexpr std::uint64_t kMostPlace = std::uint64_t{1} << 62;
+inline constexpr std::uint64_t kMostEpoch = std::uint64_t{1} << 53;
 
 class ByteReader {
  public:
@@ -69,15 +73,27 @@ class ByteReader {
     fail();
     return 0;
   }
-  // An epoch or a step of a stream. None is near 2^64, where what follows it would be 0.
+  // A step and an epoch of a stream. One that is absurd can be read, and so can what follows it;
+  // its entry is to be left out.
   std::uint64_t place() { return place(0, varint()); }
   std::uint64_t place(std::uint64_t before, std::uint64_t steps) {
     if (steps <= kMostPlace && before <= kMostPlace - steps) return before + steps;
     absurd_ = true;
-    fail();
-    return 0;
+    return kMostPlace;
   }
-  bool absurd() const { return absurd_; }  // failed by a place
+  std::uint64_t epoch() {
+    const std::uint64_t value = varint();
+    absurd_ = absurd_ || value > kMostEpoch;
+    return value;
+  }
+  bool absurd() const { return absurd_; }  // something in this entry was
+  // Ends an entry: is it to be left out?
+  bool refuses_entry() {
+    if (!std::exchange(absurd_, false)) return false;
+    ++refused_;
+    return true;
+  }
+  std::size_t refused() const { return refused_; }
   // How many things follow of which each takes `least_bytes` (> 0) or more.
   std::size_t count(std::size_t least_bytes) {
     const std::uint64_t many = varint();
@@ -88,6 +104,7 @@ class ByteReader {
  private:
   std::string_view bytes_;
   bool ok_ = true, absurd_ = false;
+  std::size_t refused_ = 0;
 };
 
 }  // namespace dualmesh::node

@@ -38,14 +38,14 @@ void write(const StreamPosition& position, ByteWriter& out) {
 
 StreamPosition read_position(ByteReader& in) {
   StreamPosition position;
-  position.epoch = {in.place()};
+  position.epoch = {in.epoch()};
   position.base = {in.place()};
   position.end = {in.place()};
   position.unknown = in.varint();
   position.last_batch = in.fixed(8);
   position.digest.count = in.varint();
   position.digest.sum = in.fixed(8);
-  if (position.end < position.base) in.fail();
+  if (position.end < position.base && !in.absurd()) in.fail();
   return position;
 }
 
@@ -138,27 +138,34 @@ KvHeads read_heads(ByteReader& in) {
   KvHeads heads{(read & 1) != 0, (read & 2) != 0, (read & 4) != 0, 0, 0, (read & 8) != 0, {}};
   heads.round = in.varint();
   heads.part = in.varint();
-  heads.heads.resize(in.count(30));
-  for (KvHead& head : heads.heads) {
+  const std::size_t count = in.count(30);
+  heads.heads.reserve(count);
+  for (std::size_t i = 0; i < count && in.ok(); ++i) {
+    KvHead head;
     head.stream = in.fixed(8);
     const std::uint8_t said = flags(in, 4);
     head.reaches = (said & 1) != 0;
     head.flooded = (said & 2) != 0;
     head.fetch_me = (said & 4) != 0;
     head.position = read_position(in);
-    if ((said & 8) == 0) continue;
-    head.position.away = {in.place()};
-    if (head.position.away < std::max(head.position.end, crdt::Version{1})) in.fail();
+    if ((said & 8) != 0) {
+      head.position.away = {in.place()};
+      const bool passed = head.position.away < std::max(head.position.end, crdt::Version{1});
+      if (passed && !in.absurd()) in.fail();
+    }
+    if (!in.refuses_entry()) heads.heads.push_back(head);
   }
   return heads;
 }
 
 KvEnds read_ends(ByteReader& in) {
   KvEnds ends{flags(in, 1) != 0, {}};
-  ends.ends.resize(in.count(5));
-  for (KvEnd& end : ends.ends) {
-    end.life = static_cast<LifeName>(in.fixed(4));
-    end.end = {in.place()};
+  const std::size_t count = in.count(5);
+  ends.ends.reserve(count);
+  for (std::size_t i = 0; i < count && in.ok(); ++i) {
+    const auto life = static_cast<LifeName>(in.fixed(4));
+    const crdt::Version end{in.place()};
+    if (!in.refuses_entry()) ends.ends.push_back({life, end});
   }
   return ends;
 }
@@ -174,7 +181,7 @@ KvChanges read_changes(ByteReader& in) {
   KvChanges changes;
   if ((read & 1) != 0) {
     const StreamName stream = in.fixed(8);
-    changes.stream.emplace(stream, crdt::Epoch{in.place()});
+    changes.stream.emplace(stream, crdt::Epoch{in.epoch()});
   } else {
     changes.life = static_cast<LifeName>(in.fixed(4));
   }
@@ -206,7 +213,7 @@ KvChanges read_changes(ByteReader& in) {
 KvFetch read_fetch(ByteReader& in) {
   KvFetch fetch;
   fetch.stream = in.fixed(8);
-  fetch.epoch = {in.place()};
+  fetch.epoch = {in.epoch()};
   fetch.cut = in.varint();
   fetch.offset = in.varint();
   fetch.least = {in.place()};
@@ -233,8 +240,8 @@ KvPiece read_piece(ByteReader& in) {
 KvSameLife read_same_life(ByteReader& in) {
   KvSameLife same;
   same.stream = in.fixed(8);
-  same.old_epoch = {in.place()};
-  same.epoch = {in.place()};
+  same.old_epoch = {in.epoch()};
+  same.epoch = {in.epoch()};
   same.step = {in.place()};
   same.batch = in.fixed(8);
   return same;
@@ -316,12 +323,15 @@ void append_message(std::string_view from, std::string& message) {
   message.append(from.substr(1));
 }
 
-net::Result<std::vector<KvSection>> read_message(std::string_view message, bool* is_absurd) {
+net::Result<std::vector<KvSection>> read_message(std::string_view message, std::size_t* refused) {
   ByteReader in(message);
   if (in.byte() != kFormat) return net::Error{"a format of cache messages that is not ours"};
   std::vector<KvSection> sections;
-  while (in.ok() && !in.at_end()) sections.push_back(read_section(in));
-  if (is_absurd != nullptr) *is_absurd = in.absurd();
+  while (in.ok() && !in.at_end()) {
+    KvSection section = read_section(in);
+    if (!in.refuses_entry()) sections.push_back(std::move(section));
+  }
+  if (refused != nullptr) *refused = in.refused();
   if (!in.ok()) return net::Error{"a cache message that no node writes"};
   return sections;
 }

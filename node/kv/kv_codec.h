@@ -117,12 +117,13 @@ void write_piece(const KvPiece& piece,
                  std::string& message);
 // The sections of one message after those of another, neither of them empty.
 void append_message(std::string_view from, std::string& message);
-// `is_absurd`: it cannot be read for an epoch or a step beyond 2^62.
+// Heads, ends and other sections with an epoch beyond 2^53 or a step beyond 2^62 are left out;
+// `refused` says how many.
 net::Result<std::vector<KvSection>> read_message(std::string_view message,
-                                                 bool* is_absurd = nullptr);
+                                                 std::size_t* refused = nullptr);
 
 // At most so many bytes are written per head and per entry of a piece.
-inline constexpr std::size_t kMaxHeadBytes = 88;
+inline constexpr std::size_t kMaxHeadBytes = 80;
 inline constexpr std::size_t kMaxEntryBytes = 24;
 
 }  // namespace dualmesh::node

@@ -64,7 +64,7 @@ struct KvExchangeCounters {
   std::uint64_t renamed = 0;
   std::uint64_t contradictions = 0;  // equal bounds, unequal digests
   std::uint64_t malformed = 0;       // messages that no node sends
-  std::uint64_t absurd = 0;          // those with an epoch or a step beyond 2^62
+  std::uint64_t absurd = 0;          // entries with an epoch beyond 2^53 or a step beyond 2^62
   std::uint64_t spoilt = 0;          // states that came otherwise than they were announced
 };
 

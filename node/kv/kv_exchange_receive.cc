@@ -15,10 +15,11 @@ void KvExchange::received(crdt::NodeId from, std::string_view message, policies:
   state.counters.bytes_received += message.size();
   const auto peer = state.peers.find(from);
   if (peer == state.peers.end() || message.empty()) return;
-  bool is_absurd = false;
-  auto sections = read_message(message, &is_absurd);
+  std::size_t absurd = 0;
+  auto sections = read_message(message, &absurd);
+  state.counters.absurd += absurd;
   if (sections.has_error()) {
-    ++(is_absurd ? state.counters.absurd : state.counters.malformed);
+    ++state.counters.malformed;
     return;
   }
   peer->second.spoke = true;  // what we understand

@@ -27,6 +27,7 @@ class Anything {
     }
   }
   std::uint64_t place() { return flip() ? kMostPlace : number() % kMostPlace; }
+  std::uint64_t epoch() { return flip() ? kMostEpoch : number() % kMostEpoch; }
   std::uint64_t name() { return policies::block_name(number()); }
   std::uint64_t key() { return name() | 1; }
   bool flip() { return random_() % 2 == 0; }
@@ -35,7 +36,7 @@ class Anything {
   std::uint16_t depth() { return static_cast<std::uint16_t>(flip() ? random_() : random_() % 4); }
 
   StreamPosition position() {
-    StreamPosition at{{place()}, {place()}, {place()}, number(), number(), {number(), number()}};
+    StreamPosition at{{epoch()}, {place()}, {place()}, number(), number(), {number(), number()}};
     if (at.end < at.base) std::swap(at.end, at.base);
     return at;
   }
@@ -78,7 +79,7 @@ class Anything {
     KvChanges changes;
     name_bits_ = 0;
     if (flip())
-      changes.stream.emplace(number(), crdt::Epoch{place()});
+      changes.stream.emplace(number(), crdt::Epoch{epoch()});
     else
       changes.life = static_cast<LifeName>(number());
     changes.from = {place() / 2};
@@ -128,11 +129,11 @@ class Anything {
       case 2:
         return ends();
       case 3:
-        return KvFetch{number(), {place()}, number(), number(), {place()}};
+        return KvFetch{number(), {epoch()}, number(), number(), {place()}};
       case 4:
         return piece();
       case 5:
-        return KvSameLife{number(), {place()}, {place()}, {place()}, number()};
+        return KvSameLife{number(), {epoch()}, {epoch()}, {place()}, number()};
       default:
         return changes();
     }
@@ -203,41 +204,57 @@ TEST_CASE("a changed byte gives another message or an error, never harm") {
   }
 }
 
-TEST_CASE("a place that no engine comes to is refused, and why is said") {
-  StreamPosition fine;
-  fine.epoch = {kMostPlace};
-  fine.base = fine.end = {kMostPlace};
-  std::vector<KvSection> sections{KvEnds{false, {{1, {kMostPlace + 1}}}},
-                                  KvSameLife{1, {kMostPlace + 1}, {1}, {1}, 1},
-                                  KvSameLife{1, {1}, {UINT64_MAX}, {1}, 1},
-                                  KvSameLife{1, {1}, {1}, {UINT64_MAX}, 1},
-                                  KvFetch{1, {kMostPlace + 1}, 1, 1, {1}}};
-  for (const auto spoil : {&StreamPosition::base, &StreamPosition::end}) {
-    StreamPosition absurd;
-    absurd.end = {kMostPlace};
-    absurd.*spoil = absurd.end = {kMostPlace + 1};
-    sections.push_back(KvHeads{.heads = {{1, absurd}}});
-  }
-  StreamPosition absurd = fine;
-  absurd.epoch = {UINT64_MAX};
-  sections.push_back(KvHeads{.heads = {{1, absurd}}});
+TEST_CASE("an entry with a place that no engine comes to is refused alone, and counted") {
+  const StreamPosition fine{.epoch = {kMostEpoch}, .base = {kMostPlace}, .end = {kMostPlace}};
+  std::vector<KvSection> sections{
+      KvSameLife{1, {kMostEpoch + 1}, {1}, {1}, 1}, KvSameLife{1, {1}, {UINT64_MAX}, {1}, 1},
+      KvSameLife{1, {1}, {1}, {UINT64_MAX}, 1}, KvFetch{1, {kMostEpoch + 1}, 1, 1, {1}},
+      KvPiece{.position = {.epoch = {kMostEpoch + 1}}}};
   KvChanges changes;
   changes.from = {kMostPlace};
   changes.steps = {{{kMostPlace + 1}, 1, 0}};
-  sections.push_back(changes);
+  sections.emplace_back(changes);
+  changes.stream.emplace(1, crdt::Epoch{kMostEpoch + 1});
+  changes.from = {1};
+  changes.steps = {{{2}, 1, 0}};
+  sections.emplace_back(changes);
   for (const KvSection& section : sections) {
+    CAPTURE(section.index());
     std::string message;
+    write_section(KvSummary{7}, message);
     write_section(section, message);
-    bool is_absurd = false;
-    CHECK(read_message(message, &is_absurd).has_error());
-    CHECK(is_absurd);
-    CHECK(read_message(message.substr(0, message.size() - 1), &is_absurd).has_error());
+    write_section(KvSummary{8}, message);
+    std::size_t refused = 0;
+    const auto read = read_message(message, &refused);
+    REQUIRE(read.has_value());
+    CHECK(*read == std::vector<KvSection>{KvSummary{7}, KvSummary{8}});
+    CHECK(refused == 1);
+    CHECK(read_message(message.substr(0, message.size() - 9), &refused).has_value());
+    CHECK(read_message(message.substr(0, message.size() - 10), &refused).has_error());
   }
+  KvHeads heads{.heads = {{1, fine}}};
+  for (const auto spoil : {&StreamPosition::base, &StreamPosition::end}) {
+    StreamPosition absurd = fine;
+    absurd.*spoil = absurd.end = {kMostPlace + 1};
+    heads.heads.push_back({2, absurd});
+  }
+  StreamPosition absurd = fine;
+  absurd.epoch = {kMostEpoch + 1};
+  heads.heads.push_back({3, absurd});
+  absurd = fine;
+  absurd.away = {UINT64_MAX};
+  heads.heads.push_back({4, absurd});
+  heads.heads.push_back({5, fine});
+  const KvEnds ends{false, {{1, {kMostPlace}}, {2, {kMostPlace + 1}}, {3, {3}}}};
   std::string message;
-  write_section(KvHeads{.heads = {{1, fine}}}, message);
-  bool is_absurd = true;
-  CHECK(read_message(message, &is_absurd).has_value());
-  CHECK_FALSE(is_absurd);
+  write_section(heads, message);
+  write_section(ends, message);
+  std::size_t refused = 0;
+  const auto read = read_message(message, &refused);
+  REQUIRE(read.has_value());
+  CHECK(refused == 5);
+  CHECK(std::get<KvHeads>(read->at(0)).heads == std::vector<KvHead>{{1, fine}, {5, fine}});
+  CHECK(std::get<KvEnds>(read->at(1)).ends == std::vector<KvEnd>{{1, {kMostPlace}}, {3, {3}}});
 }
 
 TEST_CASE("no count is believed beyond the bytes there are") {

@@ -120,6 +120,7 @@ class KvCoreSim {
   std::string untrue(Node& node, const StreamKey& stream, const KvModelEngine& engine);
   std::string badly_indexed(Node& node, const StreamKey& stream, const EngineCache& held);
   std::string too_ready(Node& node);
+  bool missed(const StreamKey& stream) const;
 
   CoreSimSettings settings_;
   std::mt19937_64 random_;

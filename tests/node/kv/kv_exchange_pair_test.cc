@@ -39,6 +39,24 @@ TEST_CASE("lists that take many messages are heard whole, though both ask for th
   CHECK(pair.b.mesh_known());
 }
 
+TEST_CASE("a peer that names a life no engine has is believed in all else") {
+  Pair pair;
+  pair.tick(1s);
+  KvHeads list{.all = true, .last = true};
+  for (const std::uint64_t epoch : {std::uint64_t{1} << 62, std::uint64_t{5}}) {
+    const StreamName name = name_of(pair.keys[list.heads.size()]);
+    list.heads.push_back({.stream = name, .position = {.epoch = {epoch}}});
+  }
+  std::string message;
+  write_section(list, message);
+  pair.a.received(Pair::kB, message, pair.now);
+  CHECK(pair.state_a.position(pair.keys[0]).epoch.value == 0);
+  CHECK(pair.state_a.position(pair.keys[1]).epoch.value == 5);
+  CHECK(pair.a.mesh_known());
+  CHECK(pair.a.counters().absurd == 1);
+  CHECK(pair.a.counters().malformed == 0);
+}
+
 TEST_CASE("of a new stream the mesh is asked anew, however long it has been known") {
   Pair pair;
   pair.tick(1s);
