@@ -4,6 +4,7 @@
 
 #include "net/mesh.capnp.h"
 #include "net/mesh_tls_stream.h"
+#include "node/ctl/http_probe.h"
 
 namespace dualmesh::node::ctl {
 namespace {
@@ -19,6 +20,13 @@ net::Error call_error(const std::string& doing, const std::string& address,
   std::string why(exception.getDescription().cStr());
   if (why.starts_with(kRemote)) {  // the node answered: its words are for people already
     return net::Error{fmt::format("cannot {}: {}", doing, why.substr(kRemote.size()))};
+  }
+  const bool is_refused = why.find("Connection refused") != std::string::npos;
+  if (!is_refused && speaks_http(address)) {
+    return net::Error{fmt::format(
+        "cannot {}: {} speaks HTTP, so it is where clients or an instance are served; name a "
+        "node's mesh address, its mesh.listen (port {} by default), with --node HOST:PORT",
+        doing, address, kDefaultMeshPort)};
   }
   if (exception.getType() == kj::Exception::Type::OVERLOADED) {
     return net::Error{

@@ -188,6 +188,7 @@ nlohmann::ordered_json lag_json(const Session::MeshReport& report, const Compari
           {"digest", fmt::format("{:016x}", comparison.digest)},
           {"differing", comparison.differing},
           {"nodes", nodes},
+          {"dead", dead_json(report.dead)},
           {"streams", streams}};
 }
 
@@ -219,6 +220,7 @@ int run_lag(Session& session) {
     return kExitDone;
   }
   std::puts(headline(*report, comparison).c_str());
+  if (!report->dead.empty()) std::puts(wrapped(dead_text(report->dead), 2).c_str());
   print_matrix(report->nodes, comparison);
   print_peers(*report);
   for (const std::string& what : comparison.differing) {

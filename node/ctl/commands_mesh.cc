@@ -81,9 +81,9 @@ int run_policy(Session& session) {
                 {"per_node", to_json(answer->getPerNode())}});
     return kExitDone;
   }
-  std::puts(fmt::format("{} (available: {})", text(answer->getPolicy()),
-                        joined(texts(answer->getAvailable())))
-                .c_str());
+  const std::string available = joined(texts(answer->getAvailable()));
+  std::puts(
+      wrapped(fmt::format("{} (available: {})", text(answer->getPolicy()), available), 2).c_str());
   TextTable table({{.title = "node", .shrink = 1}, {"policy"}});
   for (auto node_policy : by_name(answer->getPerNode())) {
     table.add({text(node_policy.getName()), text(node_policy.getPolicy())});

@@ -205,7 +205,9 @@ int run_members(Session& session) {
     print_json(to_json(answer->getMembers()));
   } else {
     print_members(answer->getMembers());
-    if (answer->getPartition().size() > 0) std::puts(text(answer->getPartition()).c_str());
+    if (answer->getPartition().size() > 0) {
+      std::puts(wrapped(text(answer->getPartition()), 2).c_str());
+    }
   }
   return kExitDone;
 }

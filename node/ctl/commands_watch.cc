@@ -106,6 +106,7 @@ class Watch {
       turn_to_another();
       return report.error();
     }
+    dead_ = report->dead;
     Baseline since = baseline_of(report->nodes);
     std::vector<WatchedNode> nodes = watched(*report);
     WatchRound round = watch_round(nodes, since);
@@ -157,6 +158,7 @@ class Watch {
       object["missing"] = round->missing;
     }
     object["nodes"] = nodes;
+    object["dead"] = dead_json(round == nullptr ? std::vector<DeadNode>() : dead_);
     object["events"] = events;
     std::puts(object.dump().c_str());
   }
@@ -164,7 +166,7 @@ class Watch {
   void print_text(const WatchRound* round) {
     std::string text = terminal_ ? "\x1b[H\x1b[J" : "";
     if (round != nullptr) {
-      text += headline(*round) + "\n" + table(*round);
+      text += headline(*round) + "\n" + table(*round, dead_);
     } else {
       text += "mesh: nobody answers\n";
     }
@@ -177,7 +179,7 @@ class Watch {
     std::fputs(text.c_str(), stdout);
   }
 
-  static std::string table(const WatchRound& round) {
+  static std::string table(const WatchRound& round, const std::vector<DeadNode>& dead) {
     TextTable table({{.title = "node", .shrink = 1},
                      {"ready"},
                      {"rings"},
@@ -201,6 +203,9 @@ class Watch {
                  line.sent_per_s ? bytes_text(static_cast<std::uint64_t>(*line.sent_per_s)) + "/s"
                                  : "-"});
     }
+    for (const DeadNode& node : dead) {
+      table.add({node.name, "DEAD", "-", "-", "-", "-", "-", "-", "for " + ms_text(node.since_ms)});
+    }
     return table.render();
   }
 
@@ -208,6 +213,7 @@ class Watch {
   const WatchQuery& query_;
   const bool terminal_;
   SendRates rates_;
+  std::vector<DeadNode> dead_;  // as of this round
   WatchEvents events_;
   std::vector<WatchEvent> told_;   // of this round
   std::deque<std::string> shown_;  // on a terminal the last of all rounds

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <optional>
+
+#include "node/ctl/tables.h"
 
 namespace dualmesh::node::ctl {
 namespace {
@@ -54,13 +57,32 @@ AdminClient& Session::client(const std::string& address) {
   return *slot;
 }
 
-net::Result<std::vector<LiveNode>> Session::live_nodes() {
+std::string dead_text(const std::vector<DeadNode>& dead) {
+  std::vector<std::string> parts;
+  for (const DeadNode& node : dead) {
+    parts.push_back(fmt::format("{} for {}", node.name, ms_text(node.since_ms)));
+  }
+  return parts.empty() ? "" : "dead or cut off: " + joined(parts);
+}
+
+nlohmann::ordered_json dead_json(const std::vector<DeadNode>& dead) {
+  auto list = nlohmann::ordered_json::array();
+  for (const DeadNode& node : dead) {
+    list.push_back({{"name", node.name}, {"since_ms", node.since_ms}});
+  }
+  return list;
+}
+
+net::Result<std::vector<LiveNode>> Session::live_nodes(std::vector<DeadNode>* dead) {
   AdminClient& asked = node();
   auto answer = asked.call(asked.admin().membersRequest(), "read the members");
   if (!answer) return answer.error();
   std::vector<LiveNode> nodes;
   for (auto member : answer->getMembers()) {
     const std::string status(member.getStatus().cStr());
+    if (status == "dead" && dead != nullptr) {
+      dead->push_back({member.getName().cStr(), member.getSinceMs()});
+    }
     if (status != "alive" && status != "suspect") continue;
     nodes.push_back(
         {.name = member.getName().cStr(),
@@ -75,7 +97,8 @@ net::Result<std::vector<LiveNode>> Session::live_nodes() {
 }
 
 net::Result<Session::MeshReport> Session::ask_all() {
-  auto nodes = live_nodes();
+  MeshReport report;
+  auto nodes = live_nodes(&report.dead);
   if (!nodes) return nodes.error();
   std::vector<PendingCall<wire::Admin::ReplicationResults>> calls;
   std::vector<PendingCall<wire::Admin::StatusResults>> statuses;
@@ -86,7 +109,6 @@ net::Result<Session::MeshReport> Session::ask_all() {
     statuses.push_back(asked.send(asked.admin().statusRequest(), "read its status"));
     caches.push_back(asked.send(asked.admin().kvRequest(), "read what it knows of caches"));
   }
-  MeshReport report;
   for (std::size_t i = 0; i < nodes->size(); ++i) {
     const LiveNode& live = (*nodes)[i];
     NodeReport entry{.name = live.name,

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,14 @@ struct LiveNode {
   std::string mesh_address;
 };
 
+struct DeadNode {  // not forgotten yet
+  std::string name;
+  double since_ms = 0.0;  // as the node that was asked knows it
+};
+// One line for people; empty: there are none.
+std::string dead_text(const std::vector<DeadNode>& dead);
+nlohmann::ordered_json dead_json(const std::vector<DeadNode>& dead);
+
 class Session {
  public:
   // `certificate` null: without TLS.
@@ -45,10 +54,11 @@ class Session {
   void forget(const std::string& address) { clients_.erase(address); }
 
   // Alive and suspect members as the node we talk to sees them, itself included, by name.
-  net::Result<std::vector<LiveNode>> live_nodes();
+  net::Result<std::vector<LiveNode>> live_nodes(std::vector<DeadNode>* dead = nullptr);
   // Asks all of them at once where they are in every stream.
   struct MeshReport {
     std::vector<NodeReport> nodes;
+    std::vector<DeadNode> dead;
     // Kept because the tables of lag are drawn from them; empty where a node was not reached.
     std::vector<std::shared_ptr<capnp::Response<wire::Admin::ReplicationResults>>> answers;
   };

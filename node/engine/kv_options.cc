@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "node/program/number_range.h"
+#include "node/program/one_of.h"
 
 namespace dualmesh::node {
 
@@ -46,10 +47,10 @@ void add_kv_options(CLI::App& app, KvOptions& o) {
   app.add_option("--kv-format", o.format,
                  "whose events, and whose API: vllm, vllm-arrays, sglang, sglang-arrays\n"
                  "(arrays: as older versions); vllm by default")
-      ->transform(CLI::CheckedTransformer(formats).description(""))
+      ->transform(one_of(formats, true))
       ->type_name("NAME");
   app.add_option("--kv-hashes", o.hashes_as_bytes, "int or bytes (vLLM alone); int by default")
-      ->transform(CLI::CheckedTransformer(hashes).description(""))
+      ->transform(one_of(hashes, true))
       ->type_name("KIND");
   app.add_option("--kv-replay-frames", o.replay_frames,
                  "3: replayed batches carry the topic, as of vllm; 2: they do not")

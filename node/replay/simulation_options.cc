@@ -6,6 +6,7 @@
 #include <map>
 
 #include "node/program/number_range.h"
+#include "node/program/one_of.h"
 #include "node/replay/generators.h"
 #include "node/replay/trace.h"
 #include "node/simulator/presets.h"
@@ -49,7 +50,7 @@ void add_residency_options(CLI::App& app, SimulationCommand command, SimulationO
       app.add_option("--residency", o.residencies,
                      "what routers know of caches: exact (the engines' events), predicted (what "
                      "was placed where) or blind (nothing)")
-          ->check(CLI::IsMember(&kResidencies))
+          ->check(one_of(kResidencies, false))
           ->default_str("predicted");
   if (command == SimulationCommand::compare) {
     residency->delimiter(',');

@@ -37,8 +37,8 @@ CommandLineResult read_command_line(int argc, const char* const* argv) {
   app.add_flag("--check-config", line.check_only, "Say what is wrong with the settings and exit");
   app.add_flag("--print-config", line.print_only, "Print all settings, with comments, as TOML");
   app.add_option("--instance", instances,
-                 "name=e1,address=HOST:PORT[,model=NAME][,weight=1][,kv_events=ENDPOINTS]; may be "
-                 "repeated")
+                 "name=e1,address=HOST:PORT, and after commas model=NAME, weight=1 and at last "
+                 "kv_events=ENDPOINTS; may be repeated")
       ->type_name("SETTINGS");
   for (const Setting& setting : all_settings()) {
     const std::string key(setting.key);

@@ -318,29 +318,12 @@ std::vector<policies::QueueSnapshot> Node::queues() {
   return scheduler_.read([](const policies::Scheduler& scheduler) { return scheduler.queues(); });
 }
 
-namespace {
-
-std::string tokens_lacking(TokenizeGates::Lack lack) {
-  switch (lack) {
-    case TokenizeGates::Lack::nothing:
-      break;
-    case TokenizeGates::Lack::messages:
-      return "its /tokenize takes no messages, as SGLang's does not: hits of chat prompts are "
-             "predicted";
-    case TokenizeGates::Lack::all:
-      return "it has no /tokenize: hits of prompts that are not given as tokens are predicted";
-  }
-  return {};
-}
-
-}  // namespace
-
 InstanceFacts Node::facts(policies::Slot slot) {
   InstanceFacts facts = monitor_.facts(slot);
   facts.resident_blocks = residency_.size(slot);
   const ViewPointer view = scheduler_.view();
   if (slot < view->instances.size()) {
-    facts.tokens_lacking = tokens_lacking(flow_.lacks_tokens(view->instances[slot].address));
+    facts.tokens_lacking = in_words(flow_.lacks_tokens(view->instances[slot].address));
   }
   facts.engine_ranks = monitor_.engine_metrics(slot).ranks;
   return facts;

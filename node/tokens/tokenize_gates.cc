@@ -24,6 +24,19 @@ const char* to_string(TokenizeEnd end) {
   return "?";
 }
 
+const char* in_words(TokenizeGates::Lack lack) {
+  switch (lack) {
+    case TokenizeGates::Lack::nothing:
+      break;
+    case TokenizeGates::Lack::messages:
+      return "its /tokenize takes no messages, as SGLang's does not: hits of chat prompts are "
+             "predicted";
+    case TokenizeGates::Lack::all:
+      return "it has no /tokenize: hits of prompts that are not given as tokens are predicted";
+  }
+  return "";
+}
+
 bool TokenizeGates::may_ask(const std::string& address, net::TokenForm form, policies::Time now) {
   const std::lock_guard lock(mutex_);
   // Instances come and go; what is forgotten here is found out anew.

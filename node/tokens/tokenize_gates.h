@@ -78,4 +78,6 @@ class TokenizeGates {
   std::uint64_t ended_[kTokenizeEnds] = {};
 };
 
+const char* in_words(TokenizeGates::Lack lack);  // nothing: empty
+
 }  // namespace dualmesh::node

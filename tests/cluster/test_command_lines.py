@@ -69,6 +69,40 @@ def test_the_help_of_a_command_has_the_shared_options_and_an_example(command):
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
+HELPS = [[name] for name in PROGRAMS] + [["dualmesh-replay", sub] for sub in
+                                         ("live", "simulate", "capacity", "compare")]
+
+
+@pytest.mark.parametrize("line", HELPS, ids=" ".join)
+def test_no_line_of_help_is_wider_than_100_columns(line):
+    done = run(*line, "--help")
+    assert done.returncode == 0, done.stderr
+    assert [text for text in done.stdout.splitlines() if len(text) > 100] == []
+
+
+def test_what_is_folded_goes_on_under_its_text():
+    lines = run("dualmeshd", "--help").stdout.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  --node.name "))
+    begin = lines[at].index("Name of this node")
+    assert lines[at + 1][:begin].strip() == "" and lines[at + 1][begin] != " "
+
+
+@pytest.mark.parametrize("line, said", [
+    (["dualmesh-replay", "simulate", "--generate", "zipf", "--residency", "bogus"],
+     "--residency: there is no 'bogus'; allowed: blind exact predicted"),
+    (["dualmesh-replay", "simulate", "--generate", "zipf", "--policy", "bogus"],
+     "--policy: there is no policy 'bogus'; allowed: "),
+    (["dualmesh-engine", "--kv-format", "bogus"],
+     "--kv-format: there is no 'bogus'; allowed: sglang sglang-arrays vllm vllm-arrays"),
+    (["dualmesh-engine", "--kv-hashes", "bogus"],
+     "--kv-hashes: there is no 'bogus'; allowed: bytes int"),
+])
+def test_a_name_that_there_is_not_is_told_with_those_there_are(line, said):
+    done = run(*line)
+    assert done.returncode == 2
+    assert said in done.stderr, done.stderr
+
+
 def in_terminal(columns, argv):
     """What the program writes to a terminal of so many columns."""
     ours, theirs = pty.openpty()
@@ -105,6 +139,29 @@ def test_a_table_is_as_wide_as_the_terminal(cluster):
     assert "…" in in_terminal(95, argv)
     assert max(map(len, in_terminal(95, argv).splitlines())) <= 95
     assert max(map(len, cluster.ctl(node, "members").stdout.splitlines())) <= 100
+
+
+TABLES = [["status"], ["members"], ["instances"], ["rings"], ["lag"], ["policy"], ["weights"],
+          ["kv"], ["watch", "--once"], ["wait-converged"], ["diff", "r1", "r2"],
+          ["decisions", "--last", "5"]]
+
+
+def test_no_line_of_any_answer_is_wider_than_100_columns(cluster, tmp_path):
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Tell me something about width. " * 40)
+    post(cluster.nodes[0].http, "/v1/chat/completions", chat_body(prompt.read_text()))
+    for line in [*TABLES, ["explain", "--prompt-file", prompt]]:
+        done = cluster.ctl(cluster.nodes[0], *line)
+        assert done.returncode == 0, (line, done.stderr)
+        assert [text for text in done.stdout.splitlines() if len(text) > 100] == [], line
+
+
+def test_a_port_of_clients_or_of_an_instance_is_told_from_the_mesh_port(cluster):
+    for address in (cluster.nodes[0].http, cluster.engines[0].address):
+        done = run("dualmeshctl", "--node", address, "status")
+        assert done.returncode == 2
+        assert f"{address} speaks HTTP" in done.stderr, done.stderr
+        assert "name a node's mesh address, its mesh.listen (port 7000 by default)" in done.stderr
 
 
 def test_add_tells_a_new_instance_from_one_that_was_there(cluster):
@@ -227,3 +284,9 @@ def test_status_says_partition_once(cluster):
     wait_until(lambda: cluster.ask(r1, "status")["partition"], 10.0, "r2 is called dead")
     said = cluster.ctl(r1, "status").stdout
     assert re.search(r"^PARTITION    1 of 2 members unreachable", said, re.MULTILINE), said
+    members, watch, lag = (cluster.ctl(r1, *line).stdout
+                           for line in (["members"], ["watch", "--once"], ["lag"]))
+    assert max(map(len, members.splitlines())) <= 100, members
+    assert re.search(r"^r2 +DEAD .* for \d", watch, re.MULTILINE), watch
+    assert re.search(r"^dead or cut off: r2 for \d", lag, re.MULTILINE), lag
+    assert [node["name"] for node in cluster.ask(r1, "lag")["dead"]] == ["r2"]

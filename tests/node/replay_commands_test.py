@@ -184,6 +184,22 @@ def check_kept_files(program, folder):
     assert table.read_text() == "old"
 
 
+def check_readme(program, folder):
+    """The command of README.md that compares policies on a trace, as it stands there."""
+    lines = (Path(__file__).resolve().parents[2] / "README.md").read_text().splitlines()
+    [line] = [line for line in lines if line.startswith("dualmesh-replay compare --trace")]
+    trace = folder / "own.jsonl"
+    trace.write_text("".join(json.dumps({"timestamp": 400 * i, "input_length": 2048,
+                                         "output_length": 20, "hash_ids": [i % 7, 100 + i, 200 + i,
+                                                                           300 + i]}) + "\n"
+                             for i in range(400)))
+    words = [str(trace) if word == "trace.jsonl" else word for word in line.split()[1:]]
+    table = program.good(*words)
+    for policy in ("dualmesh", "dualmap", "round_robin"):
+        assert any(row.split()[:1] == [policy] for row in table.splitlines()), table
+    trace.unlink()
+
+
 def check_refusals(program, folder):
     trace = folder / "trace.jsonl"
     trace.write_text(GOOD * 20)
@@ -258,7 +274,8 @@ def main():
         check_fields(program)
         check_files(program, folder)
         check_clients(program, folder)
-        for number, check in enumerate((check_refusals, check_broken_traces, check_kept_files)):
+        for number, check in enumerate((check_readme, check_refusals, check_broken_traces,
+                                        check_kept_files)):
             (folder / str(number)).mkdir()
             check(program, folder / str(number))
     print("fields, files and refusals as promised")
