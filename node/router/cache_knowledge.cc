@@ -144,6 +144,7 @@ void KvView::derive() {
     if (by_slot.size() <= cache.slot) by_slot.resize(cache.slot + 1U);
     OfSlot& of_slot = by_slot[cache.slot];
     ++of_slot.ranks;
+    of_slot.instance = cache.instance;
     by_rank.push_back(static_cast<policies::CacheId>(&cache - caches.data()));
     of_slot.confidence = first ? confidence : std::min(of_slot.confidence, confidence);
     if (cache.block_tokens == 0) continue;
@@ -288,7 +289,7 @@ void CacheKnowledge::join_ranks(const Joined& joined, Slot slot, policies::Arriv
   std::uint64_t sum = 0;
   Expected named, anywhere{0, HitSource::exact};
   boost::container::small_vector<std::uint32_t, 16> among;
-  RankChoice choice{.slot = slot, .ranks = of_slot.ranks};
+  RankChoice choice{.slot = slot, .instance = of_slot.instance, .ranks = of_slot.ranks};
   for (const policies::CacheId cache : known.ranks_of(of_slot)) {
     const CacheOwner& owner = known.caches[cache];
     const Expected expected = joined.at(cache, slot, of_slot.ranks, found);
@@ -304,7 +305,7 @@ void CacheKnowledge::join_ranks(const Joined& joined, Slot slot, policies::Arriv
   anywhere.tokens = static_cast<std::uint32_t>(sum / of_slot.ranks);
   const bool worth_it = joined.whole && longest >= std::uint64_t{shortest} + of_slot.block_tokens;
   if (!ranks.wanted && worth_it) {
-    choice.rank = rank_load_.pick(slot, of_slot.ranks, among);
+    choice.rank = rank_load_.pick(of_slot.instance, of_slot.ranks, among);
     named = {longest, HitSource::exact};
   }
   choice.anywhere_tokens = anywhere.tokens;

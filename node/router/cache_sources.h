@@ -30,6 +30,7 @@ struct CacheOwner {
   policies::HitSource confidence = policies::HitSource::unknown;
   std::uint32_t block_tokens = 0;  // 0: not known yet
   bool shares = false;             // has stored blocks in a medium that others reach
+  policies::InstanceId instance = 0;
 };
 
 struct KvView {
@@ -47,6 +48,7 @@ struct KvView {
     policies::HitSource confidence = policies::HitSource::predicted;  // of its least known rank
     std::uint32_t block_tokens = 0;
     std::uint32_t first_cache = 0, ranks = 0;  // in `by_rank`
+    policies::InstanceId instance = 0;
   };
   std::vector<OfSlot> by_slot;             // predicted, or beyond the end: publishes no events
   std::vector<policies::CacheId> by_rank;  // caches by slot and rank

@@ -15,6 +15,7 @@ void HitAudit::expect(const policies::Arrival& arrival) {
 
 void HitAudit::sent_to_rank(const RankChoice& choice, bool as_chosen) {
   rank_chosen_ = as_chosen;
+  ranked_instance_ = choice.instance;
   if (as_chosen) return;
   hit_tokens_.at(choice.slot) = choice.anywhere_tokens;
   hit_sources_.at(choice.slot) = choice.anywhere_source;
@@ -53,7 +54,7 @@ void HitAudit::finished(policies::Slot slot, const std::string& instance,
   const auto reported = check.ended(instance, expected, said);
   if (reported && rank_chosen_ && slot == slot_) {
     const bool found = *reported + std::max(expected.block_tokens, 1U) > expected.expected_tokens;
-    knowledge.rank_load().turned_out(slot, found);
+    knowledge.rank_load().turned_out(ranked_instance_, found);
   }
   if (!reported || !age_ || slot != slot_) return;
   // Estimates of tokens are rough: by far, and by more than a block of text.

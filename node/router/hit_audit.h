@@ -42,6 +42,7 @@ class HitAudit {
   std::vector<policies::HitSource> hit_sources_;
   std::uint32_t input_tokens_ = 0;
   bool rank_chosen_ = false;
+  policies::InstanceId ranked_instance_ = 0;
   std::uint32_t block_tokens_ = 0;  // of a block of text
   policies::Slot slot_ = policies::kNoSlot;
   std::optional<policies::Duration> age_;  // of what was expected at slot_

@@ -33,20 +33,25 @@ policies::HitSource source_of(KvConfidence confidence) {
 std::shared_ptr<const KvView> view_of(const KvReport& report, const policies::FleetView& fleet,
                                       const KvIngest& ingest) {
   if (report.streams.empty()) return nullptr;
-  std::map<std::string_view, policies::Slot> slots;
+  std::map<std::string_view, const policies::InstanceView*> instances;
   for (const policies::InstanceView& instance : fleet.instances) {
-    if (instance.slot != policies::kNoSlot) slots.emplace(instance.name, instance.slot);
+    if (instance.slot != policies::kNoSlot) instances.emplace(instance.name, &instance);
   }
   auto view = std::make_shared<KvView>();
   view->index = &ingest.index();
   view->removals = &ingest.removals();
   view->generation = report.generation;
   for (const StreamReport& stream : report.streams) {
-    const auto slot = slots.find(stream.stream.instance);
-    if (slot == slots.end()) continue;
+    const auto found = instances.find(stream.stream.instance);
+    if (found == instances.end()) continue;
+    const policies::InstanceView& instance = *found->second;
     if (stream.cache >= view->caches.size()) view->caches.resize(stream.cache + 1u);
-    view->caches[stream.cache] = {slot->second, stream.stream.rank, source_of(stream.confidence),
-                                  stream.facts.block_tokens, stream.shares};
+    view->caches[stream.cache] = {instance.slot,
+                                  stream.stream.rank,
+                                  source_of(stream.confidence),
+                                  stream.facts.block_tokens,
+                                  stream.shares,
+                                  instance.id};
   }
   view->derive();
   view->derive_groups(fleet);

@@ -26,47 +26,52 @@ bool RankLoad::OfInstance::has_room(std::uint32_t rank, std::uint32_t ranks) con
   return at(rank) < std::max<std::uint64_t>(share, 1);
 }
 
-std::optional<std::uint32_t> RankLoad::pick(policies::Slot slot, std::uint32_t ranks,
-                                            std::span<const std::uint32_t> among) {
+std::optional<std::uint32_t> RankLoad::pick(policies::InstanceId instance, std::uint32_t ranks,
+                                            std::span<const std::uint32_t> among) const {
   constexpr std::uint32_t kTriedAgain = 64;
   const std::lock_guard lock(mutex_);
-  const auto known = obedience_.find(slot);
+  const auto known = obedience_.find(instance);
   const bool is_trusted = known == obedience_.end() || known->second.is_trusted();
-  if (!is_trusted && ++known->second.asked % kTriedAgain != 0) return std::nullopt;
-  const auto found = instances_.find(slot);
+  if (!is_trusted && known->second.not_named + 1 < kTriedAgain) return std::nullopt;
+  const auto found = instances_.find(instance);
   const OfInstance nothing;
-  const OfInstance& instance = found == instances_.end() ? nothing : found->second;
+  const OfInstance& there = found == instances_.end() ? nothing : found->second;
   std::optional<std::uint32_t> best;
   for (const std::uint32_t rank : among) {
-    if (!instance.has_room(rank, ranks)) continue;
-    if (!best || instance.at(rank) < instance.at(*best)) best = rank;
+    if (!there.has_room(rank, ranks)) continue;
+    if (!best || there.at(rank) < there.at(*best)) best = rank;
   }
   return best;
 }
 
 bool RankLoad::enter(const RankChoice& choice, bool wanted) {
   const std::lock_guard lock(mutex_);
-  OfInstance& instance = instances_[choice.slot];
+  OfInstance& instance = instances_[choice.instance];
   const bool named = choice.rank && (wanted || instance.has_room(*choice.rank, choice.ranks));
   ++instance.requests;
+  // Requests that come here count, not questions about them.
+  if (const auto known = obedience_.find(choice.instance); known != obedience_.end()) {
+    const bool tried = (named && !wanted) || known->second.is_trusted();
+    known->second.not_named = tried ? 0 : known->second.not_named + 1;
+  }
   if (!named) return !choice.rank;
   if (instance.sent.size() <= *choice.rank) instance.sent.resize(*choice.rank + 1);
   ++instance.sent[*choice.rank];
   return true;
 }
 
-void RankLoad::leave(policies::Slot slot, std::optional<std::uint32_t> rank) {
+void RankLoad::leave(policies::InstanceId instance, std::optional<std::uint32_t> rank) {
   const std::lock_guard lock(mutex_);
-  const auto found = instances_.find(slot);
-  DUALMESH_CHECK(found != instances_.end(), "nothing is at slot {}", slot);
+  const auto found = instances_.find(instance);
+  DUALMESH_CHECK(found != instances_.end(), "nothing is at instance {:x}", instance);
   if (rank) --found->second.sent[*rank];
   if (--found->second.requests == 0) instances_.erase(found);
 }
 
-void RankLoad::turned_out(policies::Slot slot, bool as_expected) {
+void RankLoad::turned_out(policies::InstanceId instance, bool as_expected) {
   constexpr std::uint32_t kMost = 64;
   const std::lock_guard lock(mutex_);
-  Obedience& obedience = obedience_[slot];
+  Obedience& obedience = obedience_[instance];
   ++(as_expected ? obedience.heeded : obedience.ignored);
   if (obedience.heeded + obedience.ignored < kMost) return;
   obedience.heeded /= 2;
@@ -82,14 +87,14 @@ bool RankPlace::enter(RankLoad& load, const RankChoice& choice, bool wanted) {
   leave();
   const bool had_room = load.enter(choice, wanted);
   load_ = &load;
-  slot_ = choice.slot;
+  instance_ = choice.instance;
   if (had_room) rank_ = choice.rank;
   return had_room;
 }
 
 void RankPlace::leave() {
   if (load_ == nullptr) return;
-  load_->leave(slot_, rank_);
+  load_->leave(instance_, rank_);
   load_ = nullptr;
   rank_.reset();
 }

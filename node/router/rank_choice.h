@@ -35,6 +35,7 @@ std::uint32_t read_rank(std::string_view header);
 // Of one instance with several ranks.
 struct RankChoice {
   policies::Slot slot = policies::kNoSlot;
+  policies::InstanceId instance = 0;  // another one may come to have the slot
   std::uint32_t ranks = 1;
   std::optional<std::uint32_t> rank;  // where it should go; nothing: where the engine likes
   // What is expected where the engine likes.
@@ -54,13 +55,13 @@ struct RankChoices {
 class RankLoad {
  public:
   // Of these ranks the one with room that fewest requests have been sent to.
-  std::optional<std::uint32_t> pick(policies::Slot slot, std::uint32_t ranks,
-                                    std::span<const std::uint32_t> among);
+  std::optional<std::uint32_t> pick(policies::InstanceId instance, std::uint32_t ranks,
+                                    std::span<const std::uint32_t> among) const;
   // False, and then it goes where the engine likes: the rank has no room any more.
   bool enter(const RankChoice& choice, bool wanted);
-  void leave(policies::Slot slot, std::optional<std::uint32_t> rank);
+  void leave(policies::InstanceId instance, std::optional<std::uint32_t> rank);
   // A request that was sent to a rank by name has found what was expected there, or not.
-  void turned_out(policies::Slot slot, bool as_expected);
+  void turned_out(policies::InstanceId instance, bool as_expected);
   std::size_t size() const;  // instances with requests
 
  private:
@@ -74,13 +75,14 @@ class RankLoad {
   // Of the last requests by name; old ones fade.
   struct Obedience {
     std::uint32_t heeded = 0, ignored = 0;
-    std::uint32_t asked = 0;  // while it is not trusted
+    std::uint32_t not_named = 0;  // requests in a row, while it is not trusted
     bool is_trusted() const { return ignored < 8 || ignored < 2 * heeded; }
   };
 
   mutable std::mutex mutex_;
-  boost::unordered_flat_map<policies::Slot, OfInstance> instances_;  // guarded, as is the next
-  boost::unordered_flat_map<policies::Slot, Obedience> obedience_;
+  // Guarded, as is the next.
+  boost::unordered_flat_map<policies::InstanceId, OfInstance> instances_;
+  boost::unordered_flat_map<policies::InstanceId, Obedience> obedience_;
 };
 
 // A request's place at an instance, given back at its end.
@@ -98,7 +100,7 @@ class RankPlace {
 
  private:
   RankLoad* load_ = nullptr;
-  policies::Slot slot_ = policies::kNoSlot;
+  policies::InstanceId instance_ = 0;
   std::optional<std::uint32_t> rank_;
 };
 
