@@ -18,7 +18,7 @@ bool too_empty(std::size_t entries, std::size_t buckets) {
 std::size_t buckets_for(std::size_t entries) {
   const std::size_t buckets = entries * 100 / 270 + 1;
   const std::size_t step = std::bit_floor(buckets) / 16 + 1;
-  return (buckets + step - 1) / step * step;
+  return packable((buckets + step - 1) / step * step);
 }
 
 // A bucket's state: 20 bits of version, and for each of four classes of keys 3 bits of how many
@@ -37,13 +37,6 @@ std::uint32_t version(std::uint32_t state) { return state >> kVersionShift; }
 
 BlockTable::~BlockTable() {
   for (const auto& part : parts_) free(unpacked(part.load()));
-}
-
-std::uint64_t BlockTable::packed(Array array) {
-  const auto address = reinterpret_cast<std::uintptr_t>(array.buckets);
-  BOOST_ASSERT(address % sizeof(Bucket) == 0 && address >> 48 == 0);
-  BOOST_ASSERT(array.size >> kSizeBits == 0);
-  return std::uint64_t{address} / sizeof(Bucket) << kSizeBits | array.size;
 }
 
 void BlockTable::free(Array array) {
@@ -175,7 +168,8 @@ void BlockTable::erase(const Place& place) {
 }
 
 void BlockTable::resize(std::size_t part, std::size_t entries) {
-  const Array old = array_of(part);
+  const std::uint64_t before = parts_[part].load();
+  const Array old = unpacked(before);
   Array array{nullptr, buckets_for(entries)};
   void* const memory = memory_.allocate(array.size * sizeof(Bucket), alignof(Bucket));
   array.buckets = static_cast<Bucket*>(memory);
@@ -189,11 +183,11 @@ void BlockTable::resize(std::size_t part, std::size_t entries) {
       place(array, std::uint64_t{part} << kStoredBits | key >> kDepthBits, key, word);
     }
   }
-  parts_[part].store(packed(array));
+  parts_[part].store(packed(reinterpret_cast<std::uintptr_t>(array.buckets), array.size));
   if (old.size == 0) return;
   reclaimer_.retire(
       [](void* self, std::uint64_t what) { static_cast<BlockTable*>(self)->free(unpacked(what)); },
-      this, packed(old));
+      this, before);
 }
 
 }  // namespace dualmesh::policies

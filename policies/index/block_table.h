@@ -25,6 +25,7 @@
 #include <span>
 #include <vector>
 
+#include "policies/index/packed_array.h"
 #include "policies/index/reclaimer.h"
 #include "policies/prompt_chain.h"
 
@@ -41,7 +42,7 @@ class BlockTable {
     std::array<std::atomic<std::uint32_t>, kPlaces> holders{};  // 4 bits of depth, 28 of holders
     std::atomic<std::uint32_t> state{0};  // version, and how many of each class have gone past
   };
-  static_assert(sizeof(Bucket) == 64);
+  static_assert(sizeof(Bucket) == kPackedAlignment);
 
  public:
   BlockTable(Reclaimer& reclaimer, std::pmr::memory_resource& memory)
@@ -103,7 +104,6 @@ class BlockTable {
   static constexpr std::size_t kParts = std::size_t{1} << kPartBits;
   static constexpr int kStoredBits = 64 - kPartBits;
   static constexpr int kDepthBits = kPartBits;  // the room that the part leaves in the key's word
-  static constexpr int kSizeBits = 22;
   struct Array {
     Bucket* buckets;
     std::size_t size;
@@ -125,11 +125,8 @@ class BlockTable {
   static constexpr HolderWord kGoOn = HolderWord{1} << kHolderWordBits;
   // In this bucket: the holders; 0: the key is not held; kGoOn: it may be in the next.
   static HolderWord look(const Bucket& bucket, std::uint64_t mixed);
-  // An array's address and size in one word, so that readers see both of the same.
-  static std::uint64_t packed(Array array);
   static Array unpacked(std::uint64_t word) {
-    return {reinterpret_cast<Bucket*>(word >> kSizeBits << 6),
-            static_cast<std::size_t>(word & ((1u << kSizeBits) - 1))};
+    return {reinterpret_cast<Bucket*>(packed_address(word)), packed_size(word)};
   }
   Array array_of(std::size_t part) const { return unpacked(parts_[part].load()); }
   static std::size_t next(Array array, std::size_t at) { return at + 1 == array.size ? 0 : at + 1; }
