@@ -87,5 +87,48 @@ TEST_CASE("a flat table grows with what it holds and keeps it") {
   CHECK(reserved.find(1) == nullptr);
 }
 
+TEST_CASE("more entries of one home and class than its group can count are all found") {
+  constexpr std::uint64_t kInverse = 0xf1de83e19937733dULL;  // of the multiplier
+  constexpr std::uint64_t kEntries = 56 + 256 + 100;
+  const auto key = [](std::uint64_t order) { return order * kInverse; };
+  REQUIRE(table_order(key(kEntries)) == kEntries);
+  Table table;
+  table.reserve(2 * kEntries);
+  const auto found = [&](std::uint64_t from, std::uint64_t to) {
+    for (; from < to && table.find(key(from)) != nullptr;) ++from;
+    return from == to;
+  };
+  for (std::uint64_t order = 0; order < kEntries; ++order) {
+    table.insert(key(order), Copies{1});
+    REQUIRE(found(0, order + 1));
+  }
+  for (std::uint64_t order = 56; order < kEntries; ++order) {
+    table.update(key(order), [](Copies& copies) { copies.count = 0; });
+    REQUIRE(found(order + 1, kEntries));
+    REQUIRE(table.find(key(order)) == nullptr);
+  }
+  CHECK(found(0, 56));
+  CHECK(table.size() == 56);
+}
+
+TEST_CASE("of each entry is said that its visit comes soon, once and before") {
+  Table table;
+  for (std::uint64_t key = 1; key <= 1'000; ++key) table.insert(key * key, Copies{1});
+  std::map<std::uint64_t, int> announced;
+  std::size_t visited = 0, most_ahead = 0;
+  table.for_each(
+      [&](std::uint64_t key, const Copies&) {
+        CHECK(announced[key] == 1);
+        ++visited;
+      },
+      [&](std::uint64_t key, const Copies&) {
+        ++announced[key];
+        most_ahead = std::max(most_ahead, announced.size() - visited);
+      });
+  CHECK(visited == table.size());
+  CHECK(announced.size() == table.size());
+  CHECK(most_ahead <= 2 * 56);  // a group, and the one before it
+}
+
 }  // namespace
 }  // namespace dualmesh::crdt

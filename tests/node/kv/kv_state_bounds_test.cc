@@ -2,37 +2,14 @@
 #include <doctest/doctest.h>
 
 #include "node/kv/kv_state_fetch.h"
+#include "tests/node/kv/kv_state_scene.h"
 
 using namespace dualmesh;
 using namespace dualmesh::node;
-
-namespace {
-
-const StreamKey kStream{"engine", 0};
-
-ObservedBatches as_batches(crdt::Epoch epoch, std::uint64_t from, std::uint64_t to,
-                           const std::vector<BlockChange>& changes) {
-  return {epoch, crdt::Version{from}, crdt::Version{to}, changes, 7, {16}};
-}
-
-BlockChange add(EngineHash hash, std::uint16_t depth = 0) {
-  return {BlockMap::Kind::add, hash, {hash, depth, policies::Medium::gpu}};
-}
-
-BlockChange clearing() { return {BlockMap::Kind::clear, 0, {}}; }
-
-std::vector<BlockChange> many(EngineHash first, std::size_t count, std::uint16_t depth = 0) {
-  std::vector<BlockChange> changes;
-  for (std::size_t i = 0; i < count; ++i) changes.push_back(add(first + i, depth));
-  return changes;
-}
-
-}  // namespace
+using namespace dualmesh::node::test;
 
 TEST_CASE("a stream that floods is given up until its next life") {
-  KvLimits limits;
-  limits.max_stream_blocks = 10;
-  KvState state{limits};
+  KvState state{{.max_stream_blocks = 10}};
   state.set_streams(std::vector{kStream});
   state.observed(kStream, as_batches({5}, 0, 1, many(100, 9)));
   CHECK(state.observed(kStream, as_batches({5}, 1, 2, many(200, 2))) == Taken::refused);
@@ -53,9 +30,7 @@ TEST_CASE("a stream that floods is given up until its next life") {
 
 TEST_CASE(
     "when all together are too many, and who grew has no more than its share, the largest goes") {
-  KvLimits limits;
-  limits.max_blocks = 32;
-  KvState state{limits};
+  KvState state{{.max_blocks = 32}};
   const StreamKey large{"large", 0}, small{"small", 0};
   state.set_streams(std::vector{large, small});
   state.observed(large, as_batches({5}, 0, 1, many(100, 20, 9)));  // the first to leave the index
@@ -68,9 +43,7 @@ TEST_CASE(
 }
 
 TEST_CASE("who floods is given up itself, however large others are") {
-  KvLimits limits;
-  limits.max_blocks = 100;
-  KvState state{limits};
+  KvState state{{.max_blocks = 100}};
   const StreamKey large{"large", 0}, loud{"loud", 0}, small{"small", 0};
   state.set_streams(std::vector{large, loud, small});
   state.observed(large, as_batches({5}, 0, 1, many(1'000, 60)));
@@ -83,9 +56,7 @@ TEST_CASE("who floods is given up itself, however large others are") {
 }
 
 TEST_CASE("a stream that was given up comes back when its engine clears its cache") {
-  KvLimits limits;
-  limits.max_stream_blocks = 10;
-  KvState state{limits};
+  KvState state{{.max_stream_blocks = 10}};
   state.set_streams(std::vector{kStream});
   state.observed(kStream, as_batches({5}, 0, 1, many(200, 11)));
   REQUIRE(state.flooded(kStream));
@@ -114,9 +85,7 @@ TEST_CASE("a stream that was given up comes back when its engine clears its cach
 }
 
 TEST_CASE("who gave a stream up takes the state of another when it has become small") {
-  KvLimits limits;
-  limits.max_stream_blocks = 10;
-  KvState state{limits};
+  KvState state{{.max_stream_blocks = 10}};
   state.set_streams(std::vector{kStream});
   state.observed(kStream, as_batches({5}, 0, 1, many(200, 11)));
   REQUIRE(state.flooded(kStream));
@@ -140,9 +109,7 @@ TEST_CASE("who gave a stream up takes the state of another when it has become sm
 }
 
 TEST_CASE("states frozen for others are few, and a quarter of all blocks, but one at least") {
-  KvLimits limits;
-  limits.max_blocks = 100;
-  KvState state{limits};
+  KvState state{{.max_blocks = 100}};
   const StreamKey a{"a", 0}, b{"b", 0}, c{"c", 0};
   state.set_streams(std::vector{a, b, c});
   state.observed(a, as_batches({5}, 0, 1, many(100, 40)));
@@ -160,4 +127,24 @@ TEST_CASE("states frozen for others are few, and a quarter of all blocks, but on
   state.observed(c, as_batches({5}, 1, 2, {add(400)}));
   CHECK(cuts.find(c, {.least = {2}}, now) == nullptr);  // a second one of it would be too many
   CHECK(cuts.find(a, {}, now) == nullptr);
+}
+
+TEST_CASE("a state that somebody has been told whole gives way to another that is asked for") {
+  KvState state{{.max_blocks = 100}};
+  const StreamKey a{"a", 0}, b{"b", 0};
+  state.set_streams(std::vector{a, b});
+  state.observed(a, as_batches({5}, 0, 1, many(100, 40)));
+  state.observed(b, as_batches({5}, 0, 1, many(200, 12)));
+  KvCuts cuts{state};
+  const policies::Time now{std::chrono::seconds(5)};
+  const auto* const first = cuts.find(a, {}, now);
+  REQUIRE(first != nullptr);
+  const std::uint64_t id = first->id;
+  CHECK(cuts.find(b, {}, now) == nullptr);
+  cuts.told(id);
+  CHECK(cuts.find(a, {.cut = id}, now) != nullptr);  // as long as nobody needs the room
+  const auto* const second = cuts.find(b, {}, now);
+  REQUIRE(second != nullptr);
+  CHECK(second->cut->entries.size() == 12);
+  CHECK(cuts.find(a, {.cut = id}, now) == nullptr);
 }

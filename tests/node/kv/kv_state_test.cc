@@ -4,32 +4,13 @@
 
 #include <set>
 
-#include "tests/node/kv/engine_twin.h"
+#include "tests/node/kv/kv_state_scene.h"
 
 using namespace dualmesh;
 using namespace dualmesh::node;
+using namespace dualmesh::node::test;
 
 namespace {
-
-const StreamKey kStream{"engine", 0};
-
-ObservedBatches as_batches(crdt::Epoch epoch, std::uint64_t from, std::uint64_t to,
-                           const std::vector<BlockChange>& changes, std::uint64_t digest = 7) {
-  return {epoch, crdt::Version{from}, crdt::Version{to}, changes, digest, {16}};
-}
-
-BlockChange add(EngineHash hash, std::uint16_t depth = 0,
-                policies::Medium medium = policies::Medium::gpu) {
-  return {BlockMap::Kind::add, hash, {EngineTwin::key_of(hash), depth, medium}};
-}
-
-BlockChange removal(EngineHash hash) { return {BlockMap::Kind::remove, hash, {}}; }
-
-std::vector<BlockChange> many(EngineHash first, std::size_t count, std::uint16_t depth = 0) {
-  std::vector<BlockChange> changes;
-  for (std::size_t i = 0; i < count; ++i) changes.push_back(add(first + i, depth));
-  return changes;
-}
 
 BlockMap map_of(const StreamCut& cut) {
   return *BlockMap::restore(cut.position.base, cut.position.end, cut.entries);
@@ -171,9 +152,7 @@ TEST_CASE("an older complete state is brought up to now by the own log") {
 }
 
 TEST_CASE("a cut is shared while the log goes on from it") {
-  KvLimits limits;
-  limits.log_changes = 4;
-  KvState state{limits};
+  KvState state{{.log_changes = 4}};
   state.set_streams(std::vector{kStream});
   CHECK(state.cut({"other", 0}) == nullptr);
   state.observed(kStream, as_batches({5}, 0, 1, {add(1)}));
@@ -221,9 +200,7 @@ TEST_CASE("who has stored in the shared medium is known, in one life of the engi
 }
 
 TEST_CASE("deeper blocks leave the index first and the stream says so") {
-  KvLimits limits;
-  limits.max_blocks = 1024;
-  KvState state{limits};
+  KvState state{{.max_blocks = 1024}};
   state.set_streams(std::vector{kStream});
   std::vector<BlockChange> changes;
   for (std::uint16_t depth = 0; depth < 10; ++depth) {
@@ -243,9 +220,7 @@ TEST_CASE("deeper blocks leave the index first and the stream says so") {
 }
 
 TEST_CASE("once there is room again, the blocks that were left out are in the index") {
-  KvLimits limits;
-  limits.max_blocks = 1024;
-  KvState state{limits};
+  KvState state{{.max_blocks = 1024}};
   const StreamKey other{"other", 0};
   state.set_streams(std::vector{kStream, other});
   std::vector<BlockChange> changes;

@@ -51,6 +51,20 @@ TEST_CASE("what the mesh remembers of the last batch decides which life it is") 
   }
 }
 
+namespace {
+
+// After begun(), from its beginning.
+void next_life_is_replayed(Played& played) {
+  CHECK(played.asked == 0);
+  played.replayed(batch(0, 1.8e9));
+  played.replayed(batch(1, 1.8e9));
+  played.over();
+  CHECK(played.sequences() == Sequences{0, 1, 2, 0, 1});
+  CHECK(played.epoch() == 1'800'000'000'000'000);
+}
+
+}  // namespace
+
 TEST_CASE("a lower sequence on one connection is looked into") {
   Played played = begun();
   played.live(batch(1));  // said before
@@ -59,12 +73,7 @@ TEST_CASE("a lower sequence on one connection is looked into") {
   CHECK(played.asked == 2);
   SUBCASE("another life") {
     played.over();
-    CHECK(played.asked == 0);
-    played.replayed(batch(0, 1.8e9));
-    played.replayed(batch(1, 1.8e9));
-    played.over();
-    CHECK(played.sequences() == Sequences{0, 1, 2, 0, 1});
-    CHECK(played.epoch() == 1'800'000'000'000'000);
+    next_life_is_replayed(played);
   }
   SUBCASE("the same life after all") {
     played.replayed(batch(2));
@@ -197,6 +206,33 @@ TEST_CASE("a later life that others know is not taken for what this connection s
   CHECK_FALSE(played.machine.caught_up());
 }
 
+TEST_CASE("that an engine keeps nothing to replay is found out, and costs no certainty") {
+  Played played(true);
+  played.told({});
+  played.connected();
+  played.over();
+  played.live(batch(0));
+  CHECK(played.asked == 0);  // does it keep this one?
+  played.over();
+  CHECK(played.asked == 0);
+  played.over();
+  CHECK(played.machine.caught_up());
+  played.live(batch(1));
+  CHECK_FALSE(played.asked.has_value());
+  CHECK(played.machine.caught_up());
+  CHECK(played.sequences() == Sequences{0, 1});
+  CHECK(played.begun.empty());
+  // On another connection nothing says that it is the same engine.
+  played.machine.disconnected(played.now);
+  played.connected();
+  CHECK(played.asked == 1);
+  played.over();
+  played.over();
+  CHECK_FALSE(played.machine.caught_up());
+  played.live(batch(2));
+  CHECK(played.sequences() == Sequences{0, 1, 2});
+}
+
 namespace {
 
 // The engine of begun() has restarted, and has nothing to replay.
@@ -234,12 +270,7 @@ TEST_CASE("an engine that restarted and has said nothing yet has begun an empty 
   }
   SUBCASE("its first batch is lost on the way, and looked for") {
     played.live(batch(1, 1.8e9));
-    CHECK(played.asked == 0);
-    played.replayed(batch(0, 1.8e9));
-    played.replayed(batch(1, 1.8e9));
-    played.over();
-    CHECK(played.sequences() == Sequences{0, 1, 2, 0, 1});
-    CHECK(played.epoch() == 1'800'000'000'000'000);
+    next_life_is_replayed(played);
   }
   SUBCASE("its first batches are not to be had") {
     played.live(batch(5, 1.8e9));
