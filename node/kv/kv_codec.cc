@@ -59,7 +59,7 @@ void write(const KvHeads& heads, ByteWriter& out) {
   for (const KvHead& head : heads.heads) {
     out.fixed(head.stream, 8);
     const std::uint64_t away = head.position.away.value;
-    out.byte(bits({head.reaches, head.flooded, head.fetch_me, away != 0}));
+    out.byte(bits({head.reaches, head.flooded, head.fetch_me, away != 0, head.unheard}));
     write(head.position, out);
     if (away != 0) out.varint(away);
   }
@@ -143,10 +143,11 @@ KvHeads read_heads(ByteReader& in) {
   for (std::size_t i = 0; i < count && in.ok(); ++i) {
     KvHead head;
     head.stream = in.fixed(8);
-    const std::uint8_t said = flags(in, 4);
+    const std::uint8_t said = flags(in, 5);
     head.reaches = (said & 1) != 0;
     head.flooded = (said & 2) != 0;
     head.fetch_me = (said & 4) != 0;
+    head.unheard = (said & 16) != 0;
     head.position = read_position(in);
     if ((said & 8) != 0) {
       head.position.away = {in.place()};

@@ -40,6 +40,7 @@ struct KvHead {
   bool reaches = true;  // the sender reaches the engine, or has not tried
   bool flooded = false;
   bool fetch_me = false;  // the sender's log does not go back to where the receiver is
+  bool unheard = false;   // its subscription brings nothing: it knows by replay alone
   bool operator==(const KvHead&) const = default;
 };
 

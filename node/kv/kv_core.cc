@@ -41,7 +41,10 @@ void KvCore::set_instances(const std::vector<Instance>& instances, policies::Tim
       continue;
     }
     if (at->second.observation) source_.unsubscribe(at->first);
-    if (kept != wanted.end()) exchange_.reaches(at->first, true, now);  // at another address
+    if (kept != wanted.end()) {  // at another address
+      exchange_.reaches(at->first, true, now);
+      exchange_.hears(at->first, true, now);
+    }
     at = streams_.erase(at);
   }
   for (auto& [key, endpoints] : wanted) streams_[key].endpoints = std::move(endpoints);
@@ -206,6 +209,8 @@ void KvCore::tick(policies::Time now) {
   exchange_.tick(now);
   for (auto& [key, stream] : streams_) {
     judge_reach(key, stream, now);
+    const bool heard = !stream.observation || stream.observation->machine().unheard() == 0;
+    if (std::exchange(stream.said_heard, heard) != heard) exchange_.hears(key, heard, now);
     if (!stream.observation) continue;
     if (stream.lost_at) {
       if (std::string trouble = source_.trouble(key); !trouble.empty()) {

@@ -95,7 +95,7 @@ class KvCore {
     policies::Time subscribed_at{};
     std::optional<policies::Time> lost_at;       // no connection since
     std::optional<policies::Time> unsettled_at;  // connected, and its place not known, since
-    bool said_reached = true;
+    bool said_reached = true, said_heard = true;
     bool probing = false;                   // tries again, and observes only when it succeeds
     policies::Time unreached_at{};          // since when it says otherwise
     StreamPosition told;                    // to the observation

@@ -231,6 +231,16 @@ void KvExchange::reaches(const StreamKey& stream, bool reached, policies::Time n
   state_->heads_to_all(found->second);
 }
 
+void KvExchange::hears(const StreamKey& stream, bool heard, policies::Time now) {
+  state_->sync(now);
+  const auto found = state_->slots.find(stream);
+  if (found == state_->slots.end()) return;
+  StreamHere& here = state_->streams[found->second];
+  if (std::exchange(here.unheard, !heard) == !heard) return;
+  here.tell_until = now + kTellAgain * state_->settings.compare_interval;
+  state_->heads_to_all(found->second);
+}
+
 bool KvExchange::observes(const StreamKey& stream) const {
   state_->sync(state_->last_now);
   state_->rank_if_due();
@@ -259,6 +269,16 @@ bool KvExchange::reached(const StreamKey& stream) const {
   if (first == state_->self) return here.reaches && !here.flooded;
   const Said& said = *state_->said_of(first, found->second);
   return said.reaches && !said.flooded;
+}
+
+bool KvExchange::heard(const StreamKey& stream) const {
+  state_->sync(state_->last_now);
+  state_->rank_if_due();
+  const auto found = state_->slots.find(stream);
+  if (found == state_->slots.end()) return true;
+  const StreamHere& here = state_->streams[found->second];
+  const crdt::NodeId first = here.order.front();
+  return first == state_->self ? !here.unheard : !state_->said_of(first, found->second)->unheard;
 }
 
 bool KvExchange::mesh_known() const {

@@ -76,12 +76,15 @@ class KvExchange {
   void set_peers(std::span<const KvPeer> living, policies::Time now);
   // This node's subscription: whether it could reach the engine of late. Rank and pushing follow.
   void reaches(const StreamKey& stream, bool reached, policies::Time now);
+  // Likewise: whether it brings anything (KvStream::unheard). Nothing but what is told follows.
+  void hears(const StreamKey& stream, bool heard, policies::Time now);
   // Is this node among the observers now?
   bool observes(const StreamKey& stream) const;
   std::vector<crdt::NodeId> observers(const StreamKey& stream) const;  // the first pushes
   // Does an observer reach the engine, and has room for what it says, as far as is known? False
   // once all have failed to.
   bool reached(const StreamKey& stream) const;
+  bool heard(const StreamKey& stream) const;  // by the first of them
 
   void received(crdt::NodeId from, std::string_view message, policies::Time now);
   // The next message for `to`; empty: nothing. Called when the link is free, at the mesh's pace.

@@ -69,7 +69,7 @@ void KvExchange::State::list_heard(Peer& from, const KvHeads& heads, Time now) {
     said.known = true;
     rank_due = rank_due || !said.reaches || said.flooded;
     said.reaches = true;
-    said.flooded = false;
+    said.flooded = said.unheard = false;
     said.position = {};
     said.fresh = true;
     said.sent = {};
@@ -91,6 +91,7 @@ void KvExchange::State::head(Peer& from, std::size_t slot, const KvHead& head, T
   said.position = head.position;
   said.reaches = head.reaches;
   said.flooded = head.flooded;
+  said.unheard = head.unheard;
   said.fetch_it = head.fetch_me;
   said.answered_at = now;
   if (said.sent_epoch == head.position.epoch) said.sent = head.position.end;

@@ -93,7 +93,7 @@ std::uint64_t KvExchange::State::summary(Time now) const {
 
 KvHead KvExchange::State::head_of(std::size_t slot) const {
   const StreamHere& stream = streams[slot];
-  return {stream.name, stream.position, stream.reaches, stream.flooded, false};
+  return {stream.name, stream.position, stream.reaches, stream.flooded, false, stream.unheard};
 }
 
 void KvExchange::State::write_all(Peer& to, std::string& message, Time now) {

@@ -47,7 +47,7 @@ inline constexpr Time kNever{INT64_MIN / 2};
 struct Said {
   bool known = false;  // it has said something
   StreamPosition position;
-  bool reaches = true, flooded = false;
+  bool reaches = true, flooded = false, unheard = false;
   bool fetch_it = false;    // its log does not reach back to us
   std::uint64_t round = 0;  // of its list of all, where it was last named
 
@@ -91,7 +91,7 @@ struct StreamHere {
   StreamPosition position;
   bool flooded = false;
   LifeName life = 0;
-  bool reaches = true;
+  bool reaches = true, unheard = false;
   Time moved_at{};
   Time tell_until{};  // whether it reaches the engine, has room: a message may be lost
   std::vector<crdt::NodeId> order;  // all nodes but the mute, the first observer first

@@ -37,7 +37,8 @@ void KvExchange::tick(policies::Time now) {
 void KvExchange::State::repeat_heads(Time now) {
   for (std::size_t slot = 0; slot < streams.size(); ++slot) {
     const StreamHere& stream = streams[slot];
-    if (!stream.reaches || stream.flooded || now < stream.tell_until) heads_to_all(slot);
+    const bool able = stream.reaches && !stream.flooded && !stream.unheard;
+    if (!able || now < stream.tell_until) heads_to_all(slot);
   }
 }
 

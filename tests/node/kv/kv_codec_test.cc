@@ -43,7 +43,7 @@ class Anything {
   KvHeads heads() {
     KvHeads heads{flip(), flip(), flip(), number(), number(), flip(), {}};
     for (std::size_t i = few(); i > 0; --i) {
-      heads.heads.push_back({number(), position(), flip(), flip(), flip()});
+      heads.heads.push_back({number(), position(), flip(), flip(), flip(), flip()});
       StreamPosition& at = heads.heads.back().position;
       if (flip()) at.away = std::max(at.end, crdt::Version{1});
     }

@@ -24,15 +24,18 @@ struct Silent final : KvSource {
 
 // One node alone, and one instance e.
 struct Scene {
-  explicit Scene(KvEndpoints endpoints) : core(settings(), source) {
-    core.set_peers({}, now);
+  explicit Scene(KvEndpoints endpoints, std::uint64_t id = 7,
+                 const std::vector<KvPeerLife>& others = {})
+      : core(settings(id), source) {
+    core.set_peers(others, now);
     core.mesh_met();
     core.set_instances({{"e", std::move(endpoints)}}, now);
     pass(Duration{0});
   }
-  static KvCoreSettings settings() {
+  static KvCoreSettings settings(std::uint64_t id) {
     KvCoreSettings settings;
-    settings.self = crdt::NodeId{7};
+    settings.self = crdt::NodeId{id};
+    settings.exchange.observers = 1;
     return settings;
   }
   void pass(Duration time) {
@@ -140,9 +143,50 @@ TEST_CASE("a subscription that brings nothing while replay does is told, and is 
     scene.core.connected(scene.key, scene.now);
     scene.replay(end - 1, end);
     scene.core.live(scene.key, Scene::batch(end), scene.now);
+    scene.pass(milliseconds(20));
     CHECK_FALSE(scene.says("subscription"));
     CHECK(scene.report().why_not_exact == "no block stored yet");
   }
+}
+
+TEST_CASE("that the subscription brings nothing is known to nodes that do not subscribe") {
+  KvEndpoints endpoints = kBoth;
+  endpoints.topic = "kv";
+  const KvPeerLife seventh{crdt::NodeId{7}, crdt::Epoch{1}},
+      eighth{crdt::NodeId{8}, crdt::Epoch{1}};
+  Scene seven(endpoints, 7, {eighth}), eight(endpoints, 8, {seventh});
+  const auto talk = [&](Duration time) {
+    for (const Time end = seven.now + time; seven.now < end;) {
+      seven.pass(milliseconds(20));
+      eight.pass(milliseconds(20));
+      const auto to_eight = seven.core.take(crdt::NodeId{8}, seven.now);
+      const auto to_seven = eight.core.take(crdt::NodeId{7}, eight.now);
+      if (!to_eight.empty()) eight.core.received(crdt::NodeId{7}, to_eight, eight.now);
+      if (!to_seven.empty()) seven.core.received(crdt::NodeId{8}, to_seven, seven.now);
+    }
+  };
+  talk(seconds(2));
+  Scene& observer = seven.report().observing ? seven : eight;
+  Scene& other = seven.report().observing ? eight : seven;
+  REQUIRE(observer.report().observing);
+  REQUIRE_FALSE(other.report().observing);
+  observer.core.connected(observer.key, observer.now);
+  observer.replay(0, 4);
+  talk(milliseconds(200));
+  CHECK(other.report().why_not_exact == "no block stored yet");
+  std::uint64_t end = 4;
+  observer.looks(end, 2, seconds(8));
+  other.pass(seconds(8));
+  talk(seconds(1));
+  CHECK(observer.report().why_not_exact.find("the subscription brings nothing") < 10);
+  CHECK(other.report().why_not_exact.find("the subscription brings nothing") < 10);
+  CHECK(other.report().position.end.value == end);
+  observer.core.connected(observer.key, observer.now);
+  observer.replay(end - 1, end);
+  observer.core.live(observer.key, Scene::batch(end), observer.now);
+  talk(seconds(1));
+  CHECK(observer.report().why_not_exact == "no block stored yet");
+  CHECK(other.report().why_not_exact == "no block stored yet");
 }
 
 TEST_CASE("a topic of which nothing comes is doubted, none is not") {
