@@ -83,12 +83,25 @@ void print_table(wire::Kv::Reader kv, const Predictions& predictions) {
   std::fputs(table.render().c_str(), stdout);
 }
 
+// Why it is not exact is known where it is heard.
+bool is_said_by_another(wire::KvStream::Reader stream) {
+  return stream.getWhyNotExact().size() > 0 && !stream.getObserving() &&
+         stream.getObservers().size() > 0;
+}
+
 void print_remarks(wire::Kv::Reader kv, const Predictions& predictions) {
   const Names ranked = with_ranks(kv);
   for (auto stream : kv.getStreams()) {
     if (stream.getWhyNotExact().size() > 0) {
       std::puts(wrapped(fmt::format("{} is {}: {}", name_of(stream, ranked),
                                     stream.getConfidence().cStr(), stream.getWhyNotExact().cStr()),
+                        2)
+                    .c_str());
+    }
+    if (is_said_by_another(stream)) {
+      const std::string name = name_of(stream, ranked);
+      std::puts(wrapped(fmt::format("{}: {} subscribes, and may say more of it", name,
+                                    stream.getObservers()[0].cStr()),
                         2)
                     .c_str());
     }

@@ -44,6 +44,8 @@ void append_subscriptions(MetricsText& out, const KvReport& report) {
           [](const StreamReport& s) { return s.changes; });
   counter("dualmesh_kv_batches_total", "Batches received from the engine.",
           [](const StreamReport& s) { return s.received.batches; });
+  counter("dualmesh_kv_live_batches_total", "Of them, those by subscription, not by replay.",
+          [](const StreamReport& s) { return s.received.live; });
   counter("dualmesh_kv_event_bytes_total", "Bytes received from the engine.",
           [](const StreamReport& s) { return s.received.bytes; });
   counter("dualmesh_kv_duplicates_total", "Batches that came twice.",

@@ -124,3 +124,23 @@ def test_ranks_that_were_forgotten(cluster):
     declare(cluster, engine, topic=TOPIC)
     wait_said(cluster, engine, "its metrics tell of 2 data-parallel ranks, and events of 1 are "
                                "heard: ranks=2 is missing in its events=")
+
+
+def test_another_topic_is_not_called_exact_by_nodes_that_do_not_subscribe():
+    with KvCluster() as cluster:
+        cluster.keep_logs = False
+        engine = cluster.kv_engine("--kv-topic", TOPIC)
+        engine.kv += ",topic=kv@other"
+        cluster.start_nodes(2, "--kv.observers", "1")
+
+        def late():
+            work(engine, 1)
+            streams = [cluster.streams(node)[engine.name] for node in cluster.nodes]
+            return all("brings nothing" in each["why_not_exact"] for each in streams) and streams
+
+        first, second = wait_until(late, 20.0, "both nodes say so")
+        assert {first["confidence"], second["confidence"]} == {"degraded"}
+        assert sorted([first["observing"], second["observing"]]) == [False, True]
+        other = cluster.nodes[0 if second["observing"] else 1]
+        text = " ".join(cluster.ctl(other, "kv").stdout.split())
+        assert f"{engine.name}: {first['observers'][0]} subscribes, and may say more of it" in text
