@@ -84,7 +84,7 @@ int run_policy(Session& session) {
   const std::string available = joined(texts(answer->getAvailable()));
   std::puts(
       wrapped(fmt::format("{} (available: {})", text(answer->getPolicy()), available), 2).c_str());
-  TextTable table({{.title = "node", .shrink = 1}, {"policy"}});
+  TextTable table({{.title = "node", .shrink = 1}, {.title = "policy", .shrink = 2}});
   for (auto node_policy : by_name(answer->getPerNode())) {
     table.add({text(node_policy.getName()), text(node_policy.getPolicy())});
   }
