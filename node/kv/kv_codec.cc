@@ -10,7 +10,7 @@
 namespace dualmesh::node {
 namespace {
 
-constexpr std::uint8_t kFormat = 2;
+constexpr std::uint8_t kFormat = 3;
 enum class Tag : std::uint8_t { summary = 1, heads, ends, changes, fetch, piece, same_life };
 
 std::uint8_t bits(std::initializer_list<bool> flags) {
