@@ -217,7 +217,7 @@ void KvStream::replay_over(policies::Time now, StreamWants& wants) {
       return ask(Replay::anew, 0, wants);
     case Replay::anew:
       if (held_.empty() && (certain_ || replay_keeps_)) return begin_empty(wants);
-      if (held_.empty() && tied_before_look_) tied_ = true;  // it keeps nothing: no news
+      if (held_.empty() && tied_before_look_) tied_ = quiet_ = true;  // it keeps nothing: no news
       must_begin_ = certain_ || (!held_.empty() && !newer_held);
       break;
     case Replay::onward:
@@ -235,11 +235,10 @@ void KvStream::replay_over(policies::Time now, StreamWants& wants) {
 // one further on is new.
 void KvStream::finish(Gap gap, StreamWants& wants) {
   phase_ = Phase::live;
-  quiet_ = false;
-  const bool again = found_by_looking_ > 0;
+  const bool is_quiet = std::exchange(quiet_, false) && held_.empty();  // a look, and no news
   look_at_ = now_ + (!std::exchange(settled_, true) ? settings_.settle
-                     : again                        ? settings_.tail
-                                                    : settings_.quiet);
+                     : is_quiet                     ? settings_.quiet
+                                                    : settings_.tail);
   late_look_ = false;
   if (std::exchange(late_found_, false)) ++unheard_looks_;
   std::deque<RawBatch> held = std::move(held_);

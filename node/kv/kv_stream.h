@@ -20,9 +20,9 @@
 // is asked once more.
 //
 // An engine that falls silent may have lost its last batches on the way, or its successor may not
-// have been heard: after `tail` a replay looks, then after each `quiet`; after `tail` again where
-// it found something. What later looks find and the subscription does not bring, again and again,
-// shows that it is of no use: another topic, say, or another engine's replay.
+// have been heard: after `tail` a replay looks, and again wherever there was news; else after each
+// `quiet`. What later looks find and the subscription does not bring, again and again, shows that
+// it is of no use: another topic, say, or another engine's replay.
 //
 // Where batches are known and a replay that has brought some before brings none, from 0 on neither,
 // the engine has begun another life and said nothing in it: an empty life begins, by the epoch that

@@ -174,6 +174,33 @@ TEST_CASE("silence is looked into, and what it hid is delivered") {
     played.pass(seconds(1));
     CHECK(played.asked == 4);
   }
+  SUBCASE("soon after a gap, as the next may be lost as well") {
+    played.replayed(batch(2));
+    played.over();
+    played.live(batch(4));
+    REQUIRE(played.asked == 2);
+    played.replayed(batch(2));
+    played.replayed(batch(3));
+    played.over();
+    played.pass(seconds(1));
+    CHECK_FALSE(played.asked.has_value());
+    played.pass(seconds(1));
+    CHECK(played.asked == 4);
+    played.replayed(batch(4));
+    played.over();  // nothing
+    played.pass(seconds(29));
+    CHECK_FALSE(played.asked.has_value());
+    played.pass(seconds(1));
+    CHECK(played.asked == 4);
+  }
+  SUBCASE("soon after a look beside which something came") {
+    played.live(batch(3));
+    played.replayed(batch(2));
+    played.replayed(batch(3));
+    played.over();
+    played.pass(seconds(2));
+    CHECK(played.asked == 3);
+  }
   SUBCASE("always something and nothing live: the subscription is of no use") {
     for (std::uint64_t i = 2; i < 5; ++i) {
       CHECK_FALSE(played.reconnect);
