@@ -94,8 +94,9 @@ class ChangeMap {
   bool join(ChangeMap&& other, Observer&& observer = {});
 
   const Entry* find(const Key& key) const { return entries_.find(key); }
-  // A hint: this key is asked for soon.
+  // Hints that this key is asked for soon: the first, and once that has come the second.
   [[gnu::always_inline]] void prefetch(const Key& key) const { entries_.prefetch(key); }
+  [[gnu::always_inline]] void prefetch_entry(const Key& key) const { entries_.prefetch_entry(key); }
   template <class Visit>  // visit(key, entry), in unspecified order
   void for_each(Visit&& visit) const {
     entries_.for_each(visit);

@@ -56,9 +56,13 @@ class FlatTable {
   [[gnu::always_inline]] void prefetch_entry(const Key& key) const {
     if (groups_.empty()) return;
     const std::uint64_t order = table_order(key);
-    const Group& group = groups_[home(order)];
+    const std::size_t at = home(order);
+    const Group& group = groups_[at];
     std::uint64_t places = group.matches(tag_of(order));
-    if (places == 0) places = group.free() & -group.free();
+    if (places == 0) {  // later, or nowhere
+      if (group.gone_past[class_of(order)] != 0) __builtin_prefetch(&groups_[next(at)]);
+      places = group.free() & -group.free();
+    }
     for (; places != 0; places &= places - 1) {
       const auto* const entry =
           reinterpret_cast<const char*>(&group.entries[std::countr_zero(places)]);

@@ -179,7 +179,10 @@ void KvTranslator::store_chain(const EngineBatch& batch, const EngineEvent& even
   const auto extras = batch.extras_of(event);
   Prefix prefix = before_first(event);
   for (std::size_t i = 0; i < hashes.size(); ++i) {
-    if (i % kAtOnce == 0) prefetch(batch, event.first_hash + i + 2 * kAtOnce);
+    if (i % kAtOnce == 0) {
+      prefetch(batch, event.first_hash + i + 2 * kAtOnce);
+      prefetch_entries(hashes.subspan(i, std::min(kAtOnce, hashes.size() - i)), event.medium);
+    }
     if (prefix.key != 0) {
       const policies::BlockKey parent = with_extra(prefix.key, extras.empty() ? 0 : extras[i]);
       prefix.key = policies::token_block_key(
@@ -237,6 +240,13 @@ void KvTranslator::prefetch(const EngineBatch& batch, std::size_t end) {
       map_->prefetch(in_medium(batch.hashes[next_hash_], event.medium));
     }
   }
+}
+
+// Of those prefetched before.
+void KvTranslator::prefetch_entries(std::span<const EngineHash> hashes,
+                                    policies::Medium medium) const {
+  if (map_ == nullptr) return;
+  for (const EngineHash hash : hashes) map_->prefetch_entry(in_medium(hash, medium));
 }
 
 void KvTranslator::remove(const EngineBatch& batch, const EngineEvent& event) {

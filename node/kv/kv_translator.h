@@ -68,6 +68,7 @@ class KvTranslator {
   bool removed_from_main_group(const EngineEvent& event) const;
   void begin_batch(const EngineBatch& batch);
   void prefetch(const EngineBatch& batch, std::size_t end);
+  void prefetch_entries(std::span<const EngineHash> hashes, policies::Medium medium) const;
   Stored& place(EngineHash hash);
   Prefix known_in(EngineHash hash, policies::Medium medium) const;
   Prefix known(EngineHash hash, policies::Medium first);
