@@ -9,7 +9,7 @@ namespace {
 
 // What takes no longer is on its way.
 constexpr policies::Duration kPatience = std::chrono::seconds(2);
-// An engine with a topic of its own that has nothing to say for so long is doubted.
+// An engine with a topic of its own of which nobody has heard anything for so long is doubted.
 constexpr policies::Duration kSilence = std::chrono::seconds(5);
 
 std::string lasting(policies::Duration time) {
@@ -31,7 +31,8 @@ std::string apart(const StreamReport& report, const std::string& trouble,
                                            : "are events= and replay= swapped, or a port wrong?");
 }
 
-// Connected, and it brings nothing that is of use.
+// It brings nothing that is of use. An engine that is known may be idle: only what replay finds in
+// its place speaks against the subscription.
 std::string unheard(const StreamReport& report, const KvStream& machine,
                     policies::Duration joined) {
   const StreamCounters& received = report.received;
@@ -40,19 +41,19 @@ std::string unheard(const StreamReport& report, const KvStream& machine,
                                 : fmt::format("is topic={} right?", report.topic);
   if (machine.unheard() > 0) {
     return fmt::format(
-        "connected to {}, but no batch comes by subscription, while the replay has brought {} "
-        "since: {}",
-        report.events, machine.unheard(), doubt);
+        "{} {}, {}no batch comes by subscription, while the replay has brought {} since: {}",
+        machine.is_connected() ? "connected to" : "connecting anew to", report.events,
+        machine.is_connected() ? "but " : "as ", machine.unheard(), doubt);
   }
+  if (!machine.is_connected()) return {};
   if (received.live == 0 && received.absurd > 0) {
     return fmt::format("{} sends what is no batch of KV events: is it the port of events=?",
                        report.events);
   }
-  if (received.live > 0 || report.topic.empty() || joined < kSilence) return {};
-  const std::string replayed =
-      received.batches == 0 ? "" : fmt::format(", the replay has brought {}", received.batches);
-  return fmt::format("connected to {} for {}, and no batch of its topic has come{}: {}",
-                     report.events, lasting(joined), replayed, doubt);
+  const bool is_known = received.live > 0 || report.position.epoch.value != 0;
+  if (is_known || !report.replay.empty() || report.topic.empty() || joined < kSilence) return {};
+  return fmt::format("connected to {} for {}, and no batch of its topic has come: {}",
+                     report.events, lasting(joined), doubt);
 }
 
 std::string replay_trouble(const StreamReport& report, const KvStream& machine,
@@ -97,7 +98,7 @@ std::vector<std::string> KvCore::remarks(const StreamReport& report, const Strea
   if (!stream.observation) return all;
   const KvStream& machine = stream.observation->machine();
   const bool connected = machine.is_connected();
-  if (connected || machine.unheard() > 0) add(unheard(report, machine, now - stream.joined_at));
+  add(unheard(report, machine, now - stream.joined_at));
   if (connected && !report.replay.empty()) add(replay_trouble(report, machine, now));
   add(rank_trouble(report, stream.observation->said_rank(), stream.endpoints.ranks));
   return all;

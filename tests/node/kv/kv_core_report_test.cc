@@ -78,6 +78,20 @@ struct Scene {
 };
 
 const KvEndpoints kBoth{"tcp://h:5557", "tcp://h:6557", "", 1};
+const KvPeerLife kSeventh{crdt::NodeId{7}, crdt::Epoch{1}},
+    kEighth{crdt::NodeId{8}, crdt::Epoch{1}};
+
+// Time passes at both nodes, and they tell each other what they have.
+void talk(Scene& seven, Scene& eight, Duration time) {
+  for (const Time end = seven.now + time; seven.now < end;) {
+    seven.pass(milliseconds(20));
+    eight.pass(milliseconds(20));
+    const auto to_eight = seven.core.take(crdt::NodeId{8}, seven.now);
+    const auto to_seven = eight.core.take(crdt::NodeId{7}, eight.now);
+    if (!to_eight.empty()) eight.core.received(crdt::NodeId{7}, to_eight, eight.now);
+    if (!to_seven.empty()) seven.core.received(crdt::NodeId{8}, to_seven, seven.now);
+  }
+}
 
 }  // namespace
 
@@ -152,39 +166,27 @@ TEST_CASE("a subscription that brings nothing while replay does is told, and is 
 TEST_CASE("that the subscription brings nothing is known to nodes that do not subscribe") {
   KvEndpoints endpoints = kBoth;
   endpoints.topic = "kv";
-  const KvPeerLife seventh{crdt::NodeId{7}, crdt::Epoch{1}},
-      eighth{crdt::NodeId{8}, crdt::Epoch{1}};
-  Scene seven(endpoints, 7, {eighth}), eight(endpoints, 8, {seventh});
-  const auto talk = [&](Duration time) {
-    for (const Time end = seven.now + time; seven.now < end;) {
-      seven.pass(milliseconds(20));
-      eight.pass(milliseconds(20));
-      const auto to_eight = seven.core.take(crdt::NodeId{8}, seven.now);
-      const auto to_seven = eight.core.take(crdt::NodeId{7}, eight.now);
-      if (!to_eight.empty()) eight.core.received(crdt::NodeId{7}, to_eight, eight.now);
-      if (!to_seven.empty()) seven.core.received(crdt::NodeId{8}, to_seven, seven.now);
-    }
-  };
-  talk(seconds(2));
+  Scene seven(endpoints, 7, {kEighth}), eight(endpoints, 8, {kSeventh});
+  talk(seven, eight, seconds(2));
   Scene& observer = seven.report().observing ? seven : eight;
   Scene& other = seven.report().observing ? eight : seven;
   REQUIRE(observer.report().observing);
   REQUIRE_FALSE(other.report().observing);
   observer.core.connected(observer.key, observer.now);
   observer.replay(0, 4);
-  talk(milliseconds(200));
+  talk(seven, eight, milliseconds(200));
   CHECK(other.report().why_not_exact == "no block stored yet");
   std::uint64_t end = 4;
   observer.looks(end, 2, seconds(8));
   other.pass(seconds(8));
-  talk(seconds(1));
+  talk(seven, eight, seconds(1));
   CHECK(observer.report().why_not_exact.find("the subscription brings nothing") < 10);
   CHECK(other.report().why_not_exact.find("the subscription brings nothing") < 10);
   CHECK(other.report().position.end.value == end);
   observer.core.connected(observer.key, observer.now);
   observer.replay(end - 1, end);
   observer.core.live(observer.key, Scene::batch(end), observer.now);
-  talk(seconds(1));
+  talk(seven, eight, seconds(1));
   CHECK(observer.report().why_not_exact == "no block stored yet");
   CHECK(other.report().why_not_exact == "no block stored yet");
 }
@@ -202,6 +204,46 @@ TEST_CASE("a topic of which nothing comes is doubted, none is not") {
     scene.core.live(scene.key, Scene::batch(0), scene.now);
     CHECK(scene.report().remarks.empty());
   }
+}
+
+TEST_CASE("an engine that is known and idle is not doubted, whatever its topic") {
+  for (const std::string replay : {"", "tcp://h:6557"}) {
+    const KvEndpoints endpoints{"tcp://h:5557", replay, "kv", 1};
+    Scene seven(endpoints), eight(endpoints, 8, {kSeventh});
+    seven.core.connected(seven.key, seven.now);
+    seven.core.live(seven.key, Scene::batch(0), seven.now);
+    seven.replay(0, 1);
+    REQUIRE(seven.report().position.end.value == 1);
+    seven.core.set_peers({kEighth}, seven.now);
+    talk(seven, eight, seconds(2));
+    REQUIRE(eight.report().position.end.value == 1);
+    // The other is left, subscribes, and hears what it knows already.
+    eight.core.set_peers({}, eight.now);
+    eight.pass(milliseconds(20));
+    eight.core.connected(eight.key, eight.now);
+    int answered = 0;
+    for (int i = 0; i < 100; ++i) {
+      if (eight.source.asked > std::exchange(answered, eight.source.asked)) eight.replay(0, 1);
+      eight.pass(milliseconds(100));
+    }
+    REQUIRE(eight.report().connected);
+    REQUIRE(eight.report().received.live == 0);
+    CHECK(eight.report().remarks.empty());
+  }
+}
+
+TEST_CASE("a subscription that brings nothing is not called connected while it is not") {
+  Scene scene(kBoth);
+  scene.core.connected(scene.key, scene.now);
+  scene.replay(0, 4);
+  std::uint64_t end = 4;
+  scene.looks(end, 2, seconds(8));
+  REQUIRE(scene.source.reconnects > 0);
+  REQUIRE_FALSE(scene.report().connected);
+  CHECK_FALSE(scene.says("connected to"));
+  CHECK(scene.says("connecting anew to tcp://h:5557, as no batch comes by subscription"));
+  scene.core.connected(scene.key, scene.now);
+  CHECK(scene.says("connected to tcp://h:5557, but no batch comes by subscription"));
 }
 
 TEST_CASE("what is no batch is told") {
