@@ -118,13 +118,14 @@ void KvCore::tell_observations(policies::Time now) {
       position = *known;
     }
     if (position.epoch.value != 0 && position == stream.told) continue;
-    tell(key, stream, position);
+    tell(key, stream, position, now);
   }
 }
 
-void KvCore::tell(const StreamKey& key, Stream& stream, const StreamPosition& position) {
+void KvCore::tell(const StreamKey& key, Stream& stream, const StreamPosition& position,
+                  policies::Time now) {
   stream.told = position;
-  obey(key, stream.observation->mesh_known(position));
+  obey(key, stream, stream.observation->mesh_known(position), now);
 }
 
 KvCore::Stream* KvCore::observed(const StreamKey& stream) {
@@ -132,9 +133,19 @@ KvCore::Stream* KvCore::observed(const StreamKey& stream) {
   return found != streams_.end() && found->second.observation ? &found->second : nullptr;
 }
 
-void KvCore::obey(const StreamKey& stream, const KvObservation::Orders& orders) {
-  if (orders.reconnect) source_.reconnect(stream);
-  if (orders.replay_from) source_.ask_replay(stream, *orders.replay_from);
+// A subscription that is made anew may not come about.
+void KvCore::obey(const StreamKey& key, Stream& stream, const KvObservation::Orders& orders,
+                  policies::Time now) {
+  if (orders.reconnect) {
+    lose(stream, now);
+    source_.reconnect(key);
+  }
+  if (orders.replay_from) source_.ask_replay(key, *orders.replay_from);
+}
+
+void KvCore::lose(Stream& stream, policies::Time now) {
+  if (!stream.lost_at) stream.lost_at = now;
+  if (!stream.apart_since) stream.apart_since = now;
 }
 
 void KvCore::connected(const StreamKey& stream, policies::Time now) {
@@ -144,14 +155,13 @@ void KvCore::connected(const StreamKey& stream, policies::Time now) {
   at->apart_since.reset();
   at->trouble.clear();
   at->joined_at = now;
-  obey(stream, at->observation->connected(now));
+  obey(stream, *at, at->observation->connected(now), now);
 }
 
 void KvCore::disconnected(const StreamKey& stream, policies::Time now) {
   Stream* at = observed(stream);
   if (!at) return;
-  if (!at->lost_at) at->lost_at = now;
-  if (!at->apart_since) at->apart_since = now;
+  lose(*at, now);
   at->observation->disconnected(now);
 }
 
@@ -162,20 +172,20 @@ void KvCore::live(const StreamKey& stream, RawBatch batch, policies::Time now) {
   // Under a name that its life has no more the batch would be refused, and come no second time.
   const StreamPosition position = state_.position(stream);
   const bool renamed = position.epoch.value != 0 && position.epoch != at->told.epoch;
-  if (renamed) tell(stream, *at, position);
-  obey(stream, at->observation->live(std::move(batch), now));
+  if (renamed) tell(stream, *at, position, now);
+  obey(stream, *at, at->observation->live(std::move(batch), now), now);
 }
 
 void KvCore::replayed(const StreamKey& stream, RawBatch batch, policies::Time now) {
   state_.set_time(now);
   if (Stream* at = observed(stream)) {
-    obey(stream, at->observation->replayed(std::move(batch), now));
+    obey(stream, *at, at->observation->replayed(std::move(batch), now), now);
   }
 }
 
 void KvCore::replay_over(const StreamKey& stream, policies::Time now) {
   state_.set_time(now);
-  if (Stream* at = observed(stream)) obey(stream, at->observation->replay_over(now));
+  if (Stream* at = observed(stream)) obey(stream, *at, at->observation->replay_over(now), now);
 }
 
 void KvCore::received(crdt::NodeId from, std::string_view message, policies::Time now) {
@@ -217,7 +227,7 @@ void KvCore::tick(policies::Time now) {
         stream.trouble = std::move(trouble);
       }
     }
-    obey(key, stream.observation->tick(now));
+    obey(key, stream, stream.observation->tick(now), now);
     const KvStream& machine = stream.observation->machine();
     if (!machine.is_connected() || machine.caught_up()) {
       stream.unsettled_at.reset();

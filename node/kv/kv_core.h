@@ -96,9 +96,9 @@ class KvCore {
     std::optional<policies::Time> lost_at;       // no connection since
     std::optional<policies::Time> unsettled_at;  // connected, and its place not known, since
     bool said_reached = true, said_heard = true;
-    bool probing = false;                   // tries again, and observes only when it succeeds
-    policies::Time unreached_at{};          // since when it says otherwise
-    StreamPosition told;                    // to the observation
+    bool probing = false;           // tries again, and observes only when it succeeds
+    policies::Time unreached_at{};  // since when it says otherwise
+    StreamPosition told;            // to the observation
     // For people: not connected since, over all that was tried, and why.
     std::optional<policies::Time> apart_since;
     policies::Time joined_at{};
@@ -109,8 +109,11 @@ class KvCore {
     double events_per_s = 0.0, bytes_per_s = 0.0;
   };
   Stream* observed(const StreamKey& stream);
-  void obey(const StreamKey& stream, const KvObservation::Orders& orders);
-  void tell(const StreamKey& key, Stream& stream, const StreamPosition& position);
+  void obey(const StreamKey& key, Stream& stream, const KvObservation::Orders& orders,
+            policies::Time now);
+  void lose(Stream& stream, policies::Time now);
+  void tell(const StreamKey& key, Stream& stream, const StreamPosition& position,
+            policies::Time now);
   void choose_subscriptions(policies::Time now);
   void tell_observations(policies::Time now);
   std::optional<StreamPosition> known_to_mesh(const StreamKey& key, const Stream& stream,

@@ -54,6 +54,12 @@ void KvStream::connected(policies::Time now, StreamWants& wants) {
 
 void KvStream::disconnected(policies::Time now) {
   now_ = now;
+  unheard_batches_ = unheard_looks_ = 0;  // the next connection may be a better one
+  late_look_ = late_found_ = false;
+  part();
+}
+
+void KvStream::part() {
   connected_ = restart_due_ = quiet_ = false;
   phase_ = Phase::apart;
   drop_held();
@@ -178,6 +184,7 @@ void KvStream::verify(RawBatch batch, StreamWants& wants) {
   }
   const std::uint64_t known = life_->digest_of(batch.sequence);
   if (known == 0 || known == batch_digest(batch.sequence, batch.payload)) {
+    replayed_stamp_ = batch_stamp_us(batch.payload);
     tied_ = true;
     return;
   }
@@ -202,6 +209,7 @@ void KvStream::onward(RawBatch batch, StreamWants& wants) {
 void KvStream::replay_over(policies::Time now, StreamWants& wants) {
   now_ = now;
   if (phase_ != Phase::replaying) return;
+  replay_useless_ = false;
   const bool newer_held = life_ && !held_.empty() && held_.back().sequence >= life_->next;
   switch (replay_) {
     case Replay::begin:
@@ -248,9 +256,11 @@ void KvStream::finish(Gap gap, StreamWants& wants) {
     held.pop_front();
     if (phase_ != Phase::live) {
       hold(std::move(batch), wants);
-    } else if (contradicts_replay(batch) && restarts_.take(now_)) {
-      counters_.duplicates += held.size() + 1;
-      return synchronise(wants);
+    } else if (contradicts_replay(batch)) {
+      counters_.lost += held.size() + 1;
+      if (restarts_.take(now_)) return synchronise(wants);
+      restart_due_ = true;
+      return;
     } else if (life_ && tied_ && batch.sequence < life_->next) {
       ++counters_.duplicates;
     } else {
@@ -264,7 +274,7 @@ void KvStream::finish(Gap gap, StreamWants& wants) {
   if (found_by_looking_ < reconnect_after_ || phase_ != Phase::live) return;
   found_by_looking_ = 0;  // batches come, and not to us
   reconnect_after_ = std::min(2 * reconnect_after_, kMaxReconnectAfter);
-  disconnected(now_);
+  part();
   wants.reconnect = true;
 }
 
@@ -293,6 +303,11 @@ void KvStream::tick(policies::Time now, StreamWants& wants) {
   if (phase_ == Phase::replaying && now - progress_at_ >= settings_.replay_timeout) {
     return failed(wants);
   }
+  if (looks_in_vain()) {
+    ++counters_.replays_failed;
+    replay_useless_ = true;
+    return finish(Gap::replay, wants);
+  }
   if (phase_ != Phase::live) return;
   if (restart_due_ && restarts_.has(now)) {
     if (settings_.has_replay) return synchronise(wants);
@@ -303,6 +318,12 @@ void KvStream::tick(policies::Time now, StreamWants& wants) {
     return begin_anew_from_held(wants);
   }
   look_if_quiet(wants);
+}
+
+// Nobody answers a mere look, and what follows what is known waits for it.
+bool KvStream::looks_in_vain() const {
+  if (phase_ != Phase::replaying || !quiet_ || !tied_ || answered_ || held_.empty()) return false;
+  return held_.front().sequence == life_->next && now_ - progress_at_ >= settings_.settle;
 }
 
 void KvStream::look_if_quiet(StreamWants& wants) {

@@ -92,7 +92,9 @@ struct StreamSettings {
   policies::Duration replay_timeout = std::chrono::seconds(10);  // without any progress
   std::size_t max_held = 100'000;
   std::size_t max_held_bytes = std::size_t{64} << 20;
-  policies::Duration settle = std::chrono::seconds(1);  // first look, as a subscription begins late
+  // First look, as a subscription begins late; and how long a look without an answer keeps waiting
+  // what comes meanwhile.
+  policies::Duration settle = std::chrono::seconds(1);
   policies::Duration tail = std::chrono::seconds(2);    // without a batch, until a replay looks,
   policies::Duration quiet = std::chrono::seconds(30);  // and until it looks again
 };
@@ -172,6 +174,8 @@ class KvStream {
   void finish(Gap gap, StreamWants& wants);
   void failed(StreamWants& wants);
   bool contradicts_replay(const RawBatch& batch) const;
+  bool looks_in_vain() const;
+  void part();
   void look_if_quiet(StreamWants& wants);
   void try_replay(StreamWants& wants);
 

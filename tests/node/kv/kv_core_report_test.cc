@@ -54,14 +54,17 @@ struct Scene {
     for (; from < end; ++from) core.replayed(key, batch(from), now);
     core.replay_over(key, now);
   }
-  // Looks, as often as they are made, are answered with so many new batches each.
+  // Looks, as often as they are made, are answered with so many new batches each; where the
+  // subscription is to be made anew, it is.
   void looks(std::uint64_t& end, std::uint64_t each, Duration time) {
-    int seen = source.asked;
+    int seen = source.asked, reconnects = source.reconnects;
     for (const Time stop = now + time; now < stop;) {
       pass(milliseconds(100));
       if (source.asked == std::exchange(seen, source.asked)) continue;
       replay(end - 1, end + each);
       end += each;
+      if (source.reconnects == std::exchange(reconnects, source.reconnects)) continue;
+      core.connected(key, now);
     }
   }
   StreamReport report() { return core.report(now)->streams.front(); }

@@ -258,6 +258,14 @@ TEST_CASE("a subscription that brings nothing, time and again, is known for one"
     look(seconds(2), 0);
     CHECK(played.machine.unheard() == 0);
   }
+  SUBCASE("the engine went, and is there again") {
+    look(seconds(2), 1);
+    played.machine.disconnected(played.now);
+    played.connected();
+    played.replayed(batch(next - 1));
+    played.over();
+    CHECK(played.machine.unheard() == 0);
+  }
   SUBCASE("it does again") {
     look(seconds(2), 1);
     played.connected();
@@ -269,20 +277,50 @@ TEST_CASE("a subscription that brings nothing, time and again, is known for one"
   }
 }
 
-TEST_CASE("what a look without an answer keeps waiting is not called known") {
+TEST_CASE("what comes while a look has no answer waits a second, or for a gap to be filled") {
   Played played = begun();
   played.pass(seconds(1));
   CHECK(played.machine.caught_up());
   CHECK(played.machine.replay_silent(played.now) == seconds(0));
-  played.live(batch(3));
+  SUBCASE("the next batch") {
+    played.live(batch(3));
+    CHECK_FALSE(played.machine.caught_up());
+    played.pass(milliseconds(999));
+    CHECK(played.sequences() == Sequences{0, 1, 2});
+    played.pass(milliseconds(1));
+    CHECK(played.sequences() == Sequences{0, 1, 2, 3});
+    CHECK(played.machine.caught_up());
+    CHECK_FALSE(played.machine.replay_answers());
+    played.pass(seconds(2));
+    CHECK(played.asked == 3);
+    played.over();  // the engine keeps nothing, and says so
+    CHECK(played.machine.replay_answers());
+  }
+  SUBCASE("one further on") {
+    played.live(batch(4));
+    played.pass(seconds(4));
+    CHECK(played.machine.replay_silent(played.now) == seconds(4));
+    CHECK_FALSE(played.machine.caught_up());
+    played.pass(seconds(6));  // given up
+    CHECK_FALSE(played.machine.replay_answers());
+    CHECK(played.machine.replay_silent(played.now) == seconds(0));
+    CHECK(played.sequences() == Sequences{0, 1, 2, 4});
+  }
+}
+
+TEST_CASE("what is of another life than the replay is dropped, however often it comes") {
+  constexpr double kNext_s = kFirst_s + 3600.0;
+  Played played(true);
+  for (std::uint32_t i = 0; i < RestartBudget::kBurst + 3; ++i) {
+    played.connected();
+    played.live(batch(1));
+    played.replayed(batch(0, kNext_s));
+    played.over();
+  }
+  CHECK(played.sequences() == Sequences{0});
   CHECK_FALSE(played.machine.caught_up());
-  played.pass(seconds(4));
-  CHECK(played.machine.replay_silent(played.now) == seconds(4));
-  played.pass(seconds(6));  // given up
-  CHECK_FALSE(played.machine.replay_answers());
-  CHECK(played.machine.replay_silent(played.now) == seconds(0));
-  CHECK(played.machine.caught_up());
-  CHECK(played.sequences() == Sequences{0, 1, 2, 3});
+  played.pass(RestartBudget::kRefill);
+  CHECK(played.asked == 0);
 }
 
 TEST_CASE("absurd sequences are counted and change nothing") {
