@@ -12,17 +12,25 @@ namespace {
 // Rows of a whole residency stream are the largest answer there is.
 constexpr net::MessageLimits kLimits{.words = 128 * 1024 * 1024, .nesting = 32};
 
+// Whether a person gave the address of an HTTP server; asked at most once.
+bool is_http(const std::string& address, AdminIo& io) {
+  if (io.unproven != address) return false;
+  io.unproven.reset();
+  return speaks_http(*io.io.provider, address, kDefaultMeshPort).wait(io.io.waitScope);
+}
+
 }  // namespace
 
 net::Error call_error(const std::string& doing, const std::string& address,
-                      const kj::Exception& exception) {
+                      const kj::Exception& exception, AdminIo& io) {
   constexpr std::string_view kRemote = "remote exception: ";
   std::string why(exception.getDescription().cStr());
   if (why.starts_with(kRemote)) {  // the node answered: its words are for people already
+    if (io.unproven == address) io.unproven.reset();
     return net::Error{fmt::format("cannot {}: {}", doing, why.substr(kRemote.size()))};
   }
   const bool is_refused = why.find("Connection refused") != std::string::npos;
-  if (!is_refused && speaks_http(address)) {
+  if (!is_refused && is_http(address, io)) {
     return net::Error{fmt::format(
         "cannot {}: {} speaks HTTP, so it is where clients or an instance are served; name a "
         "node's mesh address, its mesh.listen (port {} by default), with --node HOST:PORT",

@@ -1,50 +1,45 @@
 #include "node/ctl/http_probe.h"
 
-#include <netdb.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
-
+#include <array>
 #include <string_view>
-
-#include "net/destination.h"
 
 namespace dualmesh::node::ctl {
 namespace {
 
-constexpr timeval kPatience{.tv_sec = 0, .tv_usec = 500'000};
+constexpr std::string_view kAsked = "GET / HTTP/1.1\r\nHost: dualmesh\r\n\r\n";
+constexpr std::string_view kHttp = "HTTP/";
 
-bool answers_http(const addrinfo& at) {
-  const int socket = ::socket(at.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (socket < 0) return false;
-  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);  // of connect, too
-  setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
-  constexpr std::string_view kAsked = "GET / HTTP/1.1\r\nHost: dualmesh\r\n\r\n";
-  constexpr std::string_view kHttp = "HTTP/";
-  char read[kHttp.size()] = {};
-  const bool is_http =
-      connect(socket, at.ai_addr, at.ai_addrlen) == 0 &&
-      send(socket, kAsked.data(), kAsked.size(), MSG_NOSIGNAL) == ssize_t{kAsked.size()} &&
-      recv(socket, read, sizeof read, MSG_WAITALL) == ssize_t{sizeof read} &&
-      std::string_view(read, sizeof read) == kHttp;
-  close(socket);
-  return is_http;
+struct Exchange {
+  kj::Own<kj::AsyncIoStream> stream;
+  std::array<char, kHttp.size()> answer{};
+};
+
+kj::Promise<bool> answers_http(kj::Own<kj::AsyncIoStream> stream) {
+  auto exchange = kj::heap<Exchange>();
+  exchange->stream = kj::mv(stream);
+  Exchange& it = *exchange;
+  return it.stream->write(kAsked.data(), kAsked.size())
+      .then([&it]() { return it.stream->tryRead(it.answer.data(), kHttp.size(), kHttp.size()); })
+      .then([&it](std::size_t) {
+        return std::string_view(it.answer.data(), it.answer.size()) == kHttp;
+      })
+      .attach(kj::mv(exchange));
 }
 
 }  // namespace
 
-bool speaks_http(const std::string& address) {
-  net::HostPort parts;
-  if (!net::split_destination(address, parts)) return false;
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  if (getaddrinfo(parts.host.c_str(), std::to_string(parts.port).c_str(), &hints, &found) != 0) {
-    return false;
-  }
-  const bool is_http = answers_http(*found);
-  freeaddrinfo(found);
-  return is_http;
+kj::Promise<bool> speaks_http(kj::AsyncIoProvider& provider, const std::string& address,
+                              std::uint16_t default_port) {
+  auto asked =
+      kj::evalNow([&] { return provider.getNetwork().parseAddress(address, default_port); })
+          .then([](kj::Own<kj::NetworkAddress>&& parsed) {
+            auto connected = parsed->connect();
+            return connected.attach(kj::mv(parsed));
+          })
+          .then([](kj::Own<kj::AsyncIoStream>&& stream) { return answers_http(kj::mv(stream)); });
+  return provider.getTimer()
+      .timeoutAfter(kProbeTimeoutMs * kj::MILLISECONDS, kj::mv(asked))
+      .catch_([](kj::Exception&&) { return false; });
 }
 
 }  // namespace dualmesh::node::ctl

@@ -43,6 +43,7 @@ class Session {
           std::shared_ptr<const net::MeshCertificate> certificate = nullptr)
       : address_(std::move(address)), json_(json) {
     io_.certificate = std::move(certificate);
+    io_.unproven = address_;
   }
 
   bool json() const { return json_; }
