@@ -161,6 +161,7 @@ void Node::view_changed(ViewPointer view) {
     residency_.forget_all();  // its keys match nothing any more
   }
   scheduler_.set_view(view);
+  flow_.knowledge().rank_load().forget_all_but(*view);
   kv_.view_changed(view);
   // What the monitor finds goes to the mesh, so it begins when that can be called (join_mesh).
   if (mesh_ready_.load()) monitor_.set_view(std::move(view));
@@ -190,6 +191,7 @@ void Node::cache_lost(policies::Slot slot) {
   const ViewPointer view = scheduler_.view();
   if (slot >= view->instances.size()) return;
   flow_.predictions().forget(view->instances[slot].name);
+  flow_.knowledge().rank_load().forget(view->instances[slot].id);
   kv_.was_away(view->instances[slot].name);
 }
 

@@ -1,6 +1,7 @@
 #include "node/router/rank_choice.h"
 
 #include <algorithm>
+#include <boost/unordered/unordered_flat_set.hpp>
 #include <charconv>
 
 #include "net/error.h"
@@ -76,6 +77,24 @@ void RankLoad::turned_out(policies::InstanceId instance, bool as_expected) {
   if (obedience.heeded + obedience.ignored < kMost) return;
   obedience.heeded /= 2;
   obedience.ignored /= 2;
+}
+
+void RankLoad::forget(policies::InstanceId instance) {
+  const std::lock_guard lock(mutex_);
+  obedience_.erase(instance);
+}
+
+void RankLoad::forget_all_but(const policies::FleetView& view) {
+  const std::lock_guard lock(mutex_);
+  if (obedience_.empty()) return;
+  boost::unordered_flat_set<policies::InstanceId> there;
+  for (const policies::InstanceView& instance : view.instances) {
+    if (instance.slot == policies::kNoSlot || instance.lifecycle == policies::Lifecycle::removed) {
+      continue;
+    }
+    there.insert(instance.id);
+  }
+  boost::unordered::erase_if(obedience_, [&](const auto& of) { return !there.contains(of.first); });
 }
 
 std::size_t RankLoad::size() const {

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "policies/decision.h"
+#include "policies/fleet_view.h"
 
 namespace dualmesh::node {
 
@@ -62,6 +63,9 @@ class RankLoad {
   void leave(policies::InstanceId instance, std::optional<std::uint32_t> rank);
   // A request that was sent to a rank by name has found what was expected there, or not.
   void turned_out(policies::InstanceId instance, bool as_expected);
+  // Whether the engine heeds the header is open again: another may be there now, or none.
+  void forget(policies::InstanceId instance);
+  void forget_all_but(const policies::FleetView& view);
   std::size_t size() const;  // instances with requests
 
  private:

@@ -210,3 +210,37 @@ TEST_CASE("an engine that does not heed the header is hardly ever sent one, unti
   for (int i = 0; i < 1'000; ++i) load.turned_out(3, i % 3 > 0);
   CHECK(picks() == 640);
 }
+
+TEST_CASE("an engine that is another now, or was gone, is not judged by what was there before") {
+  const std::vector<std::uint32_t> two{2};
+  RankLoad load;
+  policies::FleetView view;
+  view.instances.resize(6);
+  for (policies::Slot slot = 0; slot < 4; ++slot) {
+    policies::InstanceView& instance = view.instances[slot];
+    instance.slot = slot;
+    instance.id = 100 + slot;
+    instance.lifecycle = policies::Lifecycle::active;
+  }
+  const auto trusted = [&] {
+    std::vector<policies::InstanceId> ids;
+    for (policies::InstanceId id = 100; id < 105; ++id) {
+      if (load.pick(id, 4, two)) ids.push_back(id);
+    }
+    return ids;
+  };
+  using Ids = std::vector<policies::InstanceId>;
+  for (policies::InstanceId id = 100; id < 105; ++id) {
+    for (int i = 0; i < 8; ++i) load.turned_out(id, false);
+  }
+  CHECK(trusted().empty());
+  load.forget(100);
+  CHECK(trusted() == Ids{100});
+  view.instances[1].lifecycle = policies::Lifecycle::removed;
+  view.instances[2].lifecycle = policies::Lifecycle::draining;
+  load.forget_all_but(view);
+  CHECK(trusted() == Ids{100, 101, 104});
+  view.instances.clear();
+  load.forget_all_but(view);
+  CHECK(trusted() == Ids{100, 101, 102, 103, 104});
+}
