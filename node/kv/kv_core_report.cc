@@ -40,7 +40,7 @@ std::string KvCore::what_is_missing(const StreamReport& report, const Stream& st
   if (stream.unsettled_at && now - *stream.unsettled_at > kSettleWithin) {
     return "as it was: what the engine says now has not been matched with it yet";
   }
-  if (!stream.said_heard || !exchange_.heard(report.stream)) {
+  if (!exchange_.heard(report.stream)) {
     return "late: the subscription brings nothing, and replay alone finds what the engine says";
   }
   const bool is_empty = position.end.value == 0;  // a life that has just begun

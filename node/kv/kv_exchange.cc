@@ -277,8 +277,16 @@ bool KvExchange::heard(const StreamKey& stream) const {
   const auto found = state_->slots.find(stream);
   if (found == state_->slots.end()) return true;
   const StreamHere& here = state_->streams[found->second];
-  const crdt::NodeId first = here.order.front();
-  return first == state_->self ? !here.unheard : !state_->said_of(first, found->second)->unheard;
+  const auto observers = std::min<std::size_t>(here.order.size(), state_->settings.observers);
+  bool any_late = false;
+  for (std::size_t rank = 0; rank < observers; ++rank) {
+    const Said* const said = state_->said_of(here.order[rank], found->second);  // null: our own
+    const bool able = said ? said->reaches && !said->flooded : here.reaches && !here.flooded;
+    const bool late = said ? said->unheard : here.unheard;
+    if (able && !late) return true;
+    any_late = any_late || able;
+  }
+  return !any_late;
 }
 
 bool KvExchange::mesh_known() const {

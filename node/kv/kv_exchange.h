@@ -84,7 +84,8 @@ class KvExchange {
   // Does an observer reach the engine, and has room for what it says, as far as is known? False
   // once all have failed to.
   bool reached(const StreamKey& stream) const;
-  bool heard(const StreamKey& stream) const;  // by the first of them
+  // By an observer that reaches the engine; true as well where none does.
+  bool heard(const StreamKey& stream) const;
 
   void received(crdt::NodeId from, std::string_view message, policies::Time now);
   // The next message for `to`; empty: nothing. Called when the link is free, at the mesh's pace.

@@ -228,3 +228,25 @@ TEST_CASE("a new life whose first batches remove is pushed to who holds the old 
   CHECK(pair.state_b.position(stream) == pair.state_a.position(stream));
   CHECK(pair.b.counters().fetches == 0);
 }
+
+TEST_CASE("a stream is late only where no observer that reaches its engine hears it") {
+  Pair pair(2);
+  pair.pass(1s);
+  const StreamKey stream = pair.keys.front();
+  const auto heard = [&] {
+    pair.pass(100ms);
+    CHECK(pair.a.heard(stream) == pair.b.heard(stream));
+    return pair.a.heard(stream);
+  };
+  CHECK(heard());
+  SUBCASE("the second does") { pair.a.hears(stream, false, pair.now); }
+  SUBCASE("the first does") { pair.b.hears(stream, false, pair.now); }
+  CHECK(heard());
+  pair.a.hears(stream, false, pair.now);
+  pair.b.hears(stream, false, pair.now);
+  CHECK_FALSE(heard());
+  pair.b.hears(stream, true, pair.now);
+  CHECK(heard());
+  pair.b.reaches(stream, false, pair.now);
+  CHECK_FALSE(heard());
+}
