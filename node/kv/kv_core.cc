@@ -10,6 +10,9 @@
 namespace dualmesh::node {
 namespace {
 
+// What an engine has said is at all nodes within.
+constexpr policies::Duration kUnderWay = std::chrono::seconds(1);
+
 // Who is heard elsewhere is another engine, of which nothing is known.
 std::uint64_t source_of(const KvEndpoints& endpoints) {
   const std::string where = endpoints.events + ' ' + endpoints.topic;
@@ -219,6 +222,7 @@ void KvCore::tick(policies::Time now) {
   exchange_.tick(now);
   for (auto& [key, stream] : streams_) {
     judge_reach(key, stream, now);
+    follow_missed(key, stream, now);
     const bool heard = !stream.observation || stream.observation->machine().unheard() == 0;
     if (std::exchange(stream.said_heard, heard) != heard) exchange_.hears(key, heard, now);
     if (!stream.observation) continue;
@@ -239,11 +243,46 @@ void KvCore::tick(policies::Time now) {
   measure_rates(now);
 }
 
+// Here or at any other node, which may be ahead of us.
+KvCore::Places KvCore::known_places(const StreamKey& key) const {
+  Places places;
+  const auto note = [&](const StreamPosition& at) {
+    crdt::Version& end = places[at.epoch];
+    end = std::max(end, at.end);
+  };
+  note(state_.position(key));
+  for (const KvPeer& peer : peers_) {
+    if (const auto said = exchange_.said_by(peer.node, key)) note(*said);
+  }
+  return places;
+}
+
+void KvCore::missed(const std::string& instance, policies::Time now) {
+  for (auto& [key, stream] : streams_) {
+    if (key.instance != instance) continue;
+    stream.missed = known_places(key);
+    stream.missed_at = now;
+  }
+}
+
+// What the engine said before may still be under way; a life that comes now is another.
+void KvCore::follow_missed(const StreamKey& key, Stream& stream, policies::Time now) {
+  if (stream.missed.empty() || now - stream.missed_at > kUnderWay) return;
+  const Places known = known_places(key);
+  for (auto& [epoch, end] : stream.missed) {
+    const auto found = known.find(epoch);
+    if (found != known.end()) end = std::max(end, found->second);
+  }
+}
+
 void KvCore::was_away(const std::string& instance) {
   for (auto& [key, stream] : streams_) {
     if (key.instance != instance) continue;
-    const StreamPosition at = state_.position(key);
-    if (at.end.value != 0) state_.doubt(key, at.epoch, at.end);  // else it claims nothing
+    Places places = std::exchange(stream.missed, {});
+    if (places.empty()) places = known_places(key);
+    for (const auto& [epoch, end] : places) {
+      if (end.value != 0) state_.doubt(key, epoch, end);  // else it claims nothing
+    }
   }
 }
 

@@ -70,8 +70,11 @@ class KvCore {
   void received(crdt::NodeId from, std::string_view message, policies::Time now);
   std::string take(crdt::NodeId to, policies::Time now);
 
-  // It was away by all that requests saw, so it may hold nothing now, whatever it said before:
-  // what is known of it counts for nothing, at any node, until its engine says something again.
+  // It does not answer; where its engine is now counts if it proves to have been away.
+  void missed(const std::string& instance, policies::Time now);
+  // It was away by all that requests saw, so it may hold nothing now, whatever it said before it
+  // was missed: what is known up to there counts for nothing, at any node, until its engine says
+  // something again. Of one that was not missed (at another address): whatever it has said.
   void was_away(const std::string& instance);
 
   void tick(policies::Time now);  // each 10 to 20 ms
@@ -89,6 +92,7 @@ class KvCore {
   const KvExchange& exchange() const { return exchange_; }
 
  private:
+  using Places = std::map<crdt::Epoch, crdt::Version>;  // how far lives are known
   struct Stream {
     KvEndpoints endpoints;
     std::unique_ptr<KvObservation> observation;  // null: not subscribed
@@ -99,6 +103,8 @@ class KvCore {
     bool probing = false;           // tries again, and observes only when it succeeds
     policies::Time unreached_at{};  // since when it says otherwise
     StreamPosition told;            // to the observation
+    Places missed;                  // not empty: it has not answered since
+    policies::Time missed_at{};
     // For people: not connected since, over all that was tried, and why.
     std::optional<policies::Time> apart_since;
     policies::Time joined_at{};
@@ -119,6 +125,8 @@ class KvCore {
   std::optional<StreamPosition> known_to_mesh(const StreamKey& key, const Stream& stream,
                                               std::span<const StreamKey> lacking,
                                               policies::Time now) const;
+  Places known_places(const StreamKey& key) const;
+  void follow_missed(const StreamKey& key, Stream& stream, policies::Time now);
   void judge_reach(const StreamKey& key, Stream& stream, policies::Time now);
   StreamReport report_of(const StreamKey& key, Stream& stream, policies::Time now);
   std::string what_is_missing(const StreamReport& report, const Stream& stream,

@@ -98,6 +98,15 @@ void KvExchange::State::moved(std::size_t slot, Time now) {
   }
 }
 
+// Where nobody is known to have come to, no instance was away. If it was, and we come there, their
+// word is looked at again.
+void KvExchange::State::learn_away(std::size_t slot, const StreamPosition& theirs) {
+  const StreamPosition& ours = streams[slot].position;
+  const bool is_new = theirs.epoch == ours.epoch && theirs.away > ours.away;
+  if (!is_new || ours.epoch.value == 0 || theirs.away > std::max(theirs.end, ours.end)) return;
+  kv.doubt(streams[slot].key, theirs.epoch, theirs.away);
+}
+
 // That the instance was away is told to who has not said so itself; what others said of it before
 // we came to this life is learnt.
 void KvExchange::State::spread_away(std::size_t slot, crdt::Version before) {
@@ -107,9 +116,7 @@ void KvExchange::State::spread_away(std::size_t slot, crdt::Version before) {
   for (auto& [node, peer] : peers) {
     Said& said = peer.said[slot];
     const bool same = said.position.epoch == ours.epoch;
-    if (same && said.position.away > ours.away) {
-      kv.doubt(stream.key, ours.epoch, said.position.away);
-    }
+    learn_away(slot, said.position);
     if (!is_new || (same && said.position.away >= ours.away)) continue;
     said.head_due = true;
     due(peer, slot);

@@ -108,7 +108,7 @@ void KvExchange::State::head(Peer& from, std::size_t slot, const KvHead& head, T
   } else if (theirs.epoch == ours.epoch && ours.epoch.value != 0) {
     const bool same_bounds = theirs.base == ours.base && theirs.end == ours.end;
     const bool held = !head.flooded && !stream.flooded;
-    if (theirs.away.value != 0) kv.doubt(stream.key, theirs.epoch, theirs.away);
+    learn_away(slot, theirs);
     if (same_bounds && held && theirs.digest != ours.digest) contradiction(slot, from.life.node);
   }
   if (pushes(slot, said)) due(from, slot);

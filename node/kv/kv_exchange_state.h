@@ -109,6 +109,7 @@ struct KvExchange::State {
   void take_streams(Time now);
   void moved(std::size_t slot, Time now);
   bool rename_if_same(std::size_t slot, const StreamPosition& theirs);
+  void learn_away(std::size_t slot, const StreamPosition& theirs);
   void spread_away(std::size_t slot, crdt::Version before);
   void rebuild_lives();
   void place_observers();

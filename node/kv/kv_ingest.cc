@@ -243,6 +243,16 @@ void KvIngest::set_view(View view) {
   state_->subscriptions.wake();
 }
 
+void KvIngest::missed(std::string instance) {
+  {
+    const std::lock_guard lock(state_->inbox.mutex);
+    state_->inbox.questions.push_back([state = state_.get(), instance = std::move(instance)] {
+      state->core.missed(instance, steady_now());
+    });
+  }
+  state_->subscriptions.wake();
+}
+
 void KvIngest::was_away(std::string instance) {
   {
     const std::lock_guard lock(state_->inbox.mutex);

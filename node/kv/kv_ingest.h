@@ -43,7 +43,8 @@ class KvIngest final : public KvPort {
   void stop();
 
   void set_view(View view);
-  void was_away(std::string instance);  // KvCore::was_away
+  void missed(std::string instance);  // KvCore's
+  void was_away(std::string instance);
   const policies::BlockIndex& index() const;
   const policies::RemovalMarks& removals() const;
   std::shared_ptr<const KvReport> report() const;

@@ -197,8 +197,16 @@ Taken KvState::take_state(const StreamKey& stream, const StreamPosition& positio
 
 bool KvState::doubt(const StreamKey& stream, crdt::Epoch epoch, crdt::Version step) {
   return state_->change(stream, 0, [&](Stream& held) {
-    const bool is_new = epoch == held.epoch && step >= held.map.end() && step > held.away;
-    if (!is_new) return Taken::nothing_new;
+    if (epoch > held.epoch) {
+      const bool is_later = epoch > held.later_life;
+      if (is_later || (epoch == held.later_life && step > held.later_away)) {
+        held.later_life = epoch;
+        held.later_away = step;
+      }
+      return Taken::nothing_new;
+    }
+    const bool is_passed = epoch < held.first_name || step < held.map.end();
+    if (is_passed || step <= held.away) return Taken::nothing_new;
     held.away = step;
     held.cut.reset();  // it says so
     return Taken::changed;
@@ -209,6 +217,7 @@ bool KvState::rename(const StreamKey& stream, crdt::Epoch epoch) {
   return state_->change(stream, 0, [&](Stream& held) {
     if (held.epoch.value == 0 || epoch <= held.epoch) return Taken::older;
     held.epoch = epoch;
+    if (held.later_life == epoch) held.away = std::max(held.away, held.later_away);
     held.cut.reset();
     return Taken::changed;
   }) == Taken::changed;

@@ -91,8 +91,9 @@ class KvState {
   // A whole state. Replaces what is worth less; is laid under or over what it touches.
   Taken take_state(const StreamKey& stream, const StreamPosition& position,
                    const StreamFacts& facts, BlockMap&& map);
-  // Its instance was away when that life had come to `step`: what is known of it is doubtful until
-  // its engine says more. The greatest counts, in whatever order they come.
+  // Its instance was away when that life, by any name it has had here, had come to `step`: what is
+  // known of it is doubtful until its engine says more. The greatest counts, in whatever order they
+  // come; of a life that is not known yet, from when it is. True if that is new for ours.
   bool doubt(const StreamKey& stream, crdt::Epoch epoch, crdt::Version step);
   // The same life by another epoch, which is greater: our blocks stay, and so does a doubt.
   bool rename(const StreamKey& stream, crdt::Epoch epoch);

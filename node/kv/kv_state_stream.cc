@@ -28,9 +28,9 @@ void KvState::Stream::begin_anew(crdt::Version at) {
 }
 
 void KvState::Stream::begin_life(crdt::Epoch life, const StreamFacts& said, crdt::Version at) {
-  epoch = life;
+  epoch = first_name = life;
   facts = said;
-  away = {};
+  away = later_life == life ? later_away : crdt::Version{};
   begin_anew(at);
 }
 

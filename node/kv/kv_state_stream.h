@@ -41,7 +41,10 @@ struct KvState::Stream {
   policies::CacheId cache;
   BlockMap map;
   crdt::Epoch epoch;
-  crdt::Version away;  // of that life; counts while the map ends no later
+  crdt::Epoch first_name;  // the life's, before it was renamed
+  crdt::Version away;      // of that life; counts while the map ends no later
+  crdt::Epoch later_life;  // one that we have not come to, and where it was away
+  crdt::Version later_away;
   std::uint64_t last_batch = 0;
   std::uint64_t changes = 0;  // of blocks, ever
   StreamFacts facts;

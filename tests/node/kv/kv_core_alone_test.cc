@@ -42,6 +42,14 @@ struct Alone {
     core.tick(now);
     return report(now).confidence;
   }
+  StreamName name() const { return name_of(kStream, core.state().source(kStream)); }
+  void peer_says(crdt::Epoch epoch, std::uint64_t end) {
+    core.set_peers({{kPeer, {1}, "peer"}}, seconds(2));
+    KvHead head{.stream = name(), .position = {.epoch = epoch, .end = {end}}};
+    std::string message;
+    write_section(KvHeads{.heads = {head}}, message);
+    core.received(kPeer, message, seconds(2));
+  }
   StreamPosition position() const { return core.state().position(kStream); }
 
   IdleSource source;
@@ -98,6 +106,59 @@ TEST_CASE("an instance that was away is not believed until its engine speaks aga
   CHECK(heard.confidence(seconds(9)) == KvConfidence::unknown);
   heard.publish(1, seconds(10));
   CHECK(heard.confidence(seconds(10)) == KvConfidence::exact);
+}
+
+TEST_CASE("what the engine has said since it was missed is not doubted at its return") {
+  Heard heard;
+  heard.core.missed(kStream.instance, seconds(9));
+  SUBCASE("our path alone was cut: the engine went on") { heard.publish(3, seconds(11)); }
+  SUBCASE("another engine came, and has spoken before it answers here") {
+    heard.core.disconnected(kStream, seconds(10));
+    heard.core.connected(kStream, seconds(10));
+    heard.engine.restart();
+    heard.publish(5, seconds(10));
+  }
+  CHECK(heard.confidence(seconds(13)) == KvConfidence::exact);
+  heard.core.was_away(kStream.instance);
+  CHECK(heard.confidence(seconds(13)) == KvConfidence::exact);
+  heard.core.was_away(kStream.instance);  // and once more, without having been missed
+  CHECK(heard.confidence(seconds(13)) == KvConfidence::unknown);
+}
+
+TEST_CASE("what the engine said before it was missed is doubted, though it was under way then") {
+  Heard heard;
+  SUBCASE("on its way from the engine") {
+    heard.core.missed(kStream.instance, seconds(9));
+    heard.publish(5, seconds(9));
+    CHECK(heard.confidence(seconds(10)) == KvConfidence::exact);
+    heard.core.was_away(kStream.instance);
+  }
+  SUBCASE("another node has it already") {
+    heard.peer_says(heard.position().epoch, 55);
+    heard.core.missed(kStream.instance, seconds(9));
+    CHECK(heard.confidence(seconds(11)) == KvConfidence::exact);
+    heard.core.was_away(kStream.instance);
+    CHECK(heard.confidence(seconds(12)) == KvConfidence::unknown);
+    heard.publish(5, seconds(12));
+  }
+  CHECK(heard.confidence(seconds(12)) == KvConfidence::unknown);
+  CHECK(heard.position().away.value == 55);
+  heard.publish(1, seconds(13));
+  CHECK(heard.confidence(seconds(13)) == KvConfidence::exact);
+}
+
+TEST_CASE("of a life that only others know the doubt waits until it is known here") {
+  Alone alone;
+  const crdt::Epoch life{1'700'000'000'000'000};
+  alone.peer_says(life, 50);
+  alone.core.was_away(kStream.instance);
+  CHECK(alone.position() == StreamPosition{});
+  KvChanges changes{.stream = {{alone.name(), life}}, .steps = {{{50}, 7, 0}}};
+  std::string message;
+  write_section(changes, message);
+  alone.core.received(kPeer, message, seconds(3));
+  CHECK(alone.position().end.value == 50);
+  CHECK(alone.position().away.value == 50);
 }
 
 TEST_CASE("a subscription whose place is not settled is no longer exact") {

@@ -263,7 +263,9 @@ void KvCoreSim::fault() {
       for (Node& each : nodes_) each.late_instances = true;
       break;
     case 10:
-      if (nodes_[node].core) nodes_[node].core->was_away(key.instance);
+      if (!nodes_[node].core) break;
+      if (random_() % 2 == 0) nodes_[node].core->missed(key.instance, now_);
+      if (random_() % 2 == 0) nodes_[node].core->was_away(key.instance);
       break;
   }
 }

@@ -100,6 +100,53 @@ TEST_CASE("another name for the life, or for a batch of it, lifts no doubt; anot
   }
 }
 
+TEST_CASE("that an instance was away where nobody has come to is not believed") {
+  AwayPair pair;
+  pair.pass(200ms);
+  const auto b_says = [&](std::uint64_t end, std::uint64_t away) {
+    KvHead head{.stream = name_of(pair.stream), .position = {.epoch = {5}, .end = {end}}};
+    head.position.away = {away};
+    std::string message;
+    write_section(KvHeads{.heads = {head}}, message);
+    pair.a.received(Pair::kB, message, pair.now);
+  };
+  b_says(3, std::uint64_t{1} << 62);
+  CHECK(pair.away_at_a() == 0);
+  pair.state_a.observed(pair.stream, batch(5, 4));
+  pair.a.tick(pair.now);
+  CHECK(pair.away_at_a() == 0);
+  b_says(2, 6);  // who is behind may have heard of it from another
+  CHECK(pair.away_at_a() == 0);
+  pair.state_a.observed(pair.stream, batch(5, 5));
+  pair.state_a.observed(pair.stream, batch(5, 6));
+  pair.a.tick(pair.now);
+  CHECK(pair.away_at_a() == 6);
+}
+
+TEST_CASE("a life that had another name is doubted by either, and one that comes by its own") {
+  KvState state{{}};
+  const StreamKey stream{"engine", 0};
+  state.set_streams(std::vector{stream});
+  state.observed(stream, batch(5, 1));
+  state.observed(stream, batch(5, 2));
+  SUBCASE("by the name it had") {
+    state.rename(stream, {9});
+    CHECK_FALSE(state.doubt(stream, {4}, {2}));
+    CHECK(state.doubt(stream, {5}, {2}));
+  }
+  SUBCASE("by the name it gets") {
+    CHECK_FALSE(state.doubt(stream, {9}, {2}));
+    CHECK(state.position(stream).away.value == 0);
+    state.rename(stream, {9});
+  }
+  CHECK(state.position(stream).away.value == 2);
+  CHECK_FALSE(state.doubt(stream, {20}, {1}));
+  state.observed(stream, batch(20, 1));
+  CHECK(state.position(stream).away.value == 1);
+  state.observed(stream, batch(20, 2));
+  CHECK(state.position(stream).away.value == 0);
+}
+
 TEST_CASE("where nothing was away, knowing about it costs nothing") {
   KvHeads heads;
   heads.heads.push_back({.stream = 7, .position = {.epoch = {5}, .end = {3}}});
