@@ -64,7 +64,7 @@ struct Scene {
       replay(end - 1, end + each);
       end += each;
       if (source.reconnects == std::exchange(reconnects, source.reconnects)) continue;
-      core.connected(key, now);
+      if (connects_anew) core.connected(key, now);
     }
   }
   StreamReport report() { return core.report(now)->streams.front(); }
@@ -76,6 +76,7 @@ struct Scene {
 
   const StreamKey key{"e", 0};
   Time now{seconds(1000)};
+  bool connects_anew = true;
   Silent source;
   KvCore core;
 };
@@ -240,6 +241,7 @@ TEST_CASE("a subscription that brings nothing is not called connected while it i
   scene.core.connected(scene.key, scene.now);
   scene.replay(0, 4);
   std::uint64_t end = 4;
+  scene.connects_anew = false;
   scene.looks(end, 2, seconds(8));
   REQUIRE(scene.source.reconnects > 0);
   REQUIRE_FALSE(scene.report().connected);
