@@ -1,7 +1,9 @@
 // kv: what a node knows of the instances' caches, who told it, and whether it holds.
 #include <spdlog/fmt/fmt.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -83,10 +85,16 @@ void print_table(wire::Kv::Reader kv, const Predictions& predictions) {
   std::fputs(table.render().c_str(), stdout);
 }
 
-// Why it is not exact is known where it is heard.
-bool is_said_by_another(wire::KvStream::Reader stream) {
-  return stream.getWhyNotExact().size() > 0 && !stream.getObserving() &&
-         stream.getObservers().size() > 0;
+// What looks wrong, as far as this node can tell. Why it is not exact is known where it is heard.
+std::vector<std::string> remarks_of(wire::KvStream::Reader stream) {
+  std::vector<std::string> remarks;
+  if (stream.getWhyNotExact().size() > 0 && !stream.getObserving() &&
+      stream.getObservers().size() > 0) {
+    remarks.push_back(
+        fmt::format("{} subscribes, and may say more of it", stream.getObservers()[0].cStr()));
+  }
+  std::ranges::move(texts(stream.getRemarks()), std::back_inserter(remarks));
+  return remarks;
 }
 
 void print_remarks(wire::Kv::Reader kv, const Predictions& predictions) {
@@ -98,16 +106,8 @@ void print_remarks(wire::Kv::Reader kv, const Predictions& predictions) {
                         2)
                     .c_str());
     }
-    if (is_said_by_another(stream)) {
-      const std::string name = name_of(stream, ranked);
-      std::puts(wrapped(fmt::format("{}: {} subscribes, and may say more of it", name,
-                                    stream.getObservers()[0].cStr()),
-                        2)
-                    .c_str());
-    }
-    for (auto remark : stream.getRemarks()) {
-      const std::string name = name_of(stream, ranked);
-      std::puts(wrapped(fmt::format("{}: {}", name, remark.cStr()), 2).c_str());
+    for (const std::string& remark : remarks_of(stream)) {
+      std::puts(wrapped(fmt::format("{}: {}", name_of(stream, ranked), remark), 2).c_str());
     }
     if (stream.getLastRefusal().size() > 0) {
       std::puts(wrapped(fmt::format("{} sent what cannot be used, last: {}",
@@ -175,7 +175,7 @@ void print_stream(wire::KvStream::Reader stream) {
                         stream.getConfidence().cStr())
                 .c_str());
   if (stream.getWhyNotExact().size() > 0) line("because", text(stream.getWhyNotExact()));
-  for (auto remark : stream.getRemarks()) line("look", text(remark));
+  for (const std::string& remark : remarks_of(stream)) line("look", remark);
   line("events", text(stream.getEvents()));
   line("replay", stream.getReplay().size() > 0 ? text(stream.getReplay()) : "no endpoint given");
   line("topic", stream.getTopic().size() > 0 ? text(stream.getTopic()) : "any");

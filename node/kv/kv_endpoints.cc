@@ -161,10 +161,17 @@ std::optional<KvAddresses::Clash> KvAddresses::use(const std::string& address, c
   for (auto at = first; at != last; ++at) {
     const User& other = at->second;
     if (other.instance == user.instance) continue;
-    const bool both_events = !other.is_replay && !user.is_replay;
+    if (other.is_replay && user.is_replay) {
+      return Clash{address, other.instance, "one replay address cannot serve two instances"};
+    }
+    if (other.is_replay || user.is_replay) {
+      return Clash{address, other.instance, "one is heard there, the other asked for replay"};
+    }
     const bool told_apart =
         !other.topic.starts_with(user.topic) && !user.topic.starts_with(other.topic);
-    if (!both_events || !told_apart) return Clash{address, other.instance};
+    if (told_apart) continue;
+    return Clash{address, other.instance,
+                 "engines at one address must have topics that tell them apart"};
   }
   users_.emplace(address, user);
   return {};

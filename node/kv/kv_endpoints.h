@@ -43,6 +43,7 @@ class KvAddresses {
  public:
   struct Clash {
     std::string address, other;  // the instance that has it
+    std::string_view why;        // what would have to be otherwise
   };
   // Nothing: no other instance is heard at one of these.
   std::optional<Clash> add(const std::string& instance, const KvEndpoints& endpoints);

@@ -8,10 +8,11 @@
 // has, so nothing is undone by one that is old.
 //
 //   changes   stream, epoch, (from, to], facts, digest of the last batch, changes
-//   heads     stream, position: what the sender has; all of them at the comparison, once a second
-//   and
-//             when a peer is met; those that moved, as acknowledgement. Says whether the sender
-//             reaches the engine
+//   heads     stream, position: what the sender has, and where the instance was away; all of them
+//             at the comparison, once a second and when a peer is met; those that moved, as
+//             acknowledgement. Says whether the sender reaches the engine, hears anything by its
+//             subscription (unheard), has given the stream up (flooded), and whether its log does
+//             not go back to where the receiver is (fetch_me)
 //   fetch     stream, epoch, cut, offset
 //   piece     stream, position, facts, cut, offset, total, entries
 //

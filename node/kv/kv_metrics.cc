@@ -90,8 +90,9 @@ void append_exchange(MetricsText& out, const KvExchangeCounters& counters) {
   count("dualmesh_kv_contradictions_total", "One batch known with two contents: never normal.",
         counters.contradictions);
   count("dualmesh_kv_malformed_messages_total", "Messages that no node sends.", counters.malformed);
-  count("dualmesh_kv_absurd_messages_total",
-        "Entries of messages with positions no engine comes to.", counters.absurd);
+  count("dualmesh_kv_absurd_entries_total",
+        "Entries of messages that were left out, with positions no engine comes to.",
+        counters.absurd);
   count("dualmesh_kv_spoilt_states_total", "Whole caches that came otherwise than announced.",
         counters.spoilt);
 }

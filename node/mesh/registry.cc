@@ -138,10 +138,8 @@ net::Result<void> check_heard_alone(const SeedInstance& instance,
   }
   const auto clash = heard.add(instance.name, *endpoints);
   if (!clash) return {};
-  return net::Error{fmt::format(
-      "kv_events of {}: {} already has the address {}; engines at one address must have topics "
-      "that tell them apart",
-      instance.name, clash->other, clash->address)};
+  return net::Error{fmt::format("kv_events of {}: {} already has the address {}; {}", instance.name,
+                                clash->other, clash->address, clash->why)};
 }
 
 }  // namespace

@@ -136,9 +136,8 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
     const auto ends = parse_kv_endpoints(instance.kv_events);
     if (const auto clash = ends ? heard.add(instance.name, *ends) : std::nullopt) {
       problems.push_back(
-          {where, fmt::format("instance.kv_events: {} is that of \"{}\" and of \"{}\"; engines at "
-                              "one address must have topics that tell them apart",
-                              clash->address, clash->other, instance.name)});
+          {where, fmt::format("instance.kv_events: {} is that of \"{}\" and of \"{}\"; {}",
+                              clash->address, clash->other, instance.name, clash->why)});
     }
     const auto [other, fresh] = addresses.try_emplace(instance.address, instance.name);
     if (!fresh && other->second != instance.name) {

@@ -110,10 +110,15 @@ def test_events_can_be_given_to_an_instance_and_taken_away(cluster):
 def test_two_instances_at_one_address_are_refused_by_name(cluster):
     e1, e2 = cluster.engines
     host = e1.address.split(":")[0]
-    for ends in (e1.kv, f"tcp://{host}:5558", "tcp://127.0.0.1:5557,replay=tcp://{host}:6558"):
-        ends = ends.replace("{host}", host)
+    topics = "engines at one address must have topics that tell them apart"
+    for ends, why in (
+            (e1.kv, topics), (f"tcp://{host}:5558", topics),
+            (f"tcp://127.0.0.1:5557,replay=tcp://{host}:6558",
+             "one replay address cannot serve two instances"),
+            (f"tcp://{host}:6558", "one is heard there, the other asked for replay")):
         text = said(cluster, "instance", "add", "e2", e2.address, "--kv-events", ends, status=2)
         assert "kv_events of e2: e1 already has the address tcp://" in text, text
+        assert why in text, text
     assert cluster.instances(cluster.nodes[0])["e2"]["kv_events"] == ""
     done = subprocess.run([cluster.program("dualmeshd"), "--check-config", "--mesh.alone", "true",
                            "--instance", f"name=e1,address={e1.address},kv_events={e1.kv}",

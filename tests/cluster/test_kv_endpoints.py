@@ -143,4 +143,6 @@ def test_another_topic_is_not_called_exact_by_nodes_that_do_not_subscribe():
         assert sorted([first["observing"], second["observing"]]) == [False, True]
         other = cluster.nodes[0 if second["observing"] else 1]
         text = " ".join(cluster.ctl(other, "kv").stdout.split())
-        assert f"{engine.name}: {first['observers'][0]} subscribes, and may say more of it" in text
+        pointer = f"{first['observers'][0]} subscribes, and may say more of it"
+        assert f"{engine.name}: {pointer}" in text
+        assert f"look {pointer}" in " ".join(cluster.ctl(other, "kv", engine.name).stdout.split())

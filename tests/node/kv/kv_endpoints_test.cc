@@ -112,3 +112,17 @@ TEST_CASE("an address is one instance's, unless topics tell several apart") {
   CHECK(clash("tcp://h:1,topic=kv", "tcp://h:1") == "tcp://h:1");
   CHECK(clash("ipc:///s", "ipc:///s") == "ipc:///s");
 }
+
+TEST_CASE("what is wrong with one address of two instances is said as it is") {
+  const auto why = [](const std::string& first, const std::string& second) {
+    KvAddresses heard;
+    heard.add("a", accepted(first));
+    const auto found = heard.add("b", accepted(second));
+    REQUIRE(found.has_value());
+    return std::string(found->why);
+  };
+  CHECK(names(why("tcp://h:1,topic=kv", "tcp://h:1"), "topics that tell them apart"));
+  CHECK(names(why("tcp://h:1,topic=kv@a,replay=tcp://h:2", "tcp://h:1,topic=kv@b,replay=tcp://h:2"),
+              "one replay address cannot serve two instances"));
+  CHECK(names(why("tcp://h:1,replay=tcp://h:11", "tcp://h:11"), "the other asked for replay"));
+}
