@@ -35,14 +35,16 @@ class ByteWriter {
   std::string& out_;
 };
 
-// The greatest step and epoch (the year 2255) that are believed. What follows them, and the batches
-// and lives of an engine that come after, are still far from 2^64, where a number would be 0.
+// The greatest step and epoch (the year 2255) that are ever believed. What follows them, and the
+// batches and lives of an engine that come after, are still far from 2^64, where a number would be
+// 0.
 inline constexpr std::uint64_t kMostPlace = std::uint64_t{1} << 62;
 inline constexpr std::uint64_t kMostEpoch = std::uint64_t{1} << 53;
 
 class ByteReader {
  public:
-  explicit ByteReader(std::string_view bytes) : bytes_(bytes) {}
+  explicit ByteReader(std::string_view bytes, std::uint64_t most_epoch = kMostEpoch)
+      : bytes_(bytes), most_epoch_(most_epoch) {}
 
   bool ok() const { return ok_; }
   bool at_end() const { return bytes_.empty(); }
@@ -83,7 +85,7 @@ class ByteReader {
   }
   std::uint64_t epoch() {
     const std::uint64_t value = varint();
-    absurd_ = absurd_ || value > kMostEpoch;
+    absurd_ = absurd_ || value > most_epoch_;
     return value;
   }
   bool absurd() const { return absurd_; }  // something in this entry was
@@ -103,6 +105,7 @@ class ByteReader {
 
  private:
   std::string_view bytes_;
+  std::uint64_t most_epoch_;
   bool ok_ = true, absurd_ = false;
   std::size_t refused_ = 0;
 };

@@ -135,7 +135,7 @@ void write(const KvSameLife& same, ByteWriter& out) {
 
 KvHeads read_heads(ByteReader& in) {
   const std::uint8_t read = flags(in, 4);
-  KvHeads heads{(read & 1) != 0, (read & 2) != 0, (read & 4) != 0, 0, 0, (read & 8) != 0, {}};
+  KvHeads heads{(read & 1) != 0, (read & 2) != 0, (read & 4) != 0, 0, 0, (read & 8) != 0, {}, {}};
   heads.round = in.varint();
   heads.part = in.varint();
   const std::size_t count = in.count(30);
@@ -154,7 +154,11 @@ KvHeads read_heads(ByteReader& in) {
       const bool passed = head.position.away < std::max(head.position.end, crdt::Version{1});
       if (passed && !in.absurd()) in.fail();
     }
-    if (!in.refuses_entry()) heads.heads.push_back(head);
+    if (in.refuses_entry()) {
+      heads.refused.push_back(head.stream);
+    } else {
+      heads.heads.push_back(head);
+    }
   }
   return heads;
 }
@@ -279,6 +283,11 @@ LifeName life_name(StreamName stream, crdt::Epoch epoch) {
   return static_cast<LifeName>(XXH3_64bits_withSeed(&stream, sizeof(stream), epoch.value));
 }
 
+bool KvHeads::operator==(const KvHeads& other) const {
+  return answer == other.answer && say_all == other.say_all && all == other.all &&
+         round == other.round && part == other.part && last == other.last && heads == other.heads;
+}
+
 bool KvChanges::operator==(const KvChanges& other) const {
   const auto equal = [](const BlockChange& a, const BlockChange& b) {
     return a.kind == b.kind && a.key == b.key && a.value == b.value;
@@ -324,8 +333,9 @@ void append_message(std::string_view from, std::string& message) {
   message.append(from.substr(1));
 }
 
-net::Result<std::vector<KvSection>> read_message(std::string_view message, std::size_t* refused) {
-  ByteReader in(message);
+net::Result<std::vector<KvSection>> read_message(std::string_view message, std::size_t* refused,
+                                                 std::uint64_t most_epoch) {
+  ByteReader in(message, most_epoch);
   if (in.byte() != kFormat) return net::Error{"a format of cache messages that is not ours"};
   std::vector<KvSection> sections;
   while (in.ok() && !in.at_end()) {

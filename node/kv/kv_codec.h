@@ -13,12 +13,14 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
 #include "net/error.h"
+#include "node/kv/byte_codec.h"
 #include "node/kv/kv_names.h"
 #include "node/kv/kv_state.h"
 
@@ -51,7 +53,8 @@ struct KvHeads {
   std::uint64_t round = 0, part = 0;
   bool last = false;
   std::vector<KvHead> heads;
-  bool operator==(const KvHeads&) const = default;
+  std::vector<StreamName> refused;  // when read: of these it says what is not believed
+  bool operator==(const KvHeads& other) const;  // of what is written
 };
 
 struct KvEnd {
@@ -118,10 +121,11 @@ void write_piece(const KvPiece& piece,
                  std::string& message);
 // The sections of one message after those of another, neither of them empty.
 void append_message(std::string_view from, std::string& message);
-// Heads, ends and other sections with an epoch beyond 2^53 or a step beyond 2^62 are left out;
-// `refused` says how many.
+// Heads, ends and other sections with an epoch beyond `most_epoch` or a step beyond 2^62 are left
+// out; `refused` says how many.
 net::Result<std::vector<KvSection>> read_message(std::string_view message,
-                                                 std::size_t* refused = nullptr);
+                                                 std::size_t* refused = nullptr,
+                                                 std::uint64_t most_epoch = kMostEpoch);
 
 // At most so many bytes are written per head and per entry of a piece.
 inline constexpr std::size_t kMaxHeadBytes = 80;

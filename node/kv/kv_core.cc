@@ -81,6 +81,7 @@ void KvCore::choose_subscriptions(policies::Time now) {
     }
     StreamSettings settings;
     settings.has_replay = !stream.endpoints.replay.empty();
+    settings.wall_us = settings_.exchange.wall_us;
     stream.observation = std::make_unique<KvObservation>(state_, key, settings);
     stream.subscribed_at = now;
     stream.lost_at = now;

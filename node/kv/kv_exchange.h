@@ -48,7 +48,11 @@ struct KvExchangeSettings {
   policies::Duration fetch_timeout = std::chrono::seconds(3);
   std::size_t max_message_bytes = 1 << 20;
   std::size_t max_fetches = 4;
+  // The wall clock in microseconds since 1970, as epochs are; empty: none. What peers say of lives
+  // later than kLatestLife after it is refused: no engine could begin one that counts for more.
+  std::function<std::uint64_t()> wall_us = {};
 };
+inline constexpr std::chrono::microseconds kLatestLife = std::chrono::hours(24);
 inline constexpr std::uint32_t kAllObservers = UINT32_MAX;
 
 struct KvPeer {
@@ -65,7 +69,7 @@ struct KvExchangeCounters {
   std::uint64_t renamed = 0;
   std::uint64_t contradictions = 0;  // equal bounds, unequal digests
   std::uint64_t malformed = 0;       // messages that no node sends
-  std::uint64_t absurd = 0;          // entries with an epoch beyond 2^53 or a step beyond 2^62
+  std::uint64_t absurd = 0;          // entries with an epoch or a step that is not believed
   std::uint64_t spoilt = 0;          // states that came otherwise than they were announced
 };
 

@@ -16,7 +16,7 @@ void KvExchange::received(crdt::NodeId from, std::string_view message, policies:
   const auto peer = state.peers.find(from);
   if (peer == state.peers.end() || message.empty()) return;
   std::size_t absurd = 0;
-  auto sections = read_message(message, &absurd);
+  auto sections = read_message(message, &absurd, state.most_epoch());
   state.counters.absurd += absurd;
   if (sections.has_error()) {
     ++state.counters.malformed;
@@ -30,6 +30,12 @@ void KvExchange::received(crdt::NodeId from, std::string_view message, policies:
     state.rank_if_due();
   }
   state.start_fetches(now);
+}
+
+std::uint64_t KvExchange::State::most_epoch() const {
+  if (!settings.wall_us) return kMostEpoch;
+  return std::min(kMostEpoch,
+                  settings.wall_us() + static_cast<std::uint64_t>(kLatestLife.count()));
 }
 
 void KvExchange::State::receive(Peer& from, const KvSummary& theirs, Time now) {
@@ -52,7 +58,12 @@ void KvExchange::State::receive(Peer& from, const KvHeads& heads, Time now) {
     theirs.head_due = true;
     due(from, slot->second);
   }
-  if (heads.all) list_heard(from, heads, now);
+  if (!heads.all) return;
+  for (const StreamName refused : heads.refused) {  // it holds what it has said before
+    const auto slot = by_name.find(refused);
+    if (slot != by_name.end()) from.said[slot->second].round = heads.round;
+  }
+  list_heard(from, heads, now);
 }
 
 // Of a list heard whole: what it does not name, its sender does not know.
@@ -65,7 +76,7 @@ void KvExchange::State::list_heard(Peer& from, const KvHeads& heads, Time now) {
   from.ask_all = false;
   for (std::size_t slot = 0; slot < streams.size(); ++slot) {
     Said& said = from.said[slot];
-    if (said.known && said.round == heads.round) continue;
+    if (said.round == heads.round) continue;
     said.known = true;
     rank_due = rank_due || !said.reaches || said.flooded;
     said.reaches = true;

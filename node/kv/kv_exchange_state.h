@@ -129,6 +129,7 @@ struct KvExchange::State {
   Said* said_of(crdt::NodeId node, std::size_t slot);
 
   // kv_exchange_receive.cc
+  std::uint64_t most_epoch() const;
   void receive(Peer& from, const KvSummary& summary, Time now);
   void receive(Peer& from, const KvHeads& heads, Time now);
   void receive(Peer& from, const KvEnds& ends, Time now);

@@ -38,9 +38,11 @@
 // buffer, no word of a restart.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -87,6 +89,10 @@ struct StreamCounters {
   std::uint64_t absurd = 0;  // sequence numbers or frames no engine sends
 };
 
+// An engine's clock that is further ahead names no life: other nodes would not believe it, and
+// their clocks may be a little behind (kv_exchange.h: kLatestLife).
+inline constexpr std::chrono::microseconds kEngineAhead = std::chrono::hours(12);
+
 struct StreamSettings {
   bool has_replay = false;
   policies::Duration replay_timeout = std::chrono::seconds(10);  // without any progress
@@ -97,6 +103,7 @@ struct StreamSettings {
   policies::Duration settle = std::chrono::seconds(1);
   policies::Duration tail = std::chrono::seconds(2);    // without a batch, until a replay looks,
   policies::Duration quiet = std::chrono::seconds(30);  // and until it looks again
+  std::function<std::uint64_t()> wall_us = {};  // microseconds since 1970; empty: none
 };
 
 // Digest by which nodes recognise one batch of one life: its bytes, time stamp included.
@@ -185,6 +192,7 @@ class KvStream {
   void place_first(RawBatch batch, Gap gap, StreamWants& wants);
   void place_untied(RawBatch batch, Gap gap, StreamWants& wants);
   void place_lower(RawBatch batch, StreamWants& wants);
+  std::uint64_t life_stamp_us(std::string_view payload) const;  // 0: it names no life
   void begin(RawBatch batch, StreamWants& wants);
   void begin_anew(RawBatch batch, StreamWants& wants);
   void begin_anew_from_held(StreamWants& wants);

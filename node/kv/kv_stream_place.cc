@@ -192,8 +192,15 @@ void KvStream::place_lower(RawBatch batch, StreamWants& wants) {
   synchronise(wants);
 }
 
+std::uint64_t KvStream::life_stamp_us(std::string_view payload) const {
+  const std::uint64_t stamp = batch_stamp_us(payload);
+  if (!settings_.wall_us) return stamp;
+  const auto ahead = static_cast<std::uint64_t>(kEngineAhead.count());
+  return stamp <= settings_.wall_us() + ahead ? stamp : 0;
+}
+
 void KvStream::begin(RawBatch batch, StreamWants& wants) {
-  const std::uint64_t stamp = batch_stamp_us(batch.payload);
+  const std::uint64_t stamp = life_stamp_us(batch.payload);
   life_ = Life{crdt::Epoch{std::max<std::uint64_t>(stamp, 1)}, batch.sequence, {}, false};
   tied_ = true;
   deliver(std::move(batch), wants);
@@ -202,7 +209,7 @@ void KvStream::begin(RawBatch batch, StreamWants& wants) {
 void KvStream::begin_anew(RawBatch batch, StreamWants& wants) {
   if (foreign_ && foreign_->epoch > life_->epoch) life_->epoch = foreign_->epoch;
   foreign_.reset();
-  const std::uint64_t stamp = batch_stamp_us(batch.payload);
+  const std::uint64_t stamp = life_stamp_us(batch.payload);
   const std::uint64_t left = life_->epoch.value;
   // Batch 0 with the very stamp: the life was right. What was remembered of it was not, if the
   // engine said otherwise; else a replay was cut short.
@@ -263,7 +270,7 @@ void KvStream::begin_empty(StreamWants& wants) {
 void KvStream::deliver(RawBatch batch, StreamWants& wants) {
   const std::uint64_t sequence = batch.sequence;
   if (std::exchange(life_->is_unnamed, false) && sequence == 0) {
-    const std::uint64_t stamp = batch_stamp_us(batch.payload);
+    const std::uint64_t stamp = life_stamp_us(batch.payload);
     life_->epoch.value = std::max(stamp, life_->epoch.value + 1);
   }
   if (late_look_) {

@@ -204,11 +204,8 @@ void Node::health_changed(policies::Slot slot, bool healthy) {
     const std::lock_guard lock(mutex_);
     untold_health_.emplace_back(slot, healthy);
   }
-  if (!healthy) {
-    flow_.instance_unhealthy(slot);
-    const ViewPointer view = scheduler_.view();
-    if (slot < view->instances.size()) kv_.missed(view->instances[slot].name);
-  }
+  if (!healthy) flow_.instance_unhealthy(slot);
+  if (!healthy) kv_.missed(*scheduler_.view(), slot);
   wake_mesh();
 }
 

@@ -1,6 +1,7 @@
 #include "node/router/node_kv.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 
 #include "crdt/membership.h"
@@ -8,12 +9,19 @@
 namespace dualmesh::node {
 namespace {
 
+std::uint64_t wall_us() {
+  const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(since_1970).count());
+}
+
 KvIngestSettings ingest_settings(const Config& config) {
   KvIngestSettings settings;
   settings.self = crdt::node_id_of(config.mesh.node_name);
   settings.limits.max_blocks = config.kv.max_blocks;
   settings.limits.max_stream_blocks = config.kv.max_stream_blocks;
   settings.exchange.observers = config.kv.observers == 0 ? kAllObservers : config.kv.observers;
+  settings.exchange.wall_us = wall_us;
   settings.join_timeout = std::chrono::milliseconds(config.kv.join_timeout_ms);
   return settings;
 }

@@ -25,7 +25,9 @@ class NodeKv final : public KvAnswers {
   NodeKv(const Config& config, RequestFlow& flow, std::function<void()> waiting);
 
   void view_changed(ViewPointer view);
-  void missed(std::string instance) { ingest_.missed(std::move(instance)); }
+  void missed(const policies::FleetView& view, policies::Slot slot) {
+    if (slot < view.instances.size()) ingest_.missed(view.instances[slot].name);
+  }
   void was_away(std::string instance) { ingest_.was_away(std::move(instance)); }
   KvPort& port() { return ingest_; }
   std::string metrics() const;

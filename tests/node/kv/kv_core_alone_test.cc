@@ -21,12 +21,18 @@ struct IdleSource final : KvSource {
 };
 
 const StreamKey kStream{"engine", 0};
+constexpr std::uint64_t kHour_us = 3'600'000'000;
 constexpr crdt::NodeId kSelf{1}, kPeer{2};
 
 struct Alone {
   // `replay`: where; empty: nowhere.
-  explicit Alone(const std::string& replay = "") : core({.self = kSelf}, source) {
+  explicit Alone(const std::string& replay = "") : core(settings(), source) {
     at("tcp://engine:5557", seconds(1), replay);
+  }
+  KvCoreSettings settings() {
+    KvCoreSettings made{.self = kSelf};
+    made.exchange.wall_us = [this] { return wall_us; };
+    return made;
   }
   void at(const std::string& events, Time now, const std::string& replay = "") {
     KvCore::Instance instance{kStream.instance, {}};
@@ -52,6 +58,7 @@ struct Alone {
   }
   StreamPosition position() const { return core.state().position(kStream); }
 
+  std::uint64_t wall_us = 1'700'000'000'000'000 + kHour_us;
   IdleSource source;
   KvCore core;
   KvModelEngine engine{3, 1'000'000, 1.7e9};
@@ -159,6 +166,38 @@ TEST_CASE("of a life that only others know the doubt waits until it is known her
   alone.core.received(kPeer, message, seconds(3));
   CHECK(alone.position().end.value == 50);
   CHECK(alone.position().away.value == 50);
+}
+
+TEST_CASE("of a life that no engine can have begun yet nothing is believed, and none is named so") {
+  Heard heard;
+  const crdt::Epoch life = heard.position().epoch;
+  heard.peer_says({std::uint64_t{1} << 53}, 0);
+  heard.peer_says({heard.wall_us + 25 * kHour_us}, 0);
+  heard.peer_says({heard.wall_us + 25 * kHour_us}, 70);
+  CHECK(heard.core.exchange().counters().absurd == 3);
+  CHECK(heard.position().epoch == life);
+  CHECK(heard.confidence(seconds(9)) == KvConfidence::exact);
+  heard.wall_us += 2 * kHour_us;
+  heard.peer_says({heard.wall_us + 23 * kHour_us}, 0);
+  CHECK(heard.position().epoch.value == heard.wall_us + 23 * kHour_us);
+}
+
+TEST_CASE("an engine whose clock is far ahead names no life by it") {
+  for (const std::uint64_t ahead : {11, 13}) {
+    Alone alone;
+    alone.wall_us -= (1 + ahead) * kHour_us;
+    alone.core.mesh_met();
+    alone.core.connected(kStream, seconds(1));
+    alone.publish(5, seconds(1));
+    CHECK(alone.position().end.value == 5);
+    CHECK((alone.position().epoch.value == 1) == (ahead == 13));
+    alone.core.disconnected(kStream, seconds(2));
+    alone.core.connected(kStream, seconds(2));
+    alone.engine.restart();
+    alone.publish(3, seconds(3));
+    CHECK(alone.position().end.value == 3);
+    CHECK((alone.position().epoch.value == 2) == (ahead == 13));
+  }
 }
 
 TEST_CASE("a subscription whose place is not settled is no longer exact") {

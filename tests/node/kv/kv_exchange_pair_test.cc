@@ -250,3 +250,28 @@ TEST_CASE("a stream is late only where no observer that reaches its engine hears
   pair.b.reaches(stream, false, pair.now);
   CHECK_FALSE(heard());
 }
+
+TEST_CASE("a list that says what is not believed of a stream leaves what was said of it before") {
+  Pair pair;
+  const auto list = [&](std::uint64_t round, std::vector<KvHead> heads) {
+    KvHeads all{.all = true, .round = round, .last = true, .heads = std::move(heads)};
+    std::string message;
+    write_section(all, message);
+    pair.a.received(Pair::kB, message, pair.now);
+  };
+  const auto said_end = [&](std::size_t number) {
+    return pair.a.said_by(Pair::kB, pair.keys[number])->end.value;
+  };
+  KvHead first{.stream = name_of(pair.keys[0]), .position = {.epoch = {5}, .end = {3}}};
+  KvHead second{.stream = name_of(pair.keys[1]), .position = {.epoch = {5}, .end = {4}}};
+  list(1, {first, second});
+  CHECK(said_end(0) == 3);
+  CHECK(said_end(1) == 4);
+  first.position.epoch.value = kMostEpoch + 1;
+  list(2, {first});
+  CHECK(said_end(0) == 3);
+  CHECK(said_end(1) == 0);
+  CHECK(pair.a.counters().absurd == 1);
+  list(3, {});
+  CHECK(said_end(0) == 0);
+}
