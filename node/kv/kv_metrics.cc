@@ -84,6 +84,8 @@ void append_exchange(MetricsText& out, const KvExchangeCounters& counters) {
   count("dualmesh_kv_fetches_total", "Whole caches asked of other nodes.", counters.fetches);
   count("dualmesh_kv_fetches_failed_total", "Of them, those that broke off.",
         counters.fetches_failed);
+  count("dualmesh_kv_pieces_sent_total", "Pieces of whole caches that other nodes asked for.",
+        counters.pieces_sent);
   count("dualmesh_kv_takeovers_total", "Streams pushed in place of a node that stood still.",
         counters.takeovers);
   count("dualmesh_kv_renamed_total", "Lives of engines found to be one.", counters.renamed);

@@ -123,6 +123,7 @@ void write_exchange(const KvExchangeCounters& counters, wire::Kv::Builder out) {
                          {"changes_received", counters.changes_received},
                          {"fetches", counters.fetches},
                          {"fetches_failed", counters.fetches_failed},
+                         {"pieces_sent", counters.pieces_sent},
                          {"takeovers", counters.takeovers},
                          {"renamed", counters.renamed},
                          {"contradictions", counters.contradictions},

@@ -51,6 +51,11 @@ def test_kv_of_one_instance_tells_everything(cluster):
         assert f"{stream['digest_sum']:016x}" in text and str(stream["epoch"]) in text
     told = cluster.ask(cluster.nodes[0], "kv", "e1")
     assert [stream["rank"] for stream in told["streams"]] == [0, 1]
+    assert [stream["events"] for stream in told["streams"]] == [
+        line.split()[1] for line in text.splitlines() if line.split()[0] == "events"]
+    for stream in told["streams"]:
+        assert stream["replay"] in text and stream["topic"] == "" and stream["remarks"] == []
+        assert stream["rates_known"] in (True, False) and "events_per_s" in stream
     # Both nodes observe, and say the same of the engine.
     assert {stream["observing"] for node in cluster.nodes
             for stream in cluster.streams(node).values()} == {True}
