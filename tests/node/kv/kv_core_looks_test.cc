@@ -28,7 +28,7 @@ struct CountingSource final : KvSource {
 
 // One of two nodes, of which one observes.
 struct OfTwo {
-  OfTwo(std::uint64_t id, std::uint64_t peer) : other(peer), core(settings(id), source) {
+  OfTwo(std::uint64_t id, std::uint64_t peer) : other{peer}, core(settings(id), source) {
     core.set_peers({{other, {1}, "other"}}, now);
     core.mesh_met();
     KvCore::Instance instance{kStream.instance, {}};
