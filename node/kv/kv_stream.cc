@@ -243,10 +243,10 @@ void KvStream::replay_over(policies::Time now, StreamWants& wants) {
 // one further on is new.
 void KvStream::finish(Gap gap, StreamWants& wants) {
   phase_ = Phase::live;
-  const bool is_quiet = std::exchange(quiet_, false) && held_.empty();  // a look, and no news
-  look_at_ = now_ + (!std::exchange(settled_, true) ? settings_.settle
-                     : is_quiet                     ? settings_.quiet
-                                                    : settings_.tail);
+  const bool no_news = std::exchange(quiet_, false) && held_.empty();
+  if (!no_news) pause_ = settings_.tail;
+  look_at_ = now_ + (std::exchange(settled_, true) ? pause_ : settings_.settle);
+  if (no_news) pause_ = std::min(2 * pause_, settings_.quiet);
   late_look_ = false;
   if (std::exchange(late_found_, false)) ++unheard_looks_;
   std::deque<RawBatch> held = std::move(held_);

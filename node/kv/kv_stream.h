@@ -20,9 +20,9 @@
 // is asked once more.
 //
 // An engine that falls silent may have lost its last batches on the way, or its successor may not
-// have been heard: after `tail` a replay looks, and again wherever there was news; else after each
-// `quiet`. What later looks find and the subscription does not bring, again and again, shows that
-// it is of no use: another topic, say, or another engine's replay.
+// have been heard: after `tail` a replay looks, and again wherever there was news; else after twice
+// the pause before, up to `quiet`. What later looks find and the subscription does not bring, again
+// and again, shows that it is of no use: another topic, say, or another engine's replay.
 //
 // Where batches are known and a replay that has brought some before brings none, from 0 on neither,
 // the engine has begun another life and said nothing in it: an empty life begins, by the epoch that
@@ -101,8 +101,8 @@ struct StreamSettings {
   // First look, as a subscription begins late; and how long a look without an answer keeps waiting
   // what comes meanwhile.
   policies::Duration settle = std::chrono::seconds(1);
-  policies::Duration tail = std::chrono::seconds(2);    // without a batch, until a replay looks,
-  policies::Duration quiet = std::chrono::seconds(30);  // and until it looks again
+  policies::Duration tail = std::chrono::seconds(2);    // without a batch, until a replay looks
+  policies::Duration quiet = std::chrono::seconds(30);  // the longest pause until it looks again
   std::function<std::uint64_t()> wall_us = {};  // microseconds since 1970; empty: none
 };
 
@@ -229,6 +229,7 @@ class KvStream {
   std::uint64_t hole_ = kNoSequence;  // last asked again for
   std::uint64_t replayed_stamp_ = 0;  // of the last batch that a replay brought; 0: not known
   policies::Time look_at_{0};
+  policies::Duration pause_ = settings_.tail;  // after the next look, if that brings no news
   bool settled_ = false;
   std::uint32_t found_by_looking_ = 0;  // in a row, without a live batch between
   std::uint32_t reconnect_after_;       // so many; more where a new connection was no better

@@ -100,7 +100,7 @@ void KvStream::live(RawBatch batch, policies::Time now, StreamWants& wants) {
   if (phase_ == Phase::apart) {
     ++counters_.duplicates;
   } else if (phase_ == Phase::live) {
-    if (tied_) look_at_ = now + settings_.tail;
+    if (tied_) look_at_ = now + (pause_ = settings_.tail);
     if (tied_ && batch.sequence > life_->next) {
       counters_.gaps += batch.sequence - life_->next;
     }
