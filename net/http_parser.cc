@@ -1,7 +1,10 @@
 #include "net/http_parser.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+
+#include "net/target_check.h"
 
 namespace dualmesh::net {
 namespace {
@@ -38,14 +41,6 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-bool is_host(std::string_view value) {
-  bool good = !value.empty();
-  for (unsigned char c : value) {
-    good &= c > 0x20 && c < 0x7f && std::strchr("/?#@,\\\"<>", c) == nullptr;
-  }
-  return good;
-}
-
 // Fields that end at this hop or that we write ourselves.
 bool is_dropped(std::string_view name) {
   switch (name.size()) {
@@ -68,6 +63,15 @@ bool is_dropped(std::string_view name) {
     default:
       return false;
   }
+}
+
+// Many servers hand fields on as variables, in which `-` and `_` are one.
+bool is_disguised_framing(std::string_view name) {
+  if (name.find('_') == std::string_view::npos) return false;
+  std::string plain(name);
+  std::ranges::replace(plain, '_', '-');
+  return equals_ignoring_case(plain, "content-length") ||
+         equals_ignoring_case(plain, "transfer-encoding");
 }
 
 // "HTTP/1.0" or "HTTP/1.1": 0 or 1; another version -1; anything else -2.
@@ -168,6 +172,9 @@ bool HeadParser::take_field(std::string_view line, Headers& headers) {
     expects_continue_ = equals_ignoring_case(value, "100-continue");
     unknown_expectation_ = unknown_expectation_ || !expects_continue_;
   }
+  if (is_disguised_framing(name)) {
+    return fail(400, "a field that servers may take for one that says where the body ends");
+  }
   if (!is_dropped(name)) headers.add(name, value);
   return true;
 }
@@ -217,8 +224,7 @@ bool RequestParser::take_request_line(std::string_view line, HttpRequest& reques
   for (unsigned char c : target) {
     if (c <= 0x20 || c >= 0x7f || c == '#') return fail(400, "a malformed request target");
   }
-  if (method == "CONNECT") return fail(501, "CONNECT is not served");
-  if (method.size() > 32) return fail(501, "an unknown method");
+  if (!is_served_method(method)) return fail(501, "a method that is not served");
   request.method = method;
   return take_target(target, request);
 }
@@ -234,14 +240,19 @@ bool RequestParser::take_target(std::string_view target, HttpRequest& request) {
     if (scheme == 0) return fail(400, "a malformed request target");
     const std::size_t slash = target.find_first_of("/?", scheme);
     authority_ = target.substr(scheme, slash == std::string_view::npos ? slash : slash - scheme);
-    if (authority_.empty()) return fail(400, "a malformed request target");
+    if (!is_host(authority_)) return fail(400, "a malformed request target");
     target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
     request.target = target.front() == '?' ? "/" : "";
     request.target += target;
-    return true;
+    return check_target(request.target);
   }
   request.target = target;
-  return true;
+  return check_target(target);
+}
+
+bool RequestParser::check_target(std::string_view target) {
+  const std::string_view fault = target_fault(target);
+  return fault.empty() || fail(400, fault);
 }
 
 bool RequestParser::finish(HttpRequest& request) {

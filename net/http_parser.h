@@ -3,7 +3,8 @@
 // The caller keeps the bytes from the first of the head on and calls parse() each time more have
 // arrived; a head is judged line by line as lines complete, so the verdict does not depend on where
 // the network cut it. What two parsers could read differently is refused: line ends other than
-// CRLF, folded lines, spaces around names, repeated or mixed framing fields, no or two Hosts.
+// CRLF, folded lines, spaces around names, repeated, mixed or disguised framing fields, no or two
+// Hosts, targets that may be resolved to another (target_check.h).
 //
 // Invariant: after `complete`, the headers hold no hop-by-hop field and no framing field (but a
 // response keeps Content-Length), and framing() says where the body ends.
@@ -87,6 +88,7 @@ class RequestParser : public HeadParser {
  private:
   bool take_request_line(std::string_view line, HttpRequest& request);
   bool take_target(std::string_view target, HttpRequest& request);
+  bool check_target(std::string_view target);
   bool finish(HttpRequest& request);
 
   bool skipped_empty_line_ = false;

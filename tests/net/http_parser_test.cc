@@ -118,6 +118,11 @@ TEST_CASE("requests that are refused, and how") {
       {"GET / XHTTP/1.1\r\nHost: a\r\n\r\n", 400},
       {"GET / HTTP/1,1\r\nHost: a\r\n\r\n", 400},
       {"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501},
+      {"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
+      {"get / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
+      {"GET /v1/../metrics HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"GET http://a/v1/%2e%2e HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400},
       // hosts
       {"GET / HTTP/1.1\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400},
@@ -127,6 +132,7 @@ TEST_CASE("requests that are refused, and how") {
       {"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400},
       // field lines
       {"GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400},
       {with("x: 1\r\n folded\r\n"), 400},
@@ -172,6 +178,8 @@ TEST_CASE("requests that are refused, and how") {
             "chunked\r\n"),
        400},
       {with("Transfer-Encoding : chunked\r\n"), 400},
+      {with("Transfer_Encoding: chunked\r\n"), 400},
+      {with("CONTENT_length: 3\r\n"), 400},
       {with("Transfer\tEncoding: chunked\r\n"), 400},
       {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
       {with("Expect: 200-ok\r\n"), 417},

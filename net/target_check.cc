@@ -1,0 +1,103 @@
+#include "net/target_check.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+
+namespace dualmesh::net {
+namespace {
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// Takes the next character of `text`, unescaped. Nothing: a `%` without two hexadecimal digits.
+std::optional<unsigned char> take(std::string_view& text) {
+  const char first = text.front();
+  if (first != '%') {
+    text.remove_prefix(1);
+    return static_cast<unsigned char>(first);
+  }
+  if (text.size() < 3 || hex_value(text[1]) < 0 || hex_value(text[2]) < 0) return std::nullopt;
+  const int value = 16 * hex_value(text[1]) + hex_value(text[2]);
+  text.remove_prefix(3);
+  return static_cast<unsigned char>(value);
+}
+
+bool is_port(std::string_view text) {
+  if (text.empty()) return true;
+  if (text.size() > 5) return false;
+  int port = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return false;
+    port = 10 * port + (c - '0');
+  }
+  return port >= 1 && port <= 65'535;
+}
+
+bool is_address_v6(std::string_view text) {
+  return text.size() >= 2 && std::ranges::all_of(text, [](char c) {
+           return hex_value(c) >= 0 || c == ':' || c == '.';
+         });
+}
+
+}  // namespace
+
+bool is_served_method(std::string_view method) {
+  constexpr std::array<std::string_view, 7> kServed{"GET", "POST",   "HEAD", "OPTIONS",
+                                                    "PUT", "DELETE", "PATCH"};
+  return std::ranges::find(kServed, method) != kServed.end();
+}
+
+// A segment ends at a slash or backslash, escaped ones too, and its name at a semicolon, as some
+// servers read it.
+std::string_view target_fault(std::string_view target) {
+  const std::size_t path_end = target.find('?');
+  std::string_view query = path_end == std::string_view::npos ? "" : target.substr(path_end);
+  std::string_view path = target.substr(0, path_end);
+  std::size_t dots = 0, others = 0;  // of the segment's name
+  bool in_name = true;
+  const auto is_dot_segment = [&] { return others == 0 && (dots == 1 || dots == 2); };
+  while (!path.empty()) {
+    const auto c = take(path);
+    if (!c) return "an escape in the request target without two hexadecimal digits";
+    if (*c == 0) return "a NUL in the request target";
+    if (*c == '/' || *c == '\\') {
+      if (is_dot_segment()) break;
+      dots = others = 0;
+      in_name = true;
+    } else if (*c == ';') {
+      in_name = false;
+    } else if (in_name) {
+      ++(*c == '.' ? dots : others);
+    }
+  }
+  if (is_dot_segment()) return "a dot segment in the request target";
+  while (!query.empty()) {
+    const auto c = take(query);
+    if (!c) return "an escape in the request target without two hexadecimal digits";
+    if (*c == 0) return "a NUL in the request target";
+  }
+  return {};
+}
+
+bool is_host(std::string_view value) {
+  if (value.starts_with('[')) {
+    const std::size_t end = value.find(']');
+    if (end == std::string_view::npos || !is_address_v6(value.substr(1, end - 1))) return false;
+    value.remove_prefix(end + 1);
+    return value.empty() || (value.front() == ':' && is_port(value.substr(1)));
+  }
+  const std::size_t colon = value.find(':');
+  if (colon != std::string_view::npos && !is_port(value.substr(colon + 1))) return false;
+  const std::string_view name = value.substr(0, colon);
+  return !name.empty() && std::ranges::all_of(name, [](unsigned char c) {
+    return c > 0x20 && c < 0x7f && std::strchr("/?#@,\\\"<>[]", c) == nullptr;
+  });
+}
+
+}  // namespace dualmesh::net
