@@ -2,18 +2,15 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cstdint>
 #include <cstring>
 #include <optional>
 
+#include "net/http_message.h"
+
 namespace dualmesh::net {
 namespace {
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 // Takes the next character of `text`, unescaped. Nothing: a `%` without two hexadecimal digits.
 std::optional<unsigned char> take(std::string_view& text) {
@@ -22,26 +19,23 @@ std::optional<unsigned char> take(std::string_view& text) {
     text.remove_prefix(1);
     return static_cast<unsigned char>(first);
   }
-  if (text.size() < 3 || hex_value(text[1]) < 0 || hex_value(text[2]) < 0) return std::nullopt;
-  const int value = 16 * hex_value(text[1]) + hex_value(text[2]);
+  if (text.size() < 3 || hex_digit(text[1]) < 0 || hex_digit(text[2]) < 0) return std::nullopt;
+  const int value = 16 * hex_digit(text[1]) + hex_digit(text[2]);
   text.remove_prefix(3);
   return static_cast<unsigned char>(value);
 }
 
 bool is_port(std::string_view text) {
   if (text.empty()) return true;
-  if (text.size() > 5) return false;
-  int port = 0;
-  for (const char c : text) {
-    if (c < '0' || c > '9') return false;
-    port = 10 * port + (c - '0');
-  }
-  return port >= 1 && port <= 65'535;
+  std::uint16_t port = 0;
+  const char* const end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, port);
+  return read.ec == std::errc() && read.ptr == end && port > 0;
 }
 
 bool is_address_v6(std::string_view text) {
   return text.size() >= 2 && std::ranges::all_of(text, [](char c) {
-           return hex_value(c) >= 0 || c == ':' || c == '.';
+           return hex_digit(c) >= 0 || c == ':' || c == '.';
          });
 }
 
@@ -56,16 +50,15 @@ bool is_served_method(std::string_view method) {
 // A segment ends at a slash or backslash, escaped ones too, and its name at a semicolon, as some
 // servers read it.
 std::string_view target_fault(std::string_view target) {
-  const std::size_t path_end = target.find('?');
-  std::string_view query = path_end == std::string_view::npos ? "" : target.substr(path_end);
-  std::string_view path = target.substr(0, path_end);
   std::size_t dots = 0, others = 0;  // of the segment's name
-  bool in_name = true;
+  bool in_path = true, in_name = true;
   const auto is_dot_segment = [&] { return others == 0 && (dots == 1 || dots == 2); };
-  while (!path.empty()) {
-    const auto c = take(path);
+  while (!target.empty()) {
+    in_path = in_path && target.front() != '?';
+    const auto c = take(target);
     if (!c) return "an escape in the request target without two hexadecimal digits";
     if (*c == 0) return "a NUL in the request target";
+    if (!in_path) continue;
     if (*c == '/' || *c == '\\') {
       if (is_dot_segment()) break;
       dots = others = 0;
@@ -76,13 +69,7 @@ std::string_view target_fault(std::string_view target) {
       ++(*c == '.' ? dots : others);
     }
   }
-  if (is_dot_segment()) return "a dot segment in the request target";
-  while (!query.empty()) {
-    const auto c = take(query);
-    if (!c) return "an escape in the request target without two hexadecimal digits";
-    if (*c == 0) return "a NUL in the request target";
-  }
-  return {};
+  return is_dot_segment() ? "a dot segment in the request target" : "";
 }
 
 bool is_host(std::string_view value) {

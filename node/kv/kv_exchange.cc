@@ -150,6 +150,12 @@ Said* KvExchange::State::said_of(crdt::NodeId node, std::size_t slot) {
   return found == peers.end() ? nullptr : &found->second.said[slot];
 }
 
+bool KvExchange::State::is_able(crdt::NodeId node, std::size_t slot) {
+  if (node == self) return streams[slot].reaches && !streams[slot].flooded;
+  const Said* const said = said_of(node, slot);
+  return said != nullptr && said->reaches && !said->flooded;
+}
+
 // Of the streams there are and of those who can tell us and we them.
 void KvExchange::State::place_observers() {
   std::vector<StreamName> names;
@@ -271,11 +277,8 @@ bool KvExchange::reached(const StreamKey& stream) const {
   state_->rank_if_due();
   const auto found = state_->slots.find(stream);
   if (found == state_->slots.end()) return false;
-  const StreamHere& here = state_->streams[found->second];
-  const crdt::NodeId first = here.order.front();  // who fails stands behind those who do not
-  if (first == state_->self) return here.reaches && !here.flooded;
-  const Said& said = *state_->said_of(first, found->second);
-  return said.reaches && !said.flooded;
+  // Who fails stands behind those who do not.
+  return state_->is_able(state_->streams[found->second].order.front(), found->second);
 }
 
 bool KvExchange::heard(const StreamKey& stream) const {
@@ -287,11 +290,10 @@ bool KvExchange::heard(const StreamKey& stream) const {
   const auto observers = std::min<std::size_t>(here.order.size(), state_->settings.observers);
   bool any_late = false;
   for (std::size_t rank = 0; rank < observers; ++rank) {
+    if (!state_->is_able(here.order[rank], found->second)) continue;
     const Said* const said = state_->said_of(here.order[rank], found->second);  // null: our own
-    const bool able = said ? said->reaches && !said->flooded : here.reaches && !here.flooded;
-    const bool late = said ? said->unheard : here.unheard;
-    if (able && !late) return true;
-    any_late = any_late || able;
+    if (!(said ? said->unheard : here.unheard)) return true;
+    any_late = true;
   }
   return !any_late;
 }

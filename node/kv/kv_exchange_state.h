@@ -127,6 +127,7 @@ struct KvExchange::State {
   void due(Peer& peer, std::size_t slot);
   void heads_to_all(std::size_t slot);
   Said* said_of(crdt::NodeId node, std::size_t slot);
+  bool is_able(crdt::NodeId node, std::size_t slot);  // reaches the engine, and has room
 
   // kv_exchange_receive.cc
   std::uint64_t most_epoch() const;

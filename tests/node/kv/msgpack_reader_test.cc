@@ -195,6 +195,18 @@ TEST_CASE("reads what another encoder wrote, and skips exactly as much") {
   }
 }
 
+// A list by an independent encoder, before memory that must not be read.
+struct Encoded {
+  explicit Encoded(const nlohmann::json& list)
+      : bytes(nlohmann::json::to_msgpack(list)),
+        guarded(bytes.size()),
+        reader(guarded.hold({reinterpret_cast<const char*>(bytes.data()), bytes.size()})) {}
+
+  std::vector<std::uint8_t> bytes;
+  GuardedBytes guarded;
+  MsgpackReader reader;
+};
+
 TEST_CASE("tokens in bulk are the same as one by one") {
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
     CAPTURE(seed);
@@ -207,10 +219,8 @@ TEST_CASE("tokens in bulk are the same as one by one") {
     }
     const bool other = random() % 2 == 0;  // something else at the end
     if (other) list.push_back(random() % 2 == 0 ? nlohmann::json(-5) : nlohmann::json("no"));
-    const auto encoded = nlohmann::json::to_msgpack(list);
-    GuardedBytes guarded(encoded.size());
-    MsgpackReader reader(
-        guarded.hold({reinterpret_cast<const char*>(encoded.data()), encoded.size()}));
+    Encoded encoded(list);
+    MsgpackReader& reader = encoded.reader;
     std::uint32_t count;
     REQUIRE(reader.read_array(count));
     std::vector<std::uint32_t> read(count + 1);
@@ -232,10 +242,8 @@ TEST_CASE("hashes in bulk are those of eight bytes, up to the first other value"
     for (auto& hash : hashes) list.push_back(hash = random() | std::uint64_t{1} << 32);
     const std::size_t others = random() % 3;
     for (std::size_t i = 0; i < others; ++i) list.push_back(i == 0 ? random() >> 32 : random());
-    const auto encoded = nlohmann::json::to_msgpack(list);
-    GuardedBytes guarded(encoded.size());
-    MsgpackReader reader(
-        guarded.hold({reinterpret_cast<const char*>(encoded.data()), encoded.size()}));
+    Encoded encoded(list);
+    MsgpackReader& reader = encoded.reader;
     std::uint32_t count;
     REQUIRE(reader.read_array(count));
     std::vector<std::uint64_t> read(count + 1);
