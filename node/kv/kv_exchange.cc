@@ -169,11 +169,8 @@ void KvExchange::State::place_observers() {
 }
 
 void KvExchange::State::rank() {
-  auto orders = observers.orders([&](std::size_t slot, crdt::NodeId node) {
-    if (node == self) return streams[slot].reaches && !streams[slot].flooded;
-    const Said& said = peers.at(node).said[slot];
-    return said.reaches && !said.flooded;
-  });
+  auto orders =
+      observers.orders([&](std::size_t slot, crdt::NodeId node) { return is_able(node, slot); });
   for (std::size_t slot = 0; slot < streams.size(); ++slot) {
     StreamHere& stream = streams[slot];
     const bool was_first = !stream.order.empty() && stream.order.front() == self;
