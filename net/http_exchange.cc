@@ -5,10 +5,11 @@
 namespace dualmesh::net {
 
 HttpExchange::HttpExchange(std::shared_ptr<ServerConnection> connection, HttpRequest request,
-                           HeldRequest held)
+                           std::unique_ptr<BodyListener> listener, HeldRequest held)
     : connection_(std::move(connection)),
       thread_(connection_->thread()),
       request_(std::move(request)),
+      listener_(std::move(listener)),
       held_(std::move(held)) {}
 
 HttpExchange::~HttpExchange() {

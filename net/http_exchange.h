@@ -16,10 +16,12 @@ class Relay;
 
 class HttpExchange final : public Exchange, public std::enable_shared_from_this<HttpExchange> {
  public:
-  HttpExchange(std::shared_ptr<ServerConnection> connection, HttpRequest request, HeldRequest held);
+  HttpExchange(std::shared_ptr<ServerConnection> connection, HttpRequest request,
+               std::unique_ptr<BodyListener> listener, HeldRequest held);
   ~HttpExchange() override;
 
   const HttpRequest& request() const override { return request_; }
+  std::unique_ptr<BodyListener> take_listener() override { return std::move(listener_); }
   IoThread& thread() override { return thread_; }
   bool answered() const override { return answered_; }
   void on_gone(std::function<void()> gone) override;
@@ -44,6 +46,7 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
   std::shared_ptr<ServerConnection> connection_;  // null once finished or gone
   IoThread& thread_;
   HttpRequest request_;
+  std::unique_ptr<BodyListener> listener_;
   HeldRequest held_;
   std::function<void()> on_gone_;
   std::shared_ptr<Relay> relay_;

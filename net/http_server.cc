@@ -103,8 +103,9 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
 }  // namespace
 
 struct HttpServer::State {
-  State(IoThreads& io_threads, ServerLimits limits, Handler handler)
-      : threads(io_threads), shared(std::make_shared<ServerShared>(limits, std::move(handler))) {
+  State(IoThreads& io_threads, ServerLimits limits, Handler handler, HeadHandler on_head)
+      : threads(io_threads),
+        shared(std::make_shared<ServerShared>(limits, std::move(handler), std::move(on_head))) {
     for (std::size_t i = 0; i < threads.count(); ++i) {
       siblings.push_back(std::make_shared<ServerConnection::Siblings>());
     }
@@ -116,8 +117,10 @@ struct HttpServer::State {
   std::vector<std::pair<std::size_t, std::shared_ptr<Acceptor>>> acceptors;
 };
 
-HttpServer::HttpServer(IoThreads& threads, ServerLimits limits, Handler handler)
-    : state_(std::make_shared<State>(threads, limits, std::move(handler))) {}
+HttpServer::HttpServer(IoThreads& threads, ServerLimits limits, Handler handler,
+                       HeadHandler on_head)
+    : state_(
+          std::make_shared<State>(threads, limits, std::move(handler), std::move(on_head))) {}
 
 HttpServer::~HttpServer() {
   close_listener();

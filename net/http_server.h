@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -67,6 +68,14 @@ struct RelayHandler {
   std::function<void(const RelayResult&)> on_done;
 };
 
+// Hears the body of one request while it arrives, in pieces of any size, before anybody has the
+// exchange. On the connection's thread.
+class BodyListener {
+ public:
+  virtual ~BodyListener() = default;
+  virtual void piece(std::string_view bytes) = 0;
+};
+
 // One request and its answer. Held by shared_ptr; answer it exactly once, by respond, by a stream,
 // or by a relay that starts.
 class Exchange {
@@ -74,6 +83,8 @@ class Exchange {
   virtual ~Exchange() = default;
 
   virtual const HttpRequest& request() const = 0;
+  // What listened to the body, if anything did; the second time null.
+  virtual std::unique_ptr<BodyListener> take_listener() = 0;
   virtual IoThread& thread() = 0;
   virtual bool answered() const = 0;
   // Called once if the client goes away before the answer is complete; while a relay runs, the
@@ -103,11 +114,19 @@ class Exchange {
   virtual bool call_off() = 0;
 };
 
+// What is thought of a request when its head is complete and its body still to come.
+struct HeadVerdict {
+  std::optional<HttpResponse> refusal;     // answered at once; the body is not read
+  std::unique_ptr<BodyListener> listener;  // goes to the exchange; may be null
+};
+
 class HttpServer {
  public:
   using Handler = std::function<void(std::shared_ptr<Exchange>)>;
+  // On the thread that will carry the exchange. The head has everything but the body.
+  using HeadHandler = std::function<HeadVerdict(const HttpRequest& head, IoThread& thread)>;
 
-  HttpServer(IoThreads& threads, ServerLimits limits, Handler handler);
+  HttpServer(IoThreads& threads, ServerLimits limits, Handler handler, HeadHandler on_head = {});
   ~HttpServer();
 
   // Opens the listener on every I/O thread (SO_REUSEPORT). Port 0 picks one: see port().

@@ -182,6 +182,8 @@ void ServerConnection::begin_body() {
     return refuse(413, "the body is larger than this server accepts");
   }
   if (!held_.acquire(shared_)) return refuse_overload();
+  request_.peer = peer_;
+  if (!ask_head_handler()) return;
   body_ = BodyReader(framing);
   phase_ = Phase::body;
   deadline_.set(shared_->limits.body_timeout, shared_from_this());
@@ -191,6 +193,17 @@ void ServerConnection::begin_body() {
   if (parser_.expects_continue() && framing.kind != BodyFraming::Kind::none && in_.empty()) {
     append("HTTP/1.1 100 Continue\r\n\r\n");
   }
+}
+
+bool ServerConnection::ask_head_handler() {
+  if (!shared_->on_head) return true;
+  HeadVerdict verdict = shared_->on_head(request_, thread_);
+  listener_ = std::move(verdict.listener);
+  if (!verdict.refusal) return true;
+  // The connection goes on only where no body is left that nobody wants.
+  send_refusal(std::move(*verdict.refusal),
+               may_keep_alive() && parser_.framing().kind == BodyFraming::Kind::none);
+  return false;
 }
 
 bool ServerConnection::process_body() {
@@ -220,15 +233,15 @@ bool ServerConnection::process_body() {
     return false;
   }
   request_.body += piece;
+  if (listener_) listener_->piece(piece);
   return true;
 }
 
 void ServerConnection::hand_over() {
   phase_ = Phase::answering;
   deadline_.clear();
-  request_.peer = peer_;
-  auto exchange =
-      std::make_shared<HttpExchange>(shared_from_this(), std::move(request_), std::move(held_));
+  auto exchange = std::make_shared<HttpExchange>(shared_from_this(), std::move(request_),
+                                                 std::move(listener_), std::move(held_));
   request_ = {};
   exchange_ = exchange;
   shared_->handler(std::move(exchange));
@@ -251,17 +264,24 @@ void ServerConnection::refuse_overload() {
 }
 
 void ServerConnection::send_refusal(const ApiError& error) {
-  const std::string body = to_json(error);
-  Headers headers;
-  headers.add("Content-Type", "application/json");
-  if (error.status == 503) headers.add("Retry-After", "1");
+  HttpResponse answer = json_response(error.status, to_json(error));
+  if (error.status == 503) answer.headers.add("Retry-After", "1");
+  send_refusal(std::move(answer), false);
+}
+
+void ServerConnection::send_refusal(HttpResponse answer, bool keep_alive) {
   std::string out;
-  append_response_head(out, error.status, headers, {.length = body.size(), .close = true});
+  append_response_head(out, answer.status, answer.headers,
+                       {.length = answer.body.size(),
+                        .close = !keep_alive,
+                        .keep_alive_10 = keep_alive && minor_version() == 0});
+  if (request_.method != "HEAD") out += answer.body;
   held_.release();
+  listener_.reset();
   request_ = {};
   phase_ = Phase::answering;
-  append(out + body);
-  finish_answer(false);
+  append(out);
+  finish_answer(keep_alive);
 }
 
 // ---- writing

@@ -28,11 +28,15 @@ struct ApiError;
 
 // What the connections of a server share.
 struct ServerShared {
-  ServerShared(ServerLimits server_limits, HttpServer::Handler server_handler)
-      : limits(server_limits), handler(std::move(server_handler)) {}
+  ServerShared(ServerLimits server_limits, HttpServer::Handler server_handler,
+               HttpServer::HeadHandler head_handler)
+      : limits(server_limits),
+        handler(std::move(server_handler)),
+        on_head(std::move(head_handler)) {}
 
   const ServerLimits limits;
   const HttpServer::Handler handler;
+  const HttpServer::HeadHandler on_head;  // may be empty
   std::atomic<bool> closing = false;  // answers carry Connection: close
   std::atomic<std::uint64_t> accepted = 0;
   std::atomic<std::uint64_t> open_connections = 0;
@@ -94,10 +98,12 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   bool process_head();  // false: stop for now
   bool process_body();
   void begin_body();
+  bool ask_head_handler();  // false: it has refused
   void hand_over();
   void refuse(int status, std::string_view reason);
   void refuse_overload();
   void send_refusal(const ApiError& error);
+  void send_refusal(HttpResponse answer, bool keep_alive);
   void flush_soon();
   void flush();
   void written(std::size_t count);
@@ -120,6 +126,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   std::size_t lingered_bytes_ = 0;
   RequestParser parser_;
   HttpRequest request_;
+  std::unique_ptr<BodyListener> listener_;
   BodyReader body_;
   HeldRequest held_;
   std::weak_ptr<HttpExchange> exchange_;

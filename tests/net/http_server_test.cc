@@ -378,3 +378,49 @@ TEST_CASE("a request counts as held until its answer has been sent") {
   CHECK(peer.receive_message().size() > body.size());
   CHECK(becomes_true([&] { return echo.server.stats().held_requests == 0; }));
 }
+
+TEST_CASE("a request can be refused at its head, and another's body is heard as it comes") {
+  struct Listener final : BodyListener {
+    explicit Listener(std::string& into) : heard(into) {}
+    void piece(std::string_view bytes) override { heard.append(bytes).append("|"); }
+    std::string& heard;
+  };
+  std::string heard;
+  IoThreads threads(1);
+  Eventually<std::string> told;
+  HttpServer server(
+      threads, {},
+      [&](std::shared_ptr<Exchange> exchange) {
+        CHECK(exchange->take_listener() != nullptr);
+        CHECK(exchange->take_listener() == nullptr);
+        told.set(heard);
+        exchange->respond(text(200, exchange->request().body));
+      },
+      [&](const HttpRequest& head, IoThread& thread) {
+        CHECK(thread.is_current());
+        CHECK(head.peer == "127.0.0.1");
+        HeadVerdict verdict;
+        if (head.path() == "/no") {
+          verdict.refusal = text(401, "who are you");
+        } else {
+          verdict.listener = std::make_unique<Listener>(heard);
+        }
+        return verdict;
+      });
+  const auto port = server.listen("127.0.0.1", 0);
+  REQUIRE(port.has_value());
+
+  RawPeer waits = RawPeer::connect(*port);
+  waits.send("POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+  const std::string refused = waits.receive_message();
+  CHECK(starts_with(refused, "HTTP/1.1 401 "));
+  CHECK(refused.find("Connection: close") != std::string::npos);
+
+  RawPeer stays = RawPeer::connect(*port);
+  stays.send("GET /no HTTP/1.1\r\nHost: a\r\n\r\n");
+  CHECK(stays.receive_message().find("Connection: close") == std::string::npos);
+  stays.send("POST /yes HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+  stays.send("2\r\nde\r\n0\r\n\r\n");
+  CHECK(stays.receive_message().ends_with("abcde"));
+  CHECK(told.get() == "abc|de|");
+}
