@@ -1,0 +1,156 @@
+// One request's attempts at its instances: sent, retried elsewhere, given up.
+#include <spdlog/spdlog.h>
+
+#include "node/router/api_error.h"
+#include "node/router/retries.h"
+#include "node/router/routed_request.h"
+#include "node/router/upstream_heads.h"
+
+namespace dualmesh::node {
+namespace {
+
+void count(Counter& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+
+}  // namespace
+
+void RoutedRequest::relay_to(const std::string& destination) {
+  // Handlers hold the request weakly: once it has ended they have nothing left to do.
+  const auto weak = weak_from_this();
+  net::RelayHandler handler;
+  handler.on_head = [weak](net::HttpResponse& head) {
+    const auto request = weak.lock();
+    return request && request->head_arrived(head);
+  };
+  handler.on_body = [weak](std::string_view piece) {
+    if (const auto request = weak.lock()) request->body_arrived(piece);
+  };
+  handler.on_done = [weak](const net::RelayResult& result) {
+    if (const auto request = weak.lock()) request->relay_done(result);
+  };
+  const FlowSettings& settings = home_.shared.settings;
+  net::ClientTimeouts timeouts = settings.upstream_timeouts;
+  if (away_) timeouts.first_byte += settings.queue_timeout;  // it may have to wait there as well
+  net::HttpRequest head = away_ ? make_peer_head(exchange_->request(), settings)
+                                : make_instance_head(exchange_->request(), settings);
+  if (scheduled_) head.headers.remove("Accept-Encoding");  // we read the answer ourselves
+  if (rank_place_.rank() && !ranks_.wanted) {
+    head.headers.set(kRankHeader, std::to_string(*rank_place_.rank()));
+  }
+  exchange_->relay(home_.client, destination, head, timeouts, std::move(handler));
+}
+
+// Generating again harms nobody; what else a POST does at an instance is not ours to repeat.
+bool RoutedRequest::may_retry(net::ClientError error) const {
+  if (away_) return true;
+  return retries_ < home_.shared.settings.max_retries &&
+         (scheduled_ || is_safe(exchange_->request()) || is_surely_unsent(error));
+}
+
+bool RoutedRequest::head_arrived(net::HttpResponse& head) {
+  if (state_ != State::relaying) return false;
+  status_ = head.status;
+  if (away_) return peers_head_arrived(head);
+  if (is_worth_a_retry(head.status) && may_retry(net::ClientError::none)) return false;
+  head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
+  head.headers.set("x-dualmesh-instance", instance_name_);
+  head.headers.set("x-dualmesh-reason",
+                   scheduled_ ? policies::to_string(reason_) : "passed_through");
+  if (scheduled_ && head.status < 300) answer_begins(head);
+  return true;
+}
+
+// An answer that names no instance is the other node's own: it has not placed the request, or it
+// has given up on it. Only that its instance was late is an end here as well.
+bool RoutedRequest::peers_head_arrived(net::HttpResponse& head) {
+  const std::string_view instance = head.headers.find("x-dualmesh-instance");
+  if (is_worth_a_retry(head.status) || (instance.empty() && head.status != 504)) return false;
+  head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
+  head.headers.set("x-dualmesh-reason", policies::to_string(reason_));
+  head.headers.set("x-dualmesh-handed-to", instance_name_);
+  if (head.status < 300) answer_begins(head);
+  return true;
+}
+
+void RoutedRequest::answer_begins(const net::HttpResponse& head) {
+  watcher_.emplace(net::is_event_stream(head.headers));
+  scheduled_->tokens.was_taken(home_.shared.scheduler.now());
+}
+
+void RoutedRequest::body_arrived(std::string_view piece) {
+  if (state_ != State::relaying || !watcher_) return;
+  const bool first = watcher_->feed(piece);
+  // A whole answer arrives long after its first token was made, so it says nothing about it.
+  if (!first || !scheduled_->streamed) return;
+  const policies::Time now = home_.shared.scheduler.now();
+  home_.shared.stats.ttft.observe(policies::to_seconds(now - began_));
+  home_.shared.scheduler.enter(
+      [&](policies::Scheduler& scheduler, policies::Time at, policies::Effects& effects) {
+        scheduler.first_token(id_, at, effects);
+      });
+}
+
+void RoutedRequest::relay_done(const net::RelayResult& result) {
+  if (state_ != State::relaying) return;
+  switch (result.end) {
+    case net::RelayResult::End::complete:
+      return end(status_ < 500 ? How::finished : How::failed);
+    case net::RelayResult::End::client_gone:
+      return client_gone();
+    case net::RelayResult::End::broken:
+      count(home_.shared.stats.upstream_broken);
+      spdlog::warn("{} {} broke off its answer after {} bytes: {}", away_ ? "node" : "instance",
+                   instance_name_, result.body_bytes, net::to_string(result.error));
+      return end(How::failed);
+    case net::RelayResult::End::not_started:
+      return attempt_failed(result);
+  }
+}
+
+void RoutedRequest::attempt_failed(const net::RelayResult& result) {
+  FlowShared& shared = home_.shared;
+  count(shared.stats.upstream_not_started);
+  spdlog::info("{} {} failed before its answer began: {}", away_ ? "node" : "instance",
+               instance_name_,
+               result.error == net::ClientError::none ? std::to_string(status_)
+                                                      : net::to_string(result.error));
+  // First the health, so that the scheduler does not choose the same one again.
+  if (!away_ && blames_instance(result.error)) shared.instance_failed(slot_, result.error);
+  if (may_retry(result.error) && result.error != net::ClientError::timeout) {
+    retry();
+  } else {
+    give_up(result);
+  }
+}
+
+void RoutedRequest::retry() {
+  if (std::exchange(away_, false)) {
+    count(home_.shared.stats.handed_back);
+  } else {
+    ++retries_;
+    count(home_.shared.stats.retries);
+  }
+  leave_instance();
+  timer_.reset();
+  watcher_.reset();
+  state_ = State::waiting;
+  if (!scheduled_) return pass_through();
+  home_.shared.scheduler.enter(
+      [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
+        scheduler.failed(id_, true, now, effects);
+      });
+  limit_wait();
+}
+
+void RoutedRequest::give_up(const net::RelayResult& result) {
+  if (result.error == net::ClientError::local) {
+    return end_with(How::cancelled, unavailable("This node is out of sockets.", "overloaded"));
+  }
+  const bool late = result.error == net::ClientError::timeout;
+  net::ApiError error{
+      late ? 504 : 502,
+      late ? "The instance did not answer in time." : "No instance answered this request.",
+      "server_error", "", late ? "upstream_timeout" : "upstream_failed"};
+  end_with(How::failed, error_response(error));
+}
+
+}  // namespace dualmesh::node
