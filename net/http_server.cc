@@ -1,106 +1,10 @@
 #include "net/http_server.h"
 
-#include <asio/ip/tcp.hpp>
-#include <asio/ip/v6_only.hpp>
-
 #include "net/asio_loop.h"
-#include "net/http_exchange.h"
+#include "net/http_acceptor.h"
 #include "net/server_connection.h"
 
 namespace dualmesh::net {
-namespace {
-
-using asio::ip::tcp;
-
-constexpr int backlog = 4096;
-
-// One listening socket of one thread.
-class Acceptor : public std::enable_shared_from_this<Acceptor> {
- public:
-  Acceptor(IoThread& thread, std::shared_ptr<ServerShared> shared,
-           std::shared_ptr<ServerConnection::Siblings> siblings)
-      : thread_(thread),
-        acceptor_(thread.impl().context),
-        pause_(thread.impl().context),
-        shared_(std::move(shared)),
-        siblings_(std::move(siblings)) {}
-
-  // `shared_port` lets the other threads listen on the same port.
-  std::error_code bind(const tcp::endpoint& endpoint, bool shared_port) {
-    using reuse_port = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
-    std::error_code error;
-    acceptor_.open(endpoint.protocol(), error);
-    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
-    if (!error) acceptor_.set_option(reuse_port(shared_port), error);
-    if (!error && endpoint.protocol() == tcp::v6()) {
-      acceptor_.set_option(asio::ip::v6_only(true), error);
-    }
-    if (!error) acceptor_.bind(endpoint, error);
-    return error;
-  }
-
-  std::error_code listen() {
-    std::error_code error;
-    acceptor_.listen(backlog, error);
-    return error;
-  }
-
-  std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
-
-  void accept() {
-    acceptor_.async_accept(
-        [self = shared_from_this()](const std::error_code& error, tcp::socket socket) {
-          if (self->closed_) {
-            if (!error) self->take(std::move(socket));
-            return;
-          }
-          if (!error) {
-            self->take(std::move(socket));
-            return self->accept();
-          }
-          // Out of descriptors, most likely: connections wait in the backlog meanwhile.
-          self->pause_.expires_after(std::chrono::milliseconds(50));
-          self->pause_.async_wait([self](const std::error_code&) {
-            if (!self->closed_) self->accept();
-          });
-        });
-  }
-
-  // Connections the kernel has already completed are still served: closing would reset them.
-  void close() {
-    if (closed_) return;
-    closed_ = true;
-    std::error_code error;
-    acceptor_.non_blocking(true, error);
-    for (;;) {
-      tcp::socket socket = acceptor_.accept(error);
-      if (error) break;
-      take(std::move(socket));
-    }
-    acceptor_.close(error);
-    pause_.cancel();
-  }
-
- private:
-  void take(tcp::socket socket) {
-    ++shared_->accepted;
-    if (shared_->open_connections.fetch_add(1) >= shared_->limits.connections) {
-      --shared_->open_connections;
-      ++shared_->refused_overload;
-      return;  // closes
-    }
-    std::make_shared<ServerConnection>(std::move(socket), thread_, shared_, siblings_)->start();
-  }
-
-  IoThread& thread_;
-  tcp::acceptor acceptor_;
-  asio::steady_timer pause_;
-  std::shared_ptr<ServerShared> shared_;
-  std::shared_ptr<ServerConnection::Siblings> siblings_;
-  bool closed_ = false;
-};
-
-}  // namespace
 
 struct HttpServer::State {
   State(IoThreads& io_threads, ServerLimits limits, Handler handler, HeadHandler on_head)
@@ -114,7 +18,7 @@ struct HttpServer::State {
   IoThreads& threads;
   std::shared_ptr<ServerShared> shared;
   std::vector<std::shared_ptr<ServerConnection::Siblings>> siblings;  // by thread
-  std::vector<std::pair<std::size_t, std::shared_ptr<Acceptor>>> acceptors;
+  std::vector<std::pair<std::size_t, std::shared_ptr<HttpAcceptor>>> acceptors;
 };
 
 HttpServer::HttpServer(IoThreads& threads, ServerLimits limits, Handler handler,
@@ -151,14 +55,14 @@ Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16
   };
   // SO_REUSEPORT would silently share the port with another process of ours: try without it first.
   // Only to bind: a client that knocks already would be let in, and its connection hold the port.
-  if (const auto taken = Acceptor(state_->threads.at(0), state_->shared, state_->siblings[0])
+  if (const auto taken = HttpAcceptor(state_->threads.at(0), state_->shared, state_->siblings[0])
                              .bind({ip, port}, false)) {
     return cannot(taken);
   }
-  std::vector<std::pair<std::size_t, std::shared_ptr<Acceptor>>> opened;
+  std::vector<std::pair<std::size_t, std::shared_ptr<HttpAcceptor>>> opened;
   for (std::size_t i = 0; i < state_->threads.count(); ++i) {
     auto acceptor =
-        std::make_shared<Acceptor>(state_->threads.at(i), state_->shared, state_->siblings[i]);
+        std::make_shared<HttpAcceptor>(state_->threads.at(i), state_->shared, state_->siblings[i]);
     if (const auto failed = acceptor->bind({ip, port}, true)) return cannot(failed);
     if (const auto failed = acceptor->listen()) return cannot(failed);
     port = acceptor->port();  // with port 0 the first one picks for all

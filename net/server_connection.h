@@ -6,11 +6,10 @@
 // per turn of the loop.
 //
 // Invariant: at most one exchange; bytes leave in the order of answers; after close() nothing
-// happens. Threads: on its IoThread. ServerShared is shared by the threads: atomics only.
+// happens. Threads: on its IoThread.
 #pragma once
 
 #include <asio/ip/tcp.hpp>
-#include <atomic>
 #include <memory>
 #include <string>
 #include <unordered_set>
@@ -20,49 +19,12 @@
 #include "net/http_parser.h"
 #include "net/http_server.h"
 #include "net/read_buffer.h"
+#include "net/server_shared.h"
 
 namespace dualmesh::net {
 
 class HttpExchange;
 struct ApiError;
-
-// What the connections of a server share.
-struct ServerShared {
-  ServerShared(ServerLimits server_limits, HttpServer::Handler server_handler,
-               HttpServer::HeadHandler head_handler)
-      : limits(server_limits),
-        handler(std::move(server_handler)),
-        on_head(std::move(head_handler)) {}
-
-  const ServerLimits limits;
-  const HttpServer::Handler handler;
-  const HttpServer::HeadHandler on_head;  // may be empty
-  std::atomic<bool> closing = false;  // answers carry Connection: close
-  std::atomic<std::uint64_t> accepted = 0;
-  std::atomic<std::uint64_t> open_connections = 0;
-  std::atomic<std::uint64_t> requests = 0;
-  std::atomic<std::uint64_t> refused_malformed = 0;
-  std::atomic<std::uint64_t> refused_too_large = 0;
-  std::atomic<std::uint64_t> refused_overload = 0;
-  std::atomic<std::uint64_t> held_requests = 0;
-  std::atomic<std::uint64_t> held_body_bytes = 0;
-};
-
-// A request and body bytes counted as held; gives them back when it goes.
-class HeldRequest {
- public:
-  HeldRequest() = default;
-  HeldRequest(HeldRequest&& other) noexcept;
-  HeldRequest& operator=(HeldRequest&& other) noexcept;
-  ~HeldRequest() { release(); }
-  bool acquire(std::shared_ptr<ServerShared> shared);  // false: over the limit, nothing is held
-  bool add_bytes(std::uint64_t count);                 // likewise
-  void release();
-
- private:
-  std::shared_ptr<ServerShared> shared_;
-  std::uint64_t bytes_ = 0;
-};
 
 class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
  public:

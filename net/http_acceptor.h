@@ -1,0 +1,40 @@
+// One listening socket of one thread of a server: takes connections and starts them. Private to
+// net/*.cc.
+//
+// Invariant: a connection taken is counted in open_connections until it is gone.
+// Threads: bind and listen before it is used elsewhere; then on its IoThread.
+#pragma once
+
+#include <asio/ip/tcp.hpp>
+#include <asio/steady_timer.hpp>
+#include <memory>
+
+#include "net/server_connection.h"
+
+namespace dualmesh::net {
+
+class HttpAcceptor : public std::enable_shared_from_this<HttpAcceptor> {
+ public:
+  HttpAcceptor(IoThread& thread, std::shared_ptr<ServerShared> shared,
+               std::shared_ptr<ServerConnection::Siblings> siblings);
+
+  // `shared_port` lets the other threads listen on the same port.
+  std::error_code bind(const asio::ip::tcp::endpoint& endpoint, bool shared_port);
+  std::error_code listen();
+  std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
+  void accept();
+  // Connections the kernel has already completed are still served: closing would reset them.
+  void close();
+
+ private:
+  void take(asio::ip::tcp::socket socket);
+
+  IoThread& thread_;
+  asio::ip::tcp::acceptor acceptor_;
+  asio::steady_timer pause_;
+  std::shared_ptr<ServerShared> shared_;
+  std::shared_ptr<ServerConnection::Siblings> siblings_;
+  bool closed_ = false;
+};
+
+}  // namespace dualmesh::net

@@ -1,0 +1,52 @@
+// What the connections of one server share: its limits, whom it asks, and what is counted. Private to
+// net/*.cc.
+//
+// Invariant: what is counted as held is given back by its HeldRequest, at the latest when that dies.
+// Threads: shared by the threads of a server; the counters are atomics, the rest does not change.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "net/http_server.h"
+
+namespace dualmesh::net {
+
+struct ServerShared {
+  ServerShared(ServerLimits server_limits, HttpServer::Handler server_handler,
+               HttpServer::HeadHandler head_handler)
+      : limits(server_limits),
+        handler(std::move(server_handler)),
+        on_head(std::move(head_handler)) {}
+
+  const ServerLimits limits;
+  const HttpServer::Handler handler;
+  const HttpServer::HeadHandler on_head;  // may be empty
+  std::atomic<bool> closing = false;  // answers carry Connection: close
+  std::atomic<std::uint64_t> accepted = 0;
+  std::atomic<std::uint64_t> open_connections = 0;
+  std::atomic<std::uint64_t> requests = 0;
+  std::atomic<std::uint64_t> refused_malformed = 0;
+  std::atomic<std::uint64_t> refused_too_large = 0;
+  std::atomic<std::uint64_t> refused_overload = 0;
+  std::atomic<std::uint64_t> held_requests = 0;
+  std::atomic<std::uint64_t> held_body_bytes = 0;
+};
+
+// A request and body bytes counted as held; gives them back when it goes.
+class HeldRequest {
+ public:
+  HeldRequest() = default;
+  HeldRequest(HeldRequest&& other) noexcept;
+  HeldRequest& operator=(HeldRequest&& other) noexcept;
+  ~HeldRequest() { release(); }
+  bool acquire(std::shared_ptr<ServerShared> shared);  // false: over the limit, nothing is held
+  bool add_bytes(std::uint64_t count);                 // likewise
+  void release();
+
+ private:
+  std::shared_ptr<ServerShared> shared_;
+  std::uint64_t bytes_ = 0;
+};
+
+}  // namespace dualmesh::net
