@@ -1,7 +1,7 @@
-// What the connections of one server share: its limits, whom it asks, and what is counted. Private to
-// net/*.cc.
+// What the connections of one server share: its limits, whom it asks, and what is counted. Private
+// to net/*.cc.
 //
-// Invariant: what is counted as held is given back by its HeldRequest, at the latest when that dies.
+// Invariant: what is counted as held is given back by its HeldRequest, at the latest by its end.
 // Threads: shared by the threads of a server; the counters are atomics, the rest does not change.
 #pragma once
 
