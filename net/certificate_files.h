@@ -1,4 +1,5 @@
-// CertificateFiles: where a certificate of the mesh lies, as configuration says it.
+// CertificateFiles: where a certificate lies, as configuration says it. For clients of the HTTP
+// listener there is no CA.
 //
 // Threads: a plain value.
 #pragma once

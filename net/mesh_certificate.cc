@@ -1,76 +1,23 @@
 #include "net/mesh_certificate.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include <ctime>
-#include <fstream>
-#include <iterator>
+#include "net/pem_files.h"
 
 namespace dualmesh::net {
 namespace {
 
-constexpr std::size_t kMaxFileBytes = 1 << 20;
 constexpr std::size_t kMaxNames = 64;
 constexpr int kMaxChain = 4;  // intermediate certificates
 
-template <class T, void (*free)(T*)>
-struct Freer {
-  void operator()(T* thing) const { free(thing); }
-};
-using OwnContext = std::unique_ptr<SSL_CTX, Freer<SSL_CTX, SSL_CTX_free>>;
-using OwnCertificate = std::unique_ptr<X509, Freer<X509, X509_free>>;
-using OwnKey = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY, EVP_PKEY_free>>;
-using OwnBio = std::unique_ptr<BIO, Freer<BIO, BIO_free_all>>;
-using OwnVerification = std::unique_ptr<X509_STORE_CTX, Freer<X509_STORE_CTX, X509_STORE_CTX_free>>;
-
-Result<std::string> read_file(const char* what, const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return Error{fmt::format("{}: {} cannot be read", path, what)};
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (text.empty() || text.size() > kMaxFileBytes) {
-    return Error{fmt::format("{}: {} is {}", path, what, text.empty() ? "empty" : "too large")};
-  }
-  return Result<std::string>(boost::system::in_place_value, std::move(text));
-}
-
-OwnBio memory(const std::string& text) {
-  return OwnBio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-}
-
-// An encrypted key has no one to type its password: refused, not asked for on a terminal.
-int no_password(char*, int, int, void*) { return 0; }
-
-std::vector<OwnCertificate> read_certificates(const std::string& pem) {
-  std::vector<OwnCertificate> all;
-  const OwnBio bio = memory(pem);
-  while (X509* one = PEM_read_bio_X509(bio.get(), nullptr, no_password, nullptr)) {
-    all.emplace_back(one);
-  }
-  ERR_clear_error();  // the end of the file
-  return all;
-}
-
-std::int64_t unix_seconds(const ASN1_TIME* time) {
-  std::tm parts{};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) return 0;
-  return timegm(&parts);
-}
-
-std::string date(const ASN1_TIME* time) {
-  const std::time_t seconds = unix_seconds(time);
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &parts);
-  return text;
-}
+using OwnVerification =
+    std::unique_ptr<X509_STORE_CTX, OpensslFree<X509_STORE_CTX, X509_STORE_CTX_free>>;
 
 // The CA's certificates into the context's store.
 Result<void> trust(SSL_CTX* context, const CertificateFiles& files) {
-  auto pem = read_file("the CA", files.ca);
+  auto pem = read_pem("the CA", files.ca);
   if (!pem) return pem.error();
   const auto authorities = read_certificates(*pem);
   if (authorities.empty()) {
@@ -84,34 +31,6 @@ Result<void> trust(SSL_CTX* context, const CertificateFiles& files) {
     SSL_CTX_add_client_CA(context, authority.get());
   }
   return {};
-}
-
-// Certificate, chain and key into the context; the certificate.
-Result<OwnCertificate> present(SSL_CTX* context, const CertificateFiles& files) {
-  auto pem = read_file("the certificate", files.certificate);
-  if (!pem) return pem.error();
-  auto chain = read_certificates(*pem);
-  if (chain.empty()) {
-    return Error{fmt::format("{}: holds no PEM certificate", files.certificate)};
-  }
-  auto key_pem = read_file("the key", files.key);
-  if (!key_pem) return key_pem.error();
-  const OwnKey key(PEM_read_bio_PrivateKey(memory(*key_pem).get(), nullptr, no_password, nullptr));
-  OPENSSL_cleanse(key_pem->data(), key_pem->size());
-  if (!key) {
-    ERR_clear_error();
-    return Error{fmt::format("{}: holds no PEM key without a password", files.key)};
-  }
-  if (SSL_CTX_use_certificate(context, chain[0].get()) != 1) {
-    return Error{fmt::format("{}: {}", files.certificate, take_openssl_error())};
-  }
-  if (SSL_CTX_use_PrivateKey(context, key.get()) != 1) {
-    ERR_clear_error();
-    return Error{fmt::format("{}: this is not the key of the certificate in {}", files.key,
-                             files.certificate)};
-  }
-  for (std::size_t i = 1; i < chain.size(); ++i) SSL_CTX_add1_chain_cert(context, chain[i].get());
-  return std::move(chain[0]);
 }
 
 // As a peer will: up to the CA, valid at `now_s`.
@@ -146,13 +65,6 @@ OwnContext new_context() {
 
 }  // namespace
 
-std::string take_openssl_error() {
-  const unsigned long code = ERR_peek_last_error();
-  ERR_clear_error();
-  const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
-  return reason == nullptr ? "unknown error" : reason;
-}
-
 PeerIdentity identity_in(X509* certificate) {
   PeerIdentity identity;
   identity.may_serve = X509_check_purpose(certificate, X509_PURPOSE_SSL_SERVER, 0) == 1;
@@ -179,10 +91,10 @@ std::string describe_refusal(X509_STORE_CTX* verification) {
   const std::string which =
       at == nullptr || at == leaf ? whose : "the CA's certificate above that of " + who;
   if (at != nullptr && error == X509_V_ERR_CERT_HAS_EXPIRED) {
-    return fmt::format("{} expired on {}", which, date(X509_get0_notAfter(at)));
+    return fmt::format("{} expired on {}", which, utc_date(X509_get0_notAfter(at)));
   }
   if (at != nullptr && error == X509_V_ERR_CERT_NOT_YET_VALID) {
-    return fmt::format("{} is not valid before {}", which, date(X509_get0_notBefore(at)));
+    return fmt::format("{} is not valid before {}", which, utc_date(X509_get0_notBefore(at)));
   }
   if (error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
       error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE ||
@@ -201,7 +113,7 @@ Result<std::shared_ptr<const MeshCertificate>> MeshCertificate::load(const Certi
                  files.key);
   OwnContext context = new_context();
   if (auto trusted = trust(context.get(), files); !trusted) return trusted.error();
-  auto certificate = present(context.get(), files);
+  auto certificate = present(context.get(), files.certificate, files.key);
   if (!certificate) return certificate.error();
   if (auto good = verify(context.get(), certificate->get(), files, now_s); !good) {
     return good.error();

@@ -49,7 +49,5 @@ class MeshCertificate {
 PeerIdentity identity_in(X509* certificate);
 // Why a verification failed: "the certificate of 'r1' expired on 2026-11-20 12:00:00 UTC".
 std::string describe_refusal(X509_STORE_CTX* verification);
-// The newest error of OpenSSL's queue of this thread, which is emptied.
-std::string take_openssl_error();
 
 }  // namespace dualmesh::net

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "net/pem_files.h"
+
 namespace dualmesh::net {
 namespace {
 

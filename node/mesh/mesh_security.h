@@ -1,9 +1,7 @@
 // MeshSecurity: this node's certificate as configured (mesh.tls.*), and as renewed while it runs.
 //
-// The files are looked at every mesh.tls.check_interval_ms. New ones are taken as a whole or not at
-// all: one that cannot be used is refused with the reason, once, and the certificate in use stays;
-// it is tried again at each look, for it may only be too early, or descriptors were short.
-// A new certificate is for new connections; established ones go on with what they began with.
+// The files are looked at every mesh.tls.check_interval_ms. A new certificate is for new
+// connections; established ones go on with what they began with.
 //
 // Threads: opened anywhere, then the mesh thread's. Unix time is a parameter.
 #pragma once
@@ -12,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "net/certificate_renewal.h"
 #include "net/error.h"
 #include "net/mesh_certificate.h"
 #include "node/mesh/mesh_config.h"
@@ -27,20 +26,16 @@ class MeshSecurity {
   // Null when everything is plain.
   const std::shared_ptr<const net::MeshCertificate>& certificate() const { return certificate_; }
   // Looks at the files; true when a new certificate has come into use.
-  bool check(std::int64_t now_s);
+  bool check(std::int64_t now_s) { return certificate_ && renewal_.check(now_s); }
 
  private:
   explicit MeshSecurity(const MeshConfig& config);
-  net::Result<std::shared_ptr<const net::MeshCertificate>> load(std::int64_t now_s) const;
-  std::string look() const;  // changes when a file does
-  void warn_of_expiry(std::int64_t now_s);
+  net::Result<std::int64_t> load(std::int64_t now_s);
 
   std::string node_name_;
   net::CertificateFiles files_;
   std::shared_ptr<const net::MeshCertificate> certificate_;
-  std::string looked_;
-  std::string why_not_;  // they cannot be used, as of the last look; empty: they can
-  std::int64_t next_warning_s_ = 0;
+  net::CertificateRenewal renewal_;
 };
 
 }  // namespace dualmesh::node

@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "net/mesh_certificate.h"
+#include "net/certificate_files.h"
 
 namespace dualmesh {
 
