@@ -68,12 +68,13 @@ struct RelayHandler {
   std::function<void(const RelayResult&)> on_done;
 };
 
-// Hears the body of one request while it arrives, in pieces of any size, before anybody has the
-// exchange. On the connection's thread.
+// Hears the body of one request while it arrives, before anybody has the exchange. On the
+// connection's thread.
 class BodyListener {
  public:
   virtual ~BodyListener() = default;
-  virtual void piece(std::string_view bytes) = 0;
+  // The body so far: what there was at the last call, though it may have moved, and more.
+  virtual void grown(std::string_view body) = 0;
 };
 
 // One request and its answer. Held by shared_ptr; answer it exactly once, by respond, by a stream,

@@ -198,7 +198,7 @@ bool ServerConnection::process_body() {
     return false;
   }
   request_.body += piece;
-  if (listener_) listener_->piece(piece);
+  if (listener_) listener_->grown(request_.body);
   return true;
 }
 
