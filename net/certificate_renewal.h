@@ -1,7 +1,7 @@
 // CertificateRenewal: a certificate's files, looked at while the program runs.
 //
-// New ones are taken as a whole or not at all: what cannot be used is refused with the reason, once,
-// and the certificate in use stays; it is tried again at each look, for it may only be too early, or
+// New ones are taken as a whole or not at all: what cannot be used is refused with the reason, once
+// and the old one stays; it is tried again at each look, for it may only be too early, or
 // descriptors were short. The end of the one in use is warned of from two weeks before.
 //
 // Threads: one at a time. Unix time is a parameter.

@@ -12,12 +12,14 @@ constexpr int backlog = 4096;
 }  // namespace
 
 HttpAcceptor::HttpAcceptor(IoThread& thread, std::shared_ptr<ServerShared> shared,
-                           std::shared_ptr<ServerConnection::Siblings> siblings)
+                           std::shared_ptr<ServerConnection::Siblings> siblings,
+                           Transport transport)
     : thread_(thread),
       acceptor_(thread.impl().context),
       pause_(thread.impl().context),
       shared_(std::move(shared)),
-      siblings_(std::move(siblings)) {}
+      siblings_(std::move(siblings)),
+      transport_(transport) {}
 
 std::error_code HttpAcceptor::bind(const tcp::endpoint& endpoint, bool shared_port) {
   using reuse_port = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
@@ -78,7 +80,10 @@ void HttpAcceptor::take(tcp::socket socket) {
     ++shared_->refused_overload;
     return;  // closes
   }
-  std::make_shared<ServerConnection>(std::move(socket), thread_, shared_, siblings_)->start();
+  const auto connection =
+      std::make_shared<ServerConnection>(std::move(socket), thread_, shared_, siblings_);
+  if (transport_ == Transport::plain) return connection->start();
+  connection->start_tls(*shared_->certificate.get());
 }
 
 }  // namespace dualmesh::net

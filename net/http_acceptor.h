@@ -16,7 +16,7 @@ namespace dualmesh::net {
 class HttpAcceptor : public std::enable_shared_from_this<HttpAcceptor> {
  public:
   HttpAcceptor(IoThread& thread, std::shared_ptr<ServerShared> shared,
-               std::shared_ptr<ServerConnection::Siblings> siblings);
+               std::shared_ptr<ServerConnection::Siblings> siblings, Transport transport);
 
   // `shared_port` lets the other threads listen on the same port.
   std::error_code bind(const asio::ip::tcp::endpoint& endpoint, bool shared_port);
@@ -34,6 +34,7 @@ class HttpAcceptor : public std::enable_shared_from_this<HttpAcceptor> {
   asio::steady_timer pause_;
   std::shared_ptr<ServerShared> shared_;
   std::shared_ptr<ServerConnection::Siblings> siblings_;
+  const Transport transport_;
   bool closed_ = false;
 };
 

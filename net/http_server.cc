@@ -39,7 +39,14 @@ HttpServer::~HttpServer() {
   }
 }
 
-Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16_t port) {
+void HttpServer::set_certificate(std::shared_ptr<const ServerCertificate> certificate) {
+  state_->shared->certificate.set(std::move(certificate));
+}
+
+Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16_t port,
+                                         Transport transport) {
+  DUALMESH_CHECK(transport == Transport::plain || state_->shared->certificate.get(),
+                 "TLS on {} port {} without a certificate", address, port);
   std::error_code error;
   std::string_view bare = address;
   if (bare.size() > 2 && bare.front() == '[' && bare.back() == ']') {
@@ -55,14 +62,16 @@ Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16
   };
   // SO_REUSEPORT would silently share the port with another process of ours: try without it first.
   // Only to bind: a client that knocks already would be let in, and its connection hold the port.
-  if (const auto taken = HttpAcceptor(state_->threads.at(0), state_->shared, state_->siblings[0])
+  if (const auto taken = HttpAcceptor(state_->threads.at(0), state_->shared, state_->siblings[0],
+                                      transport)
                              .bind({ip, port}, false)) {
     return cannot(taken);
   }
   std::vector<std::pair<std::size_t, std::shared_ptr<HttpAcceptor>>> opened;
   for (std::size_t i = 0; i < state_->threads.count(); ++i) {
     auto acceptor =
-        std::make_shared<HttpAcceptor>(state_->threads.at(i), state_->shared, state_->siblings[i]);
+        std::make_shared<HttpAcceptor>(state_->threads.at(i), state_->shared, state_->siblings[i],
+                                       transport);
     if (const auto failed = acceptor->bind({ip, port}, true)) return cannot(failed);
     if (const auto failed = acceptor->listen()) return cannot(failed);
     port = acceptor->port();  // with port 0 the first one picks for all
@@ -93,6 +102,12 @@ ServerStats HttpServer::stats() const {
   stats.refused_malformed = shared.refused_malformed;
   stats.refused_too_large = shared.refused_too_large;
   stats.refused_overload = shared.refused_overload;
+  stats.refused_plain_text = shared.refused_plain_text;
+  stats.refused_tls = shared.refused_tls;
+  stats.half_open_connections = shared.half_open_connections;
+  stats.tls_handshakes = shared.tls_handshakes;
+  stats.tls_resumed = shared.tls_resumed;
+  stats.tls_failed = shared.tls_failed;
   stats.held_requests = shared.held_requests;
   stats.held_body_bytes = shared.held_body_bytes;
   return stats;

@@ -1,6 +1,6 @@
 // HttpServer: a strict HTTP/1.1 listener; hands each complete request to a handler as an Exchange.
 //
-// What is ambiguous is refused with 400 and the connection closed: bare LF, folded headers, spaces
+// Each listener is plain or speaks TLS. What is ambiguous is refused with 400 and the connection closed: bare LF, folded headers, spaces
 // around names, both or repeated framing fields, no or two Hosts. Bodies are read whole, within
 // limits of bytes per body and of bytes and requests held by the server; beyond them 413 or 503
 // with Retry-After. A client that goes away is noticed while its answer is being made.
@@ -47,6 +47,12 @@ struct ServerStats {
   std::uint64_t refused_malformed = 0;
   std::uint64_t refused_too_large = 0;
   std::uint64_t refused_overload = 0;
+  std::uint64_t refused_plain_text = 0;     // HTTP where TLS is spoken
+  std::uint64_t refused_tls = 0;            // and the reverse
+  std::uint64_t half_open_connections = 0;  // in a TLS handshake, or in a request's head
+  std::uint64_t tls_handshakes = 0;         // full ones; the next two are not among them
+  std::uint64_t tls_resumed = 0;            // by a ticket
+  std::uint64_t tls_failed = 0;
   std::uint64_t held_requests = 0;
   std::uint64_t held_body_bytes = 0;
 };
@@ -121,6 +127,9 @@ struct HeadVerdict {
   std::unique_ptr<BodyListener> listener;  // goes to the exchange; may be null
 };
 
+class ServerCertificate;
+enum class Transport : bool { plain, tls };
+
 class HttpServer {
  public:
   using Handler = std::function<void(std::shared_ptr<Exchange>)>;
@@ -131,7 +140,11 @@ class HttpServer {
   ~HttpServer();
 
   // Opens the listener on every I/O thread (SO_REUSEPORT). Port 0 picks one: see port().
-  Result<std::uint16_t> listen(const std::string& address, std::uint16_t port);
+  // May be called for several. REQUIRES a certificate for TLS.
+  Result<std::uint16_t> listen(const std::string& address, std::uint16_t port,
+                               Transport transport = Transport::plain);
+  // What TLS listeners show from now on.
+  void set_certificate(std::shared_ptr<const ServerCertificate> certificate);
   void close_listener();  // no new connections; open ones go on, answers carry Connection: close
   ServerStats stats() const;
 

@@ -1,8 +1,6 @@
 #include "net/server_connection.h"
 
-#include <array>
 #include <asio/post.hpp>
-#include <asio/write.hpp>
 
 #include "net/http_exchange.h"
 #include "net/http_writer.h"
@@ -19,6 +17,8 @@ constexpr std::size_t early_bytes = 64 * 1024;
 // After a refusal the client may still be sending; closing at once would destroy our answer.
 constexpr std::chrono::seconds linger_time{2};
 constexpr std::size_t linger_bytes = 64 * 1024 * 1024;
+// The first byte of a client that speaks TLS where nobody does: it would wait for what never comes.
+constexpr char tls_record = 0x16;
 
 }  // namespace
 
@@ -36,24 +36,61 @@ ServerConnection::ServerConnection(asio::ip::tcp::socket socket, IoThread& threa
 
 ServerConnection::~ServerConnection() {
   siblings_->erase(this);
+  set_half_open(false);
   --shared_->open_connections;
 }
 
-void ServerConnection::start() {
-  set_socket_options(socket_, shared_->limits.write_timeout);
+void ServerConnection::set_up() {
+  set_socket_options(socket_.plain(), shared_->limits.write_timeout);
   std::error_code ignored;
-  const auto peer = socket_.remote_endpoint(ignored);
+  const auto peer = socket_.plain().remote_endpoint(ignored);
   peer_ = peer.address().to_string();
+}
+
+void ServerConnection::start() {
+  set_up();
   deadline_.set(shared_->limits.idle_timeout, shared_from_this());
   read_more();
 }
 
+void ServerConnection::start_tls(const ServerCertificate& certificate) {
+  set_up();
+  phase_ = Phase::handshake;
+  set_half_open(true);
+  deadline_.set(shared_->limits.head_timeout, shared_from_this());
+  socket_.async_handshake(certificate, [self = shared_from_this()](ClientSocket::Handshake end) {
+    self->shaken_hands(end);
+  });
+}
+
+void ServerConnection::shaken_hands(ClientSocket::Handshake end) {
+  if (phase_ == Phase::closed) return;
+  if (end == ClientSocket::Handshake::failed) return close();
+  set_half_open(false);
+  phase_ = Phase::head;
+  if (end == ClientSocket::Handshake::plain_text) {
+    ++shared_->refused_plain_text;
+    return send_refusal({.message = "this port speaks TLS: use https://"});
+  }
+  ++(socket_.resumed() ? shared_->tls_resumed : shared_->tls_handshakes);
+  deadline_.set(shared_->limits.idle_timeout, shared_from_this());
+  read_more();
+}
+
+void ServerConnection::set_half_open(bool half_open) {
+  if (half_open_ == half_open) return;
+  half_open_ = half_open;
+  half_open ? ++shared_->half_open_connections : --shared_->half_open_connections;
+}
+
 void ServerConnection::close() {
   if (phase_ == Phase::closed) return;
+  if (phase_ == Phase::head) socket_.say_goodbye();  // nothing is owed
+  if (phase_ == Phase::handshake) ++shared_->tls_failed;
   phase_ = Phase::closed;
+  set_half_open(false);
   deadline_.cancel();
-  std::error_code ignored;
-  socket_.close(ignored);
+  socket_.close();
   held_.release();
   if (const auto exchange = exchange_.lock()) exchange->client_gone();
 }
@@ -123,7 +160,13 @@ void ServerConnection::process() {
 bool ServerConnection::process_head() {
   if (in_.empty()) return false;
   if (!head_started_) {
+    if (in_.data().front() == tls_record) {
+      ++shared_->refused_tls;
+      close();
+      return false;
+    }
     head_started_ = true;
+    set_half_open(true);
     deadline_.set(shared_->limits.head_timeout, shared_from_this());
   }
   switch (parser_.parse(in_.data(), request_)) {
@@ -136,6 +179,7 @@ bool ServerConnection::process_head() {
       break;
   }
   in_.consume(parser_.head_size());
+  set_half_open(false);
   begin_body();
   return true;
 }
@@ -235,6 +279,7 @@ void ServerConnection::send_refusal(const ApiError& error) {
 }
 
 void ServerConnection::send_refusal(HttpResponse answer, bool keep_alive) {
+  set_half_open(false);
   std::string out;
   append_response_head(out, answer.status, answer.headers,
                        {.length = answer.body.size(),
@@ -300,7 +345,7 @@ void ServerConnection::flush() {
   }
   const std::size_t in_front = std::min(written_, writing_.front.size());
   const std::size_t in_back = written_ - in_front;
-  const std::array<asio::const_buffer, 2> buffers = {asio::buffer(writing_.front) + in_front,
+  const ClientSocket::Buffers buffers = {asio::buffer(writing_.front) + in_front,
                                                      asio::buffer(writing_.back) + in_back};
   write_in_flight_ = true;
   if (phase_ != Phase::body) deadline_.set(shared_->limits.write_timeout, shared_from_this());
@@ -342,8 +387,7 @@ void ServerConnection::answer_flushed() {
 // Says "no more", then reads what still comes until the client has closed too.
 void ServerConnection::linger() {
   phase_ = Phase::lingering;
-  std::error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  socket_.shutdown_send();
   deadline_.set(linger_time, shared_from_this());
   if (!reading_) in_.consume(in_.size());
   read_more();

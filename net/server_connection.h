@@ -9,13 +9,13 @@
 // happens. Threads: on its IoThread.
 #pragma once
 
-#include <asio/ip/tcp.hpp>
 #include <memory>
 #include <string>
 #include <unordered_set>
 
 #include "net/asio_loop.h"
 #include "net/chunked_body.h"
+#include "net/client_socket.h"
 #include "net/http_parser.h"
 #include "net/http_server.h"
 #include "net/read_buffer.h"
@@ -36,6 +36,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   ~ServerConnection();
 
   void start();
+  void start_tls(const ServerCertificate& certificate);
   void close();
   void expired();  // by deadline_
 
@@ -52,8 +53,11 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   const std::shared_ptr<ServerShared>& shared() const { return shared_; }
 
  private:
-  enum class Phase { head, body, answering, flushing, lingering, closed };
+  enum class Phase { handshake, head, body, answering, flushing, lingering, closed };
 
+  void set_up();
+  void shaken_hands(ClientSocket::Handshake end);
+  void set_half_open(bool half_open);
   void read_more();
   void received(const std::error_code& error, std::size_t count);
   void process();
@@ -72,7 +76,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void answer_flushed();
   void linger();
 
-  asio::ip::tcp::socket socket_;
+  ClientSocket socket_;
   IoThread& thread_;
   std::shared_ptr<ServerShared> shared_;
   std::shared_ptr<Siblings> siblings_;
@@ -85,6 +89,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   bool reading_ = false;
   bool processing_ = false;
   bool head_started_ = false;
+  bool half_open_ = false;  // counted as such
   std::size_t lingered_bytes_ = 0;
   RequestParser parser_;
   HttpRequest request_;

@@ -2,15 +2,33 @@
 // to net/*.cc.
 //
 // Invariant: what is counted as held is given back by its HeldRequest, at the latest by its end.
-// Threads: shared by the threads of a server; the counters are atomics, the rest does not change.
+// Threads: shared by the threads of a server; atomics and a lock; the rest does not change.
 #pragma once
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 
 #include "net/http_server.h"
 
 namespace dualmesh::net {
+
+// What TLS listeners show to whoever comes now.
+class CurrentCertificate {
+ public:
+  void set(std::shared_ptr<const ServerCertificate> certificate) {
+    const std::lock_guard lock(mutex_);
+    certificate_ = std::move(certificate);
+  }
+  std::shared_ptr<const ServerCertificate> get() const {
+    const std::lock_guard lock(mutex_);
+    return certificate_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const ServerCertificate> certificate_;
+};
 
 struct ServerShared {
   ServerShared(ServerLimits server_limits, HttpServer::Handler server_handler,
@@ -22,13 +40,20 @@ struct ServerShared {
   const ServerLimits limits;
   const HttpServer::Handler handler;
   const HttpServer::HeadHandler on_head;  // may be empty
-  std::atomic<bool> closing = false;  // answers carry Connection: close
+  CurrentCertificate certificate;         // of TLS listeners
+  std::atomic<bool> closing = false;      // answers carry Connection: close
   std::atomic<std::uint64_t> accepted = 0;
   std::atomic<std::uint64_t> open_connections = 0;
   std::atomic<std::uint64_t> requests = 0;
   std::atomic<std::uint64_t> refused_malformed = 0;
   std::atomic<std::uint64_t> refused_too_large = 0;
   std::atomic<std::uint64_t> refused_overload = 0;
+  std::atomic<std::uint64_t> refused_plain_text = 0;
+  std::atomic<std::uint64_t> refused_tls = 0;
+  std::atomic<std::uint64_t> half_open_connections = 0;
+  std::atomic<std::uint64_t> tls_handshakes = 0;
+  std::atomic<std::uint64_t> tls_resumed = 0;
+  std::atomic<std::uint64_t> tls_failed = 0;
   std::atomic<std::uint64_t> held_requests = 0;
   std::atomic<std::uint64_t> held_body_bytes = 0;
 };
