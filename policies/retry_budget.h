@@ -18,8 +18,8 @@
 namespace dualmesh::policies {
 
 struct RetryBudgetSettings {
-  double share = 0.2;               // retries per request
-  std::uint32_t free_retries = 10;  // per window, however few requests there are
+  double share = 0.2;                // retries per request
+  std::uint32_t free_retries = 100;  // per window, however few requests there are
   Duration window = std::chrono::seconds(10);
 };
 

@@ -170,6 +170,7 @@ class Scheduler {
   DecisionRecord explain(const Arrival& arrival, Time now) const;  // changes nothing
   std::vector<DecisionRecord> decisions(std::size_t last) const;   // newest first
   const DecisionRecord* decision(RequestId id) const;  // of a live or recent request, else null
+  bool can_retry(RequestId id) const;  // were it to fail where it is: is somebody left?
   std::vector<QueueSnapshot> queues() const;
   SchedulerTotals totals() const;
   bool panicking(const std::string& model) const;  // health ignored: more than half look dead

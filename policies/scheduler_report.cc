@@ -89,6 +89,20 @@ const DecisionRecord* Scheduler::decision(RequestId id) const {
   return live != nullptr ? &live->record : state_->log.find(id);
 }
 
+bool Scheduler::can_retry(RequestId id) const {
+  const State& s = *state_;
+  const LiveRequest* request = s.ledger.find(id);
+  if (request == nullptr) return false;
+  const ModelState* model = s.fleet.model(request->arrival.model);
+  if (model == nullptr) return false;
+  auto excluded = request->failed_at;
+  if (request->slot != kNoSlot) excluded.push_back(request->slot);
+  const PlacementRequest facts{request->arrival, request->record.depth, request->record.ring_key};
+  Random random = s.random;
+  const Choice choice = s.policy->choose(facts, {s.fleet, *model, excluded, s.latest}, random);
+  return choice.primary != kNoSlot || choice.wait || choice.hand_to != kNoPeer;
+}
+
 std::vector<QueueSnapshot> Scheduler::queues() const {
   const State& s = *state_;
   std::vector<QueueSnapshot> snapshots;

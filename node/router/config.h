@@ -66,6 +66,9 @@ struct Config {
   double prefill_us_per_token = 160.0;
   std::uint32_t bytes_per_token = 4;
   std::uint32_t max_retries = 2;
+  double retry_budget_percent = 20.0;
+  std::uint32_t free_retries_per_s = 10;
+  std::uint32_t retry_pause_ms = 25;
   std::uint32_t queue_timeout_s = 600;
 
   std::uint32_t residency_capacity_blocks = 4'096;

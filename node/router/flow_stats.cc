@@ -43,6 +43,9 @@ void append_flow_stats(MetricsText& out, const FlowStats& stats) {
   count("dualmesh_requests_aborted_total", "Requests broken off at the end of draining.",
         stats.aborted);
   count("dualmesh_upstream_retries_total", "Attempts given to another instance.", stats.retries);
+  count("dualmesh_upstream_retries_refused_total",
+        "Failed attempts not made again, as the budget of retries was used up.",
+        stats.retries_refused);
   count("dualmesh_requests_handed_here_total", "Requests that say another node handed them over.",
         stats.handed_here);
   count("dualmesh_requests_handed_back_total",

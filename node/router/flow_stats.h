@@ -40,6 +40,7 @@ struct FlowStats {
   Counter no_instance{0};  // answered 503: nobody left to ask
   Counter queue_timeouts{0};
   Counter retries{0};               // attempts given to another instance
+  Counter retries_refused{0};       // by the budget
   Counter handed_here{0};           // requests that bear the mark of a hop
   Counter handed_back{0};           // hops that failed before the first byte
   Counter upstream_not_started{0};  // attempts that failed before the first byte

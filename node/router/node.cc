@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <random>
 #include <thread>
 
 #include "node/mesh/ring_generation.h"
@@ -26,6 +27,12 @@ FlowSettings flow_settings(const Config& config) {
   settings.chain = chain_of(configured_parameters(config.mesh));
   settings.bytes_per_token = config.bytes_per_token;
   settings.max_retries = config.max_retries;
+  settings.retry_budget.share = config.retry_budget_percent / 100;
+  settings.retry_budget.free_retries =
+      config.free_retries_per_s *
+      static_cast<std::uint32_t>(policies::to_seconds(settings.retry_budget.window));
+  settings.retry_pause = std::chrono::milliseconds(config.retry_pause_ms);
+  settings.retry_seed = std::random_device{}();
   settings.queue_timeout = std::chrono::seconds(config.queue_timeout_s);
   settings.upstream_timeouts = config.upstream_timeouts;
   settings.upstream_pool = config.upstream_pool;

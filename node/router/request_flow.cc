@@ -86,6 +86,9 @@ RequestFlow::RequestFlow(net::IoThreads& threads, SharedScheduler& scheduler,
               std::move(instance_failed),
               std::move(placements_changed)},
       threads_(threads.count()) {
+  std::uint32_t& free = shared_.settings.retry_budget.free_retries;
+  const auto count = static_cast<std::uint32_t>(threads.count());
+  free = (free + count - 1) / count;
   for (std::size_t i = 0; i < threads.count(); ++i) {
     scheduler.set_receiver(i, [this, i](std::span<const Delivery> deliveries,
                                         const ViewPointer& view) { receive(i, deliveries, view); });

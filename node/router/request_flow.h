@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@
 #include "node/router/routed_tokens.h"
 #include "node/router/shared_residency.h"
 #include "node/router/shared_scheduler.h"
+#include "policies/retry_budget.h"
 
 namespace dualmesh::node {
 
@@ -36,6 +38,9 @@ struct FlowSettings {
   policies::ChainParameters chain;  // until set_chain
   std::uint32_t bytes_per_token = 4;
   std::uint32_t max_retries = 2;
+  policies::RetryBudgetSettings retry_budget;  // of the node; the I/O threads share what is free
+  std::chrono::milliseconds retry_pause{25};   // bound of the first pause; 0: none
+  std::uint32_t retry_seed = 1;
   std::chrono::seconds queue_timeout{600};
   net::ClientTimeouts upstream_timeouts;
   net::HttpClient::Limits upstream_pool;
@@ -85,7 +90,9 @@ struct FlowThread {
         tokenizer(io_thread, client, shared_things.tokens.gates,
                   shared_things.settings.tokens.timeout,
                   [&shared_things] { return shared_things.scheduler.now(); }),
-        chain(shared_things.settings.chain) {}
+        chain(shared_things.settings.chain),
+        retry_budget(shared_things.settings.retry_budget),
+        random(shared_things.settings.retry_seed + static_cast<std::uint32_t>(io_thread.index())) {}
 
   FlowShared& shared;
   net::IoThread& thread;
@@ -93,6 +100,8 @@ struct FlowThread {
   TokenizerClient tokenizer;
   net::PromptReader reader;
   policies::ChainParameters chain;  // a copy per thread, so that no request waits for a change
+  policies::RetryBudget retry_budget;
+  std::minstd_rand random;  // of the pauses between attempts
   boost::unordered_flat_map<policies::RequestId, std::shared_ptr<RoutedRequest>> live;
 };
 

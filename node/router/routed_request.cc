@@ -26,6 +26,7 @@ RoutedRequest::~RoutedRequest() { home_.shared.stats.live.fetch_sub(1, std::memo
 void RoutedRequest::start() {
   const auto self = shared_from_this();
   began_ = home_.shared.scheduler.now();
+  home_.retry_budget.request(began_);
   exchange_->on_gone([weak = weak_from_this()] {
     if (const auto request = weak.lock()) request->client_gone();
   });
@@ -133,6 +134,7 @@ void RoutedRequest::rejected(policies::Rejected why) {
     count(home_.shared.stats.unknown_models);
     return end_with(How::rejected, unknown_model(model_));
   }
+  if (failures_.any()) return end_with(How::rejected, failures_.answer());
   count(home_.shared.stats.no_instance);
   end_with(How::rejected,
            unavailable("No instance of the model `" + model_ + "` can be reached.", "no_instance"));
@@ -155,6 +157,7 @@ void RoutedRequest::abort() {
 void RoutedRequest::instance_unhealthy(policies::Slot slot) {
   if (state_ != State::relaying || slot_ != slot) return;
   if (!may_retry(net::ClientError::called_off)) return;
+  retry_granted_ = true;  // it moves from an instance that is gone: no load is added
   const auto exchange = exchange_;
   exchange->call_off();
 }
@@ -169,6 +172,7 @@ void RoutedRequest::pass_through() {
   const policies::Slot slot =
       shared.pass_through.least_loaded(shared.scheduler, *view, model_, tried_);
   if (slot == policies::kNoSlot) {
+    if (failures_.any()) return end_with(How::rejected, failures_.answer());
     count(shared.stats.no_instance);
     return end_with(How::rejected, unavailable("No instance can be reached.", "no_instance"));
   }

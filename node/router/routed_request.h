@@ -24,6 +24,7 @@
 
 #include "net/http_server.h"
 #include "net/prompt_reader.h"
+#include "node/router/failed_attempts.h"
 #include "node/router/hit_audit.h"
 #include "node/router/request_flow.h"
 
@@ -72,12 +73,15 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   void relay_done(const net::RelayResult& result);
   void attempt_failed(const net::RelayResult& result);
   void retry();
+  void place_again();
   void give_up(const net::RelayResult& result);
   void end(How how);
   void end_with(How how, net::HttpResponse answer);
   void respond(net::Exchange& exchange, net::HttpResponse answer) const;
   void leave_instance();
   bool may_retry(net::ClientError error) const;
+  bool somebody_is_left() const;
+  bool takes_retry(net::ClientError error);
 
   FlowThread& home_;
   std::shared_ptr<net::Exchange> exchange_;
@@ -96,10 +100,13 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   bool away_ = false;                 // relayed from another node
   policies::Reason reason_ = policies::Reason::none;
   std::uint32_t retries_ = 0;
+  bool retry_granted_ = false;  // of the attempt that is being given up
+  FailedAttempts failures_;
   std::vector<policies::Slot> tried_;  // pass-through only; the scheduler remembers its own
   int status_ = 0;
   std::optional<net::AnswerWatcher> watcher_;
-  net::IoThread::Timer timer_;  // while waiting: the queue's limit; then: the presumed prefill
+  // While waiting: the queue's limit, or the pause before a retry; then: the presumed prefill.
+  net::IoThread::Timer timer_;
 };
 
 }  // namespace dualmesh::node

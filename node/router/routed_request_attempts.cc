@@ -46,11 +46,33 @@ bool RoutedRequest::may_retry(net::ClientError error) const {
          (scheduled_ || is_safe(exchange_->request()) || is_surely_unsent(error));
 }
 
+bool RoutedRequest::somebody_is_left() const {
+  const FlowShared& shared = home_.shared;
+  if (scheduled_) {
+    return shared.scheduler.read(
+        [&](const policies::Scheduler& scheduler) { return scheduler.can_retry(id_); });
+  }
+  return shared.pass_through.least_loaded(shared.scheduler, *shared.scheduler.view(), model_,
+                                          tried_) != policies::kNoSlot;
+}
+
+// Asked once for an attempt: what is granted is spent.
+bool RoutedRequest::takes_retry(net::ClientError error) {
+  if (retry_granted_ || away_) return true;
+  if (!may_retry(error) || !somebody_is_left()) return false;
+  retry_granted_ = home_.retry_budget.take(home_.shared.scheduler.now());
+  if (!retry_granted_) count(home_.shared.stats.retries_refused);
+  return retry_granted_;
+}
+
 bool RoutedRequest::head_arrived(net::HttpResponse& head) {
   if (state_ != State::relaying) return false;
   status_ = head.status;
   if (away_) return peers_head_arrived(head);
-  if (is_worth_a_retry(head.status) && may_retry(net::ClientError::none)) return false;
+  if (is_worth_a_retry(head.status) && takes_retry(net::ClientError::none)) {
+    failures_.answered(head.status, head.headers);
+    return false;
+  }
   head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
   head.headers.set("x-dualmesh-instance", instance_name_);
   head.headers.set("x-dualmesh-reason",
@@ -115,7 +137,8 @@ void RoutedRequest::attempt_failed(const net::RelayResult& result) {
                                                       : net::to_string(result.error));
   // First the health, so that the scheduler does not choose the same one again.
   if (!away_ && blames_instance(result.error)) shared.instance_failed(slot_, result.error);
-  if (may_retry(result.error) && result.error != net::ClientError::timeout) {
+  if (!away_ && result.error != net::ClientError::none) failures_.failed(result.error);
+  if (result.error != net::ClientError::timeout && takes_retry(result.error)) {
     retry();
   } else {
     give_up(result);
@@ -123,16 +146,31 @@ void RoutedRequest::attempt_failed(const net::RelayResult& result) {
 }
 
 void RoutedRequest::retry() {
-  if (std::exchange(away_, false)) {
-    count(home_.shared.stats.handed_back);
-  } else {
-    ++retries_;
-    count(home_.shared.stats.retries);
-  }
+  retry_granted_ = false;
   leave_instance();
-  timer_.reset();
   watcher_.reset();
   state_ = State::waiting;
+  const FlowSettings& settings = home_.shared.settings;
+  if (std::exchange(away_, false)) {
+    count(home_.shared.stats.handed_back);
+    return place_again();
+  }
+  ++retries_;
+  count(home_.shared.stats.retries);
+  constexpr std::chrono::seconds kLongestPause(1);
+  const auto pause =
+      policies::retry_pause(retries_, settings.retry_pause, kLongestPause,
+                            std::uniform_real_distribution<double>(0.0, 1.0)(home_.random));
+  if (pause.count() == 0) return place_again();
+  timer_ = home_.thread.after(pause, [weak = weak_from_this()] {
+    const auto request = weak.lock();
+    if (request && request->state_ == State::waiting) request->place_again();
+  });
+}
+
+// Until now the scheduler has held its place where it failed.
+void RoutedRequest::place_again() {
+  timer_.reset();
   if (!scheduled_) return pass_through();
   home_.shared.scheduler.enter(
       [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
@@ -145,12 +183,8 @@ void RoutedRequest::give_up(const net::RelayResult& result) {
   if (result.error == net::ClientError::local) {
     return end_with(How::cancelled, unavailable("This node is out of sockets.", "overloaded"));
   }
-  const bool late = result.error == net::ClientError::timeout;
-  net::ApiError error{
-      late ? 504 : 502,
-      late ? "The instance did not answer in time." : "No instance answered this request.",
-      "server_error", "", late ? "upstream_timeout" : "upstream_failed"};
-  end_with(How::failed, error_response(error));
+  if (away_) failures_.failed(result.error);
+  end_with(How::failed, failures_.answer());
 }
 
 }  // namespace dualmesh::node

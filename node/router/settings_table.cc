@@ -268,6 +268,15 @@ void add_routing(std::vector<Setting>& table) {
         "Decision records kept for dualmeshctl decisions.", 1, 1'000'000},
        {"routing.max_retries", COUNT(max_retries),
         "Times a request is tried elsewhere when an instance fails before the first byte.", 0, 16},
+       {"routing.retry_budget_percent", REAL(retry_budget_percent),
+        "Most retries of ten seconds, in percent of their requests; beyond it a failure is final.",
+        0.0, 1'600.0},
+       {"routing.free_retries_per_s", COUNT(free_retries_per_s),
+        "Retries that are made however few requests there are.", 0, 1'000'000},
+       {"routing.retry_pause_ms", COUNT(retry_pause_ms),
+        "Longest pause before a first retry, twice that before the next; a random part of it is "
+        "waited. 0: none.",
+        0, 1'000},
        {"routing.queue_timeout_s", COUNT(queue_timeout_s),
         "A request not sent to an instance by then is answered 503.", 1, kDay_s}});
 }

@@ -154,32 +154,6 @@ TEST_CASE("an instance that refuses, dies or answers 503 before the first byte i
   }
 }
 
-TEST_CASE("retries are bounded, and nobody left is 503 with Retry-After") {
-  FakeInstance dying(die_at_once);
-  TestClient client;
-  {
-    TestRouter router(make_view({{"e1", dying.address(), {"m"}}, {"e2", dying.address(), {"m"}}}));
-    const Answer answer =
-        client.post(router.port(), "/v1/chat/completions", chat_body("m", "x", true));
-    CHECK(answer.response.status == 503);
-    CHECK(header(answer, "Retry-After") == "1");
-    CHECK(has(answer, R"("code":"no_instance")"));
-    CHECK(dying.requests() >= 2);
-    CHECK(eventually([&] { return router.is_empty(); }));
-  }
-  {
-    FlowSettings settings = TestRouter::default_settings();
-    settings.max_retries = 0;
-    TestRouter router(make_view({{"e1", dying.address(), {"m"}}, {"e2", dying.address(), {"m"}}}),
-                      settings);
-    const Answer answer =
-        client.post(router.port(), "/v1/chat/completions", chat_body("m", "x", true));
-    CHECK(answer.response.status == 502);
-    CHECK(has(answer, R"("code":"upstream_failed")"));
-    CHECK(eventually([&] { return router.is_empty(); }));
-  }
-}
-
 TEST_CASE("an instance's own errors are passed on") {
   for (const int status : {400, 404, 422, 429, 500}) {
     FakeInstance one([status](std::shared_ptr<net::Exchange> exchange) {

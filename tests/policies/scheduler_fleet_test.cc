@@ -37,6 +37,7 @@ TEST_CASE("a failed dispatch goes elsewhere, never back, and ends when nowhere i
   scene.submit(arrival_of(1, {1}));
   std::vector<Slot> tried{scene.effects.dispatched[0].slot};
   for (int i = 0; i < 2; ++i) {
+    CHECK(scene.scheduler.can_retry(1));
     scene.fail(1, true);
     REQUIRE(scene.effects.dispatched.size() == 1);
     tried.push_back(scene.effects.dispatched[0].slot);
@@ -44,9 +45,11 @@ TEST_CASE("a failed dispatch goes elsewhere, never back, and ends when nowhere i
   }
   std::sort(tried.begin(), tried.end());
   CHECK(tried == std::vector<Slot>{0, 1, 2});
+  CHECK(!scene.scheduler.can_retry(1));
   scene.fail(1, true);
   REQUIRE(scene.effects.rejected.size() == 1);
   CHECK(scene.effects.rejected[0].why == Rejected::no_instance);
+  CHECK(!scene.scheduler.can_retry(1));  // forgotten
   CHECK(scene.record(1).outcome == Outcome::failed);
   CHECK(scene.record(1).retries == 3);
   CHECK(scene.scheduler.totals().retried == 2);
