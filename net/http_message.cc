@@ -1,70 +1,71 @@
 #include "net/http_message.h"
 
 #include <algorithm>
-#include <array>
 
 namespace dualmesh::net {
 namespace {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
 
-constexpr std::array<std::string_view, 9> hop_by_hop = {"connection",
-                                                        "keep-alive",
-                                                        "proxy-connection",
-                                                        "proxy-authenticate",
-                                                        "proxy-authorization",
-                                                        "te",
-                                                        "transfer-encoding",
-                                                        "trailer",
-                                                        "upgrade"};
-
-bool is_hop_by_hop(std::string_view name) {
-  return std::any_of(hop_by_hop.begin(), hop_by_hop.end(),
-                     [&](std::string_view field) { return equals_ignoring_case(field, name); });
-}
-
-std::vector<std::string> connection_names(const Headers& headers) {
-  std::vector<std::string> names;
-  for (const auto& [name, value] : headers.fields()) {
-    if (!equals_ignoring_case(name, "connection")) continue;
-    std::string_view rest = value;
-    while (!rest.empty()) {
-      std::string_view item = rest.substr(0, rest.find(','));
-      rest.remove_prefix(std::min(rest.size(), item.size() + 1));
-      while (!item.empty() && (item.front() == ' ' || item.front() == '\t')) item.remove_prefix(1);
-      while (!item.empty() && (item.back() == ' ' || item.back() == '\t')) item.remove_suffix(1);
-      // An option that names a framing or routing field must not make it vanish.
-      if (!item.empty() && !equals_ignoring_case(item, "content-length") &&
-          !equals_ignoring_case(item, "host")) {
-        names.emplace_back(item);
-      }
-    }
-  }
-  return names;
-}
-
 }  // namespace
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
-                                            [](char x, char y) { return lower(x) == lower(y); });
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (a[i] != b[i] && lower(a[i]) != lower(b[i])) return false;
+  }
+  return true;
 }
 
+// Values of our own making could carry a line end from outside; it must not become a field.
+void Headers::add(std::string_view name, std::string_view value) {
+  if (places_.empty()) {
+    text_.reserve(256);
+    places_.reserve(8);
+  }
+  const std::size_t at = text_.size();
+  const auto begin = static_cast<std::uint32_t>(at);
+  const auto name_bytes = static_cast<std::uint32_t>(name.size());
+  const auto value_bytes = static_cast<std::uint32_t>(value.size());
+  text_.append(value).append(name);  // first the one that may be a view of ours
+  places_.push_back({begin + value_bytes, name_bytes, begin, value_bytes});
+  for (std::size_t i = at; i < at + value.size(); ++i) {
+    if (text_[i] == '\r' || text_[i] == '\n' || text_[i] == '\0') text_[i] = ' ';
+  }
+}
+
+// The value may be a view of what is replaced: nothing is taken out of the buffer.
 void Headers::set(std::string_view name, std::string_view value) {
-  remove(name);
+  const std::size_t replaced = places_.size();
   add(name, value);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    if (i >= replaced || !equals_ignoring_case((*this)[i].name, (*this)[replaced].name)) {
+      places_[kept++] = places_[i];
+    }
+  }
+  places_.resize(kept);
 }
 
 void Headers::remove(std::string_view name) {
-  std::erase_if(fields_,
-                [&](const Field& field) { return equals_ignoring_case(field.first, name); });
+  std::erase_if(places_, [&](const Place& at) {
+    return equals_ignoring_case({text_.data() + at.name, at.name_bytes}, name);
+  });
 }
 
 std::string_view Headers::find(std::string_view name) const {
-  for (const auto& field : fields_) {
-    if (equals_ignoring_case(field.first, name)) return field.second;
+  for (const Field field : *this) {
+    if (equals_ignoring_case(field.name, name)) return field.value;
   }
   return {};
+}
+
+bool Headers::operator==(const Headers& other) const {
+  if (size() != other.size()) return false;
+  for (std::size_t i = 0; i < size(); ++i) {
+    if ((*this)[i] != other[i]) return false;
+  }
+  return true;
 }
 
 HttpResponse json_response(int status, std::string body) {
@@ -85,11 +86,6 @@ int hex_digit(char c) {
 bool is_event_stream(const Headers& headers) {
   constexpr std::string_view type = "text/event-stream";
   return equals_ignoring_case(headers.find("content-type").substr(0, type.size()), type);
-}
-
-void remove_hop_by_hop(Headers& headers) {
-  for (const std::string& name : connection_names(headers)) headers.remove(name);
-  headers.remove_if([](const Headers::Field& field) { return is_hop_by_hop(field.first); });
 }
 
 std::string_view reason_phrase(int status) {

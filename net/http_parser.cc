@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <initializer_list>
 
 #include "net/target_check.h"
 
@@ -28,11 +29,23 @@ bool is_token(std::string_view text) {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// Visible ASCII, TAB, space and bytes above 127; no other control character.
+// Visible ASCII, TAB, space and bytes above 127; no other control character. Eight bytes at a time:
+// a byte below 0x20 or equal to 0x7f sets the high bit of its place, and so may TAB, which is
+// looked at again.
 bool is_field_value(std::string_view text) {
-  bool good = true;
-  for (unsigned char c : text) good &= (c >= 0x20 && c != 0x7f) || c == '\t';
-  return good;
+  constexpr std::uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
+  const auto is_good = [](unsigned char c) { return (c >= 0x20 && c != 0x7f) || c == '\t'; };
+  std::size_t at = 0;
+  for (; at + 8 <= text.size(); at += 8) {
+    std::uint64_t bytes;
+    std::memcpy(&bytes, text.data() + at, 8);
+    const std::uint64_t is_low = (bytes - ones * 0x20) & ~bytes;
+    const std::uint64_t deleted = bytes ^ ones * 0x7f;
+    const std::uint64_t is_delete = (deleted - ones) & ~deleted;
+    if (((is_low | is_delete) & high) == 0) continue;
+    if (!std::ranges::all_of(text.substr(at, 8), is_good)) return false;
+  }
+  return std::ranges::all_of(text.substr(at), is_good);
 }
 
 std::string_view trim(std::string_view text) {
@@ -41,37 +54,65 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-// Fields that end at this hop or that we write ourselves.
-bool is_dropped(std::string_view name) {
-  switch (name.size()) {
-    case 2:
-      return equals_ignoring_case(name, "te");
-    case 6:
-      return equals_ignoring_case(name, "expect");
-    case 7:
-      return equals_ignoring_case(name, "trailer") || equals_ignoring_case(name, "upgrade");
-    case 10:
-      return equals_ignoring_case(name, "keep-alive");
-    case 16:
-      return equals_ignoring_case(name, "proxy-connection");
-    case 17:
-      return equals_ignoring_case(name, "transfer-encoding");
-    case 18:
-      return equals_ignoring_case(name, "proxy-authenticate");
-    case 19:
-      return equals_ignoring_case(name, "proxy-authorization");
-    default:
-      return false;
-  }
+// What a field is to us; by the size of its name first, as most are none of these.
+enum class Kind {
+  other,
+  content_length,
+  transfer_encoding,
+  connection,
+  host,
+  expect,
+  dropped,
+  disguised
+};
+
+bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
+  return std::ranges::any_of(names,
+                             [&](std::string_view one) { return equals_ignoring_case(name, one); });
 }
 
 // Many servers hand fields on as variables, in which `-` and `_` are one.
 bool is_disguised_framing(std::string_view name) {
-  if (name.find('_') == std::string_view::npos) return false;
-  std::string plain(name);
-  std::ranges::replace(plain, '_', '-');
-  return equals_ignoring_case(plain, "content-length") ||
-         equals_ignoring_case(plain, "transfer-encoding");
+  return name.find('_') != std::string_view::npos &&
+         is_one_of(name, {"content_length", "transfer_encoding"});
+}
+
+// Dropped are fields that end at this hop or that we write ourselves.
+Kind kind_of(std::string_view name) {
+  const auto is = [name](std::string_view known) { return equals_ignoring_case(name, known); };
+  switch (name.size()) {
+    case 2:
+      return is("te") ? Kind::dropped : Kind::other;
+    case 4:
+      return is("host") ? Kind::host : Kind::other;
+    case 6:
+      return is("expect") ? Kind::expect : Kind::other;
+    case 7:
+      return is("trailer") || is("upgrade") ? Kind::dropped : Kind::other;
+    case 10:
+      if (is("connection")) return Kind::connection;
+      return is("keep-alive") ? Kind::dropped : Kind::other;
+    case 14:
+      if (is("content-length")) return Kind::content_length;
+      return is_disguised_framing(name) ? Kind::disguised : Kind::other;
+    case 16:
+      return is("proxy-connection") ? Kind::dropped : Kind::other;
+    case 17:
+      if (is("transfer-encoding")) return Kind::transfer_encoding;
+      return is_disguised_framing(name) ? Kind::disguised : Kind::other;
+    case 18:
+      return is("proxy-authenticate") ? Kind::dropped : Kind::other;
+    case 19:
+      return is("proxy-authorization") ? Kind::dropped : Kind::other;
+    default:
+      return Kind::other;
+  }
+}
+
+// What says how a message is to be read must not vanish because Connection names it.
+bool may_be_named(std::string_view name) {
+  return !is_one_of(name, {"close", "keep-alive", "host", "content-length", "content-type",
+                           "content-encoding", "authorization"});
 }
 
 // "HTTP/1.0" or "HTTP/1.1": 0 or 1; another version -1; anything else -2.
@@ -133,6 +174,7 @@ bool HeadParser::parse_connection(std::string_view value) {
     if (!option.empty() && !is_token(option)) return fail(400, "a malformed Connection field");
     if (equals_ignoring_case(option, "close")) says_close_ = true;
     if (equals_ignoring_case(option, "keep-alive")) says_keep_alive_ = true;
+    if (!option.empty() && may_be_named(option)) named_.emplace_back(option);
     value.remove_prefix(comma == std::string_view::npos ? value.size() : comma + 1);
   }
   return true;
@@ -151,32 +193,50 @@ bool HeadParser::parse_content_length(std::string_view value) {
   return true;
 }
 
-bool HeadParser::take_field(std::string_view line, Headers& headers) {
+bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
   if (line.front() == ' ' || line.front() == '\t') return fail(400, "a folded header line");
   if (++fields_ > limits_.fields) {
     return fail(431, "more header fields than this server accepts");
   }
   std::string_view name, value;
   if (!split_field(line, name, value)) return fail(400, "a malformed header field");
-  if (equals_ignoring_case(name, "content-length")) {
-    if (!parse_content_length(value)) return false;
-  } else if (equals_ignoring_case(name, "transfer-encoding")) {
-    ++transfer_encodings_;
-    chunked_ = equals_ignoring_case(value, "chunked");
-  } else if (equals_ignoring_case(name, "connection")) {
-    if (!parse_connection(value)) return false;
-  } else if (equals_ignoring_case(name, "host")) {
-    ++hosts_;
-    if (!is_host(value)) return fail(400, "a malformed Host");
-  } else if (equals_ignoring_case(name, "expect")) {
-    expects_continue_ = equals_ignoring_case(value, "100-continue");
-    unknown_expectation_ = unknown_expectation_ || !expects_continue_;
+  switch (kind_of(name)) {
+    case Kind::content_length:
+      if (!parse_content_length(value)) return false;
+      if (drops_length_) return true;
+      break;
+    case Kind::transfer_encoding:
+      ++transfer_encodings_;
+      chunked_ = equals_ignoring_case(value, "chunked");
+      return true;
+    case Kind::connection:
+      return parse_connection(value);
+    case Kind::host:
+      ++hosts_;
+      if (!is_host(value)) return fail(400, "a malformed Host");
+      break;
+    case Kind::expect:
+      expects_continue_ = equals_ignoring_case(value, "100-continue");
+      unknown_expectation_ = unknown_expectation_ || !expects_continue_;
+      return true;
+    case Kind::disguised:
+      return fail(400, "a field that servers may take for one that says where the body ends");
+    case Kind::dropped:
+      return true;
+    case Kind::other:
+      break;
   }
-  if (is_disguised_framing(name)) {
-    return fail(400, "a field that servers may take for one that says where the body ends");
-  }
-  if (!is_dropped(name)) headers.add(name, value);
+  if (places_.empty()) places_.reserve(16);
+  places_.push_back({static_cast<std::uint32_t>(name.data() - buffered.data()),
+                     static_cast<std::uint32_t>(name.size()),
+                     static_cast<std::uint32_t>(value.data() - buffered.data()),
+                     static_cast<std::uint32_t>(value.size())});
   return true;
+}
+
+void HeadParser::take_headers(std::string_view buffered, Headers& headers) {
+  headers.adopt(buffered.substr(0, position_), std::move(places_));
+  for (const std::string& name : named_) headers.remove(name);
 }
 
 void HeadParser::set_keep_alive() {
@@ -202,8 +262,9 @@ Parsed RequestParser::parse(std::string_view buffered, HttpRequest& request) {
       if (!take_request_line(line, request)) return Parsed::failed;
       started_ = true;
     } else if (line.empty()) {
+      take_headers(buffered, request.headers);
       return finish(request) ? Parsed::complete : Parsed::failed;
-    } else if (!take_field(line, request.headers)) {
+    } else if (!take_field(buffered, line)) {
       return Parsed::failed;
     }
   }
@@ -273,8 +334,6 @@ bool RequestParser::finish(HttpRequest& request) {
   }
   if (unknown_expectation_) return fail(417, "the only Expect served is 100-continue");
   if (minor_version_ == 0) expects_continue_ = false;
-  remove_hop_by_hop(request.headers);
-  request.headers.remove("content-length");
   set_keep_alive();
   return true;
 }
@@ -294,8 +353,9 @@ Parsed ResponseParser::parse(std::string_view buffered, HttpResponse& response) 
       if (!take_status_line(line, response)) return Parsed::failed;
       started_ = true;
     } else if (line.empty()) {
+      take_headers(buffered, response.headers);
       return finish(response) ? Parsed::complete : Parsed::failed;
-    } else if (!take_field(line, response.headers)) {
+    } else if (!take_field(buffered, line)) {
       return Parsed::failed;
     }
   }
@@ -335,7 +395,6 @@ bool ResponseParser::finish(HttpResponse& response) {
     framing_.kind = BodyFraming::Kind::until_close;
     keep_alive_ = false;
   }
-  remove_hop_by_hop(response.headers);
   return true;
 }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "net/http_message.h"
 
@@ -38,7 +39,8 @@ bool split_field(std::string_view line, std::string_view& name, std::string_view
 // What both kinds of head share: lines, fields, framing facts.
 class HeadParser {
  public:
-  explicit HeadParser(HeadLimits limits) : limits_(limits) {}
+  // `drops_length`: Content-Length is told by framing() alone.
+  HeadParser(HeadLimits limits, bool drops_length) : limits_(limits), drops_length_(drops_length) {}
 
   std::size_t head_size() const { return position_; }  // after `complete`: bytes of the head
   const BodyFraming& framing() const { return framing_; }
@@ -51,17 +53,23 @@ class HeadParser {
  protected:
   enum class Line { complete, need_more, failed };
   Line next_line(std::string_view buffered, std::string_view& line);
-  bool take_field(std::string_view line, Headers& headers);
+  // `line` lies in `buffered`.
+  bool take_field(std::string_view buffered, std::string_view line);
+  // The fields of the head that has been read whole, without those that Connection names.
+  void take_headers(std::string_view buffered, Headers& headers);
   bool parse_connection(std::string_view value);
   bool parse_content_length(std::string_view value);
   void set_keep_alive();
   bool fail(int status, std::string_view reason);
 
   HeadLimits limits_;
+  bool drops_length_;
   std::size_t position_ = 0;  // start of the first line not yet taken
   std::size_t searched_ = 0;  // no LF before this
   std::size_t fields_ = 0;
-  bool started_ = false;  // the first line has been taken
+  std::vector<Headers::Place> places_;  // of the fields kept, from the first byte of the head
+  std::vector<std::string> named_;      // by Connection; hardly ever any
+  bool started_ = false;                // the first line has been taken
   int minor_version_ = 1;
   int hosts_ = 0;
   bool has_length_ = false;
@@ -80,7 +88,7 @@ class HeadParser {
 
 class RequestParser : public HeadParser {
  public:
-  using HeadParser::HeadParser;
+  explicit RequestParser(HeadLimits limits) : HeadParser(limits, true) {}
   // `buffered` starts at the first byte of the head, each time.
   Parsed parse(std::string_view buffered, HttpRequest& request);
   bool expects_continue() const { return expects_continue_; }
@@ -98,7 +106,7 @@ class RequestParser : public HeadParser {
 class ResponseParser : public HeadParser {
  public:
   ResponseParser(HeadLimits limits, bool answers_head)
-      : HeadParser(limits), answers_head_(answers_head) {}
+      : HeadParser(limits, false), answers_head_(answers_head) {}
   // Interim answers (1xx) complete like others; the caller skips them.
   Parsed parse(std::string_view buffered, HttpResponse& response);
 

@@ -43,7 +43,7 @@ struct CutOff {
   static net::HttpRequest request(bool stream, net::Headers more = {}) {
     net::HttpRequest request = post_request("/v1/chat/completions", chat_body("m", "hi", stream));
     request.headers.add("Authorization", "Bearer key");
-    for (const auto& [name, value] : more.fields()) request.headers.add(name, value);
+    for (const net::Headers::Field field : more) request.headers.add(field.name, field.value);
     return request;
   }
   std::uint64_t handed() const {
