@@ -38,26 +38,17 @@ void PendingCall::cancel() {
 
 void PendingCall::drop() {
   finished = true;
-  if (!delivering) handler = {};
+  listener.reset();
 }
 
-void PendingCall::forget_request() {
-  head = {};
-  body = {};
-}
+void PendingCall::forget_request() { request = {.asks_head = request.asks_head}; }
 
-void PendingCall::deliver_head(const HttpResponse& head) {
-  delivering = true;
-  if (handler.on_head) handler.on_head(head);
-  delivering = false;
-  if (finished) handler = {};
+void PendingCall::deliver_head(HttpResponse& head) {
+  if (const auto hears = listener) hears->on_head(head);
 }
 
 void PendingCall::deliver_body(std::string_view piece) {
-  delivering = true;
-  if (handler.on_body) handler.on_body(piece);
-  delivering = false;
-  if (finished) handler = {};
+  if (const auto hears = listener) hears->on_body(piece);
 }
 
 void PendingCall::pause() { paused = true; }
@@ -71,9 +62,7 @@ void PendingCall::resume() {
 void PendingCall::finish(ClientError error) {
   if (finished) return;
   finished = true;
-  auto done = std::move(handler.on_done);
-  if (done) done(error);
-  handler = {};
+  if (const auto hears = std::move(listener)) hears->on_done(error);
 }
 
 ClientConnection::ClientConnection(asio::io_context& context, std::weak_ptr<ConnectionOwner> owner,
@@ -83,7 +72,12 @@ ClientConnection::ClientConnection(asio::io_context& context, std::weak_ptr<Conn
       deadline_(context),
       owner_(std::move(owner)),
       destination_(std::move(destination)),
-      response_head_bytes_(response_head_bytes) {}
+      response_head_bytes_(response_head_bytes),
+      parser_(new_parser()) {}
+
+ResponseParser ClientConnection::new_parser() const {
+  return ResponseParser(HeadLimits{response_head_bytes_, 200}, call_ && call_->request.asks_head);
+}
 
 void ClientConnection::connect_and_send(std::shared_ptr<PendingCall> call) {
   using asio::ip::tcp;
@@ -146,14 +140,13 @@ void ClientConnection::send(std::shared_ptr<PendingCall> call) {
 
 void ClientConnection::write_request() {
   answer_seen_ = in_body_ = body_seen_ = false;
-  parser_ =
-      std::make_unique<ResponseParser>(HeadLimits{response_head_bytes_, 200}, call_->head_request);
+  parser_ = new_parser();
   response_ = {};
   deadline_.set(call_->timeouts.first_byte, shared_from_this());
   writing_ = call_;
   const std::array<asio::const_buffer, 2> buffers = {
-      asio::buffer(writing_->head),
-      asio::buffer(writing_->body.bytes.data(), writing_->body.bytes.size())};
+      asio::buffer(writing_->request.head),
+      asio::buffer(writing_->request.body.data(), writing_->request.body.size())};
   asio::async_write(
       socket_, buffers,
       [self = shared_from_this()](const std::error_code&, std::size_t) { self->written(); });
@@ -204,7 +197,7 @@ void ClientConnection::process() {
 
 bool ClientConnection::process_head() {
   if (in_.empty()) return false;
-  switch (parser_->parse(in_.data(), response_)) {
+  switch (parser_.parse(in_.data(), response_)) {
     case Parsed::need_more:
       return false;
     case Parsed::failed:
@@ -213,15 +206,14 @@ bool ClientConnection::process_head() {
     case Parsed::complete:
       break;
   }
-  in_.consume(parser_->head_size());
+  in_.consume(parser_.head_size());
   if (response_.status < 200) {  // interim
-    parser_ = std::make_unique<ResponseParser>(HeadLimits{response_head_bytes_, 200},
-                                               call_->head_request);
+    parser_ = new_parser();
     response_ = {};
     return true;
   }
-  keep_alive_ = parser_->keep_alive();
-  body_ = BodyReader(parser_->framing());
+  keep_alive_ = parser_.keep_alive();
+  body_ = BodyReader(parser_.framing());
   in_body_ = true;          // its first byte is still due by the deadline of the head
   const auto call = call_;  // the callback may cancel
   call->deliver_head(response_);

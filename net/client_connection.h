@@ -40,24 +40,20 @@ class PendingCall final : public ClientCall {
   void pause() override;
   void resume() override;
   void finish(ClientError error);  // exactly once; later calls do nothing
-  void drop();                     // no callback from here on
+  bool holds_request() const override { return !request.head.empty(); }
+  void drop();  // no callback from here on
   void forget_request();
-  // The handler stays alive while one of its functions runs, whatever that function does to the
-  // call.
-  void deliver_head(const HttpResponse& head);
+  // The listener stays alive while it hears, whatever it does to the call.
+  void deliver_head(HttpResponse& head);
   void deliver_body(std::string_view piece);
 
   std::string destination;
-  // As sent; kept until the answer starts, for the one retry.
-  std::string head;
-  RequestBody body;
-  bool head_request = false;
+  OutgoingRequest request;  // kept until the answer starts, for the one retry
   bool retried = false;
   bool finished = false;
   bool paused = false;
-  bool delivering = false;
   ClientTimeouts timeouts;
-  ClientHandler handler;
+  std::shared_ptr<ClientListener> listener;  // until finished
   std::weak_ptr<ClientConnection> connection;
 };
 
@@ -89,6 +85,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   void stream_ended(bool cleanly);
   void complete();
   void fail(ClientError error);
+  ResponseParser new_parser() const;
 
   asio::ip::tcp::socket socket_;
   asio::ip::tcp::resolver resolver_;
@@ -109,7 +106,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   bool in_body_ = false;
   bool body_seen_ = false;  // a byte of it
   bool keep_alive_ = false;
-  std::unique_ptr<ResponseParser> parser_;
+  ResponseParser parser_;
   HttpResponse response_;
   BodyReader body_;
 };

@@ -101,25 +101,49 @@ HttpClient::~HttpClient() {
   state_->thread.impl().run_and_wait([this] { state_->close_all(); });
 }
 
+namespace {
+
+class HandlerListener final : public ClientListener {
+ public:
+  explicit HandlerListener(ClientHandler handler) : handler_(std::move(handler)) {}
+  void on_head(HttpResponse& head) override {
+    if (handler_.on_head) handler_.on_head(head);
+  }
+  void on_body(std::string_view piece) override {
+    if (handler_.on_body) handler_.on_body(piece);
+  }
+  void on_done(ClientError error) override {
+    if (handler_.on_done) handler_.on_done(error);
+  }
+
+ private:
+  const ClientHandler handler_;
+};
+
+}  // namespace
+
 std::shared_ptr<ClientCall> HttpClient::send(const std::string& destination, HttpRequest request,
                                              const ClientTimeouts& timeouts,
                                              ClientHandler handler) {
+  OutgoingRequest outgoing;
+  append_request_head(outgoing.head, request, destination, request.body.size());
+  outgoing.asks_head = request.method == "HEAD";
   const auto body = std::make_shared<const std::string>(std::move(request.body));
-  return send(destination, request, {*body, body}, timeouts, std::move(handler));
+  outgoing.body = *body;
+  outgoing.owner = body;
+  return send(destination, std::move(outgoing), timeouts,
+              std::make_shared<HandlerListener>(std::move(handler)));
 }
 
 std::shared_ptr<ClientCall> HttpClient::send(const std::string& destination,
-                                             const HttpRequest& head, RequestBody body,
+                                             OutgoingRequest request,
                                              const ClientTimeouts& timeouts,
-                                             ClientHandler handler) {
+                                             std::shared_ptr<ClientListener> listener) {
   auto call = std::make_shared<PendingCall>();
   call->destination = destination;
-  call->head_request = head.method == "HEAD";
+  call->request = std::move(request);
   call->timeouts = timeouts;
-  call->handler = std::move(handler);
-  call->head.reserve(512);
-  append_request_head(call->head, head, destination, body.bytes.size());
-  call->body = std::move(body);
+  call->listener = std::move(listener);
   state_->start(call);
   return call;
 }

@@ -42,16 +42,28 @@ struct ClientTimeouts {
   std::chrono::milliseconds idle{300'000};        // between pieces of the body
 };
 
+// Who hears of a call; kept by it until it is over.
+class ClientListener {
+ public:
+  virtual ~ClientListener() = default;
+  virtual void on_head(HttpResponse& head) = 0;  // its body is empty; may be moved from
+  virtual void on_body(std::string_view piece) = 0;
+  virtual void on_done(ClientError error) = 0;  // ClientError::none: complete
+};
+// The same as functions, each of which may be left out.
 struct ClientHandler {
-  std::function<void(const HttpResponse& head)> on_head;  // head.body is empty
+  std::function<void(const HttpResponse& head)> on_head;
   std::function<void(std::string_view piece)> on_body;
-  std::function<void(ClientError error)> on_done;  // ClientError::none: complete
+  std::function<void(ClientError error)> on_done;
 };
 
-// Bytes that stay where they are while they are sent; `owner` keeps them there.
-struct RequestBody {
-  std::string_view bytes;
+// A request as it goes over the wire. The body stays where it is while it is sent; `owner` keeps it
+// there.
+struct OutgoingRequest {
+  std::string head;
+  std::string_view body;
   std::shared_ptr<const void> owner;
+  bool asks_head = false;  // HEAD: the answer has no body, whatever it says
 };
 
 class ClientCall {
@@ -61,6 +73,8 @@ class ClientCall {
   // Back-pressure: while paused no further piece is read.
   virtual void pause() = 0;
   virtual void resume() = 0;
+  // The bytes given to send() may still be read: they are being sent, or might be once more.
+  virtual bool holds_request() const = 0;
 };
 
 struct PoolStats {
@@ -86,10 +100,10 @@ class HttpClient {
   // fresh one, once, and only if nothing of the answer has been seen.
   std::shared_ptr<ClientCall> send(const std::string& destination, HttpRequest request,
                                    const ClientTimeouts& timeouts, ClientHandler handler);
-  // The same with a body that is not copied; that of `head` does not count.
-  std::shared_ptr<ClientCall> send(const std::string& destination, const HttpRequest& head,
-                                   RequestBody body, const ClientTimeouts& timeouts,
-                                   ClientHandler handler);
+  // The same for a head already written, with a Host of its own.
+  std::shared_ptr<ClientCall> send(const std::string& destination, OutgoingRequest request,
+                                   const ClientTimeouts& timeouts,
+                                   std::shared_ptr<ClientListener> listener);
   // The whole answer at once, for small things (health, models, metrics).
   void fetch(const std::string& destination, const HttpRequest& request,
              std::chrono::milliseconds timeout, std::size_t max_bytes,

@@ -66,17 +66,14 @@ void HttpExchange::respond(HttpResponse response) {
   if (!bodiless) framing.length = response.body.size();
   framing.close = !keep_alive;
   framing.keep_alive_10 = keep_alive && connection->minor_version() == 0;
-  std::string head;
-  head.reserve(512);
-  append_response_head(head, response.status, response.headers, framing);
-  connection->append(head);
+  append_response_head(connection->output(), response.status, response.headers, framing);
   if (!bodiless && request_.method != "HEAD" && !response.body.empty()) {
     connection->append_owned(std::move(response.body));
   }
   connection->finish_answer(keep_alive, std::move(held_));
 }
 
-void HttpExchange::begin(int status, Headers headers) {
+void HttpExchange::begin(int status, const Headers& headers) {
   DUALMESH_CHECK(!answered_, "{} {}", request_.method, request_.target);
   answered_ = true;
   if (!connection_) return;
@@ -95,10 +92,7 @@ void HttpExchange::begin(int status, Headers headers) {
   close_after_ = close_after_ || !connection_->may_keep_alive();
   framing.close = close_after_;
   framing.keep_alive_10 = !close_after_ && connection_->minor_version() == 0;
-  std::string head;
-  head.reserve(512);
-  append_response_head(head, status, headers, framing);
-  connection_->append(head);
+  append_response_head(connection_->output(), status, headers, framing);
 }
 
 void HttpExchange::write(std::string_view piece) {
@@ -135,13 +129,18 @@ void HttpExchange::abort() {
   if (const auto relay = relay_) relay->client_gone();  // the instance need not go on
 }
 
+void HttpExchange::release_body() {
+  request_.body = {};
+  held_.release_bytes();
+}
+
 void HttpExchange::relay(HttpClient& client, const std::string& destination,
-                         const HttpRequest& upstream_head, const ClientTimeouts& timeouts,
-                         RelayHandler handler) {
+                         std::string upstream_head, const ClientTimeouts& timeouts,
+                         std::weak_ptr<RelayOwner> owner) {
   DUALMESH_CHECK(!answered_ && !relay_, "{} {}", request_.method, request_.target);
-  auto relay = std::make_shared<Relay>(shared_from_this(), std::move(handler));
+  auto relay = std::make_shared<Relay>(shared_from_this(), std::move(owner));
   relay_ = relay;
-  relay->start(client, destination, upstream_head, timeouts);
+  relay->start(client, destination, std::move(upstream_head), timeouts);
 }
 
 bool HttpExchange::call_off() {

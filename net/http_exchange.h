@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include "net/event_framer.h"
 #include "net/server_connection.h"
 
 namespace dualmesh::net {
@@ -26,13 +27,13 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
   bool answered() const override { return answered_; }
   void on_gone(std::function<void()> gone) override;
   void respond(HttpResponse response) override;
-  void begin(int status, Headers headers) override;
+  void begin(int status, const Headers& headers) override;
   void write(std::string_view piece) override;
   void end() override;
   void abort() override;
   std::size_t buffered_bytes() const override;
-  void relay(HttpClient& client, const std::string& destination, const HttpRequest& upstream_head,
-             const ClientTimeouts& timeouts, RelayHandler handler) override;
+  void relay(HttpClient& client, const std::string& destination, std::string upstream_head,
+             const ClientTimeouts& timeouts, std::weak_ptr<RelayOwner> owner) override;
   bool call_off() override;
 
   // From the connection.
@@ -41,6 +42,7 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
 
   bool is_gone() const { return gone_; }
   void relay_ended() { relay_.reset(); }
+  void release_body();  // nobody will read it again
 
  private:
   std::shared_ptr<ServerConnection> connection_;  // null once finished or gone
@@ -60,35 +62,36 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
 };
 
 // Passes one upstream answer on to the client of an exchange.
-class Relay final : public std::enable_shared_from_this<Relay> {
+class Relay final : public ClientListener, public std::enable_shared_from_this<Relay> {
  public:
-  Relay(std::shared_ptr<HttpExchange> exchange, RelayHandler handler)
-      : exchange_(std::move(exchange)), handler_(std::move(handler)) {}
+  Relay(std::shared_ptr<HttpExchange> exchange, std::weak_ptr<RelayOwner> owner)
+      : exchange_(std::move(exchange)), owner_(std::move(owner)) {}
 
-  void start(HttpClient& client, const std::string& destination, const HttpRequest& request,
+  void start(HttpClient& client, const std::string& destination, std::string head,
              const ClientTimeouts& timeouts);
   void client_gone();
   void call_off();
   void drained();
 
+  void on_head(HttpResponse& head) override;
+  void on_body(std::string_view piece) override;
+  void on_done(ClientError error) override;
+
  private:
-  void head(const HttpResponse& upstream);
   void begin();
-  void body(std::string_view piece);
-  void done(ClientError error);
+  void pass(std::string_view piece);
   void finish(RelayResult::End end, ClientError error);
   void tell_broken();
 
   std::shared_ptr<HttpExchange> exchange_;
   std::shared_ptr<ClientCall> call_;
-  RelayHandler handler_;
+  std::weak_ptr<RelayOwner> owner_;
   RelayResult result_;
-  HttpResponse held_head_;  // until `started_`
+  HttpResponse held_head_;             // until `started_`
+  std::optional<EventFramer> framer_;  // of an event stream
   bool started_ = false;
   bool paused_ = false;
   bool finished_ = false;
-  bool event_stream_ = false;
-  char last_bytes_[4] = {'\n', '\n', '\n', '\n'};  // of the body passed on
 };
 
 }  // namespace dualmesh::net

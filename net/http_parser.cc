@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <initializer_list>
 
+#include "net/field_kind.h"
 #include "net/target_check.h"
 
 namespace dualmesh::net {
@@ -52,67 +52,6 @@ std::string_view trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
-}
-
-// What a field is to us; by the size of its name first, as most are none of these.
-enum class Kind {
-  other,
-  content_length,
-  transfer_encoding,
-  connection,
-  host,
-  expect,
-  dropped,
-  disguised
-};
-
-bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
-  return std::ranges::any_of(names,
-                             [&](std::string_view one) { return equals_ignoring_case(name, one); });
-}
-
-// Many servers hand fields on as variables, in which `-` and `_` are one.
-bool is_disguised_framing(std::string_view name) {
-  return name.find('_') != std::string_view::npos &&
-         is_one_of(name, {"content_length", "transfer_encoding"});
-}
-
-// Dropped are fields that end at this hop or that we write ourselves.
-Kind kind_of(std::string_view name) {
-  const auto is = [name](std::string_view known) { return equals_ignoring_case(name, known); };
-  switch (name.size()) {
-    case 2:
-      return is("te") ? Kind::dropped : Kind::other;
-    case 4:
-      return is("host") ? Kind::host : Kind::other;
-    case 6:
-      return is("expect") ? Kind::expect : Kind::other;
-    case 7:
-      return is("trailer") || is("upgrade") ? Kind::dropped : Kind::other;
-    case 10:
-      if (is("connection")) return Kind::connection;
-      return is("keep-alive") ? Kind::dropped : Kind::other;
-    case 14:
-      if (is("content-length")) return Kind::content_length;
-      return is_disguised_framing(name) ? Kind::disguised : Kind::other;
-    case 16:
-      return is("proxy-connection") ? Kind::dropped : Kind::other;
-    case 17:
-      if (is("transfer-encoding")) return Kind::transfer_encoding;
-      return is_disguised_framing(name) ? Kind::disguised : Kind::other;
-    case 18:
-      return is("proxy-authenticate") ? Kind::dropped : Kind::other;
-    case 19:
-      return is("proxy-authorization") ? Kind::dropped : Kind::other;
-    default:
-      return Kind::other;
-  }
-}
-
-// What says how a message is to be read must not vanish because Connection names it.
-bool may_be_named(std::string_view name) {
-  return !is_one_of(name, {"close", "keep-alive", "host", "content-length", "content-type",
-                           "content-encoding", "authorization"});
 }
 
 // "HTTP/1.0" or "HTTP/1.1": 0 or 1; another version -1; anything else -2.
@@ -174,7 +113,7 @@ bool HeadParser::parse_connection(std::string_view value) {
     if (!option.empty() && !is_token(option)) return fail(400, "a malformed Connection field");
     if (equals_ignoring_case(option, "close")) says_close_ = true;
     if (equals_ignoring_case(option, "keep-alive")) says_keep_alive_ = true;
-    if (!option.empty() && may_be_named(option)) named_.emplace_back(option);
+    if (!option.empty() && may_end_here(option)) named_.emplace_back(option);
     value.remove_prefix(comma == std::string_view::npos ? value.size() : comma + 1);
   }
   return true;
@@ -200,30 +139,30 @@ bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
   }
   std::string_view name, value;
   if (!split_field(line, name, value)) return fail(400, "a malformed header field");
-  switch (kind_of(name)) {
-    case Kind::content_length:
+  switch (field_kind(name)) {
+    case FieldKind::content_length:
       if (!parse_content_length(value)) return false;
       if (drops_length_) return true;
       break;
-    case Kind::transfer_encoding:
+    case FieldKind::transfer_encoding:
       ++transfer_encodings_;
       chunked_ = equals_ignoring_case(value, "chunked");
       return true;
-    case Kind::connection:
+    case FieldKind::connection:
       return parse_connection(value);
-    case Kind::host:
+    case FieldKind::host:
       ++hosts_;
       if (!is_host(value)) return fail(400, "a malformed Host");
       break;
-    case Kind::expect:
+    case FieldKind::expect:
       expects_continue_ = equals_ignoring_case(value, "100-continue");
       unknown_expectation_ = unknown_expectation_ || !expects_continue_;
       return true;
-    case Kind::disguised:
+    case FieldKind::disguised:
       return fail(400, "a field that servers may take for one that says where the body ends");
-    case Kind::dropped:
+    case FieldKind::dropped:
       return true;
-    case Kind::other:
+    case FieldKind::other:
       break;
   }
   if (places_.empty()) places_.reserve(16);

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "net/http_exchange.h"
 #include "net/prompt_reader.h"
 
@@ -12,29 +10,27 @@ constexpr std::size_t resume_below_bytes = 64 * 1024;
 
 }  // namespace
 
-void Relay::start(HttpClient& client, const std::string& destination, const HttpRequest& head,
+void Relay::start(HttpClient& client, const std::string& destination, std::string head,
                   const ClientTimeouts& timeouts) {
   if (exchange_->is_gone()) {
     exchange_->thread().post([self = shared_from_this()] { self->client_gone(); });
     return;
   }
-  ClientHandler handler;
-  handler.on_head = [self = shared_from_this()](const HttpResponse& head) { self->head(head); };
-  handler.on_body = [self = shared_from_this()](std::string_view piece) { self->body(piece); };
-  handler.on_done = [self = shared_from_this()](ClientError error) { self->done(error); };
-  call_ = client.send(destination, head, {exchange_->request().body, exchange_}, timeouts,
-                      std::move(handler));
+  const HttpRequest& request = exchange_->request();
+  call_ =
+      client.send(destination, {std::move(head), request.body, exchange_, request.method == "HEAD"},
+                  timeouts, shared_from_this());
 }
 
-void Relay::head(const HttpResponse& upstream) {
-  HttpResponse head = upstream;
-  result_.status = upstream.status;
-  if (handler_.on_head && !handler_.on_head(head)) {
+void Relay::on_head(HttpResponse& head) {
+  result_.status = head.status;
+  const auto owner = owner_.lock();
+  if (!owner || !owner->relay_head(head)) {
     if (call_) call_->cancel();
     return finish(RelayResult::End::not_started, ClientError::none);
   }
   if (finished_) return;
-  event_stream_ = is_event_stream(head.headers);
+  if (is_event_stream(head.headers) && !head.headers.has("content-encoding")) framer_.emplace();
   held_head_ = std::move(head);
 }
 
@@ -44,17 +40,22 @@ void Relay::head(const HttpResponse& upstream) {
 void Relay::begin() {
   if (started_) return;
   started_ = true;
-  exchange_->begin(held_head_.status, std::move(held_head_.headers));
+  exchange_->begin(held_head_.status, held_head_.headers);
+  held_head_ = {};
 }
 
-void Relay::body(std::string_view piece) {
+void Relay::on_body(std::string_view piece) {
+  pass(framer_ ? framer_->feed(piece) : piece);
+  // Nothing can be tried again from here on.
+  if (started_ && !finished_ && !call_->holds_request()) exchange_->release_body();
+}
+
+void Relay::pass(std::string_view piece) {
+  if (piece.empty()) return;
   begin();
   result_.body_bytes += piece.size();
-  const std::size_t tail = std::min(piece.size(), sizeof last_bytes_);
-  std::memmove(last_bytes_, last_bytes_ + tail, sizeof last_bytes_ - tail);
-  std::memcpy(last_bytes_ + sizeof last_bytes_ - tail, piece.data() + piece.size() - tail, tail);
   exchange_->write(piece);
-  if (handler_.on_body) handler_.on_body(piece);
+  if (const auto owner = owner_.lock()) owner->relay_body(piece);
   if (!finished_ && exchange_->buffered_bytes() > pause_above_bytes) {
     paused_ = true;
     call_->pause();
@@ -67,8 +68,9 @@ void Relay::drained() {
   call_->resume();
 }
 
-void Relay::done(ClientError error) {
+void Relay::on_done(ClientError error) {
   if (error == ClientError::none) {
+    if (framer_) pass(framer_->rest());
     begin();
     exchange_->end();
     finish(RelayResult::End::complete, error);
@@ -81,11 +83,10 @@ void Relay::done(ClientError error) {
   }
 }
 
-// The client has part of an answer. Between two events of a stream it can be told in its own words;
-// then the connection closes without the mark of a complete body.
+// The client has part of an answer. That of an event stream ends with whole events, so it can be
+// told in its own words; then the connection closes without the mark of a complete body.
 void Relay::tell_broken() {
-  const std::string_view last(last_bytes_, sizeof last_bytes_);
-  if (event_stream_ && (last.ends_with("\n\n") || last.ends_with("\n\r\n"))) {
+  if (framer_ && framer_->between_events()) {
     exchange_->write("data: " +
                      to_json({.status = 502,
                               .message = "the instance failed while it was answering",
@@ -113,9 +114,7 @@ void Relay::finish(RelayResult::End end, ClientError error) {
   exchange_->relay_ended();
   result_.end = end;
   result_.error = error;
-  const auto handler = std::move(handler_);
-  handler_ = {};
-  if (handler.on_done) handler.on_done(result_);
+  if (const auto owner = owner_.lock()) owner->relay_done(result_);
   call_.reset();
 }
 

@@ -66,12 +66,16 @@ struct RelayResult {
   std::uint64_t body_bytes = 0;
 };
 
-struct RelayHandler {
+// Who hears of a relay. The relay does not keep it: an owner that has gone hears nothing more, and
+// a head that comes then is refused.
+class RelayOwner {
+ public:
+  virtual ~RelayOwner() = default;
   // The head from upstream, before it is passed on: add or remove fields here. Return false to
   // refuse it (a 5xx worth a retry elsewhere): the relay then ends with not_started.
-  std::function<bool(HttpResponse& head)> on_head;
-  std::function<void(std::string_view piece)> on_body;  // as passed on; for usage and first token
-  std::function<void(const RelayResult&)> on_done;
+  virtual bool relay_head(HttpResponse& head) = 0;
+  virtual void relay_body(std::string_view piece) = 0;  // as passed on; for usage and first token
+  virtual void relay_done(const RelayResult& result) = 0;
 };
 
 // Hears the body of one request while it arrives, before anybody has the exchange. On the
@@ -101,7 +105,7 @@ class Exchange {
   virtual void respond(HttpResponse response) = 0;
 
   // A streamed answer of our own (chunked unless Content-Length is set).
-  virtual void begin(int status, Headers headers) = 0;
+  virtual void begin(int status, const Headers& headers) = 0;
   virtual void write(std::string_view piece) = 0;  // buffered; see buffered_bytes
   virtual void end() = 0;
   // Close without completing: the client sees a broken body. A running relay is cancelled and ends
@@ -109,13 +113,14 @@ class Exchange {
   virtual void abort() = 0;
   virtual std::size_t buffered_bytes() const = 0;
 
-  // Sends `upstream_head` and the body of request(), from where it lies, to `destination` through
-  // `client` and passes the answer on piece by piece, with back-pressure both ways; a client that
-  // goes away cancels upstream at once. The head leaves with the first byte of the body: until then
-  // a failure is `not_started`.
+  // Sends `upstream_head` (as written by append_request_head, with the length of the body) and the
+  // body of request(), from where it lies, to `destination` through `client` and passes the answer
+  // on piece by piece, with back-pressure both ways; a client that goes away cancels upstream at
+  // once. The head leaves with the first byte of the body: until then a failure is `not_started`;
+  // from then on the body of request() is gone, as nobody can need it again.
   virtual void relay(HttpClient& client, const std::string& destination,
-                     const HttpRequest& upstream_head, const ClientTimeouts& timeouts,
-                     RelayHandler handler) = 0;
+                     std::string upstream_head, const ClientTimeouts& timeouts,
+                     std::weak_ptr<RelayOwner> owner) = 0;
   // Cancels a relay of which the client has seen nothing: it ends at once with `not_started`. False
   // when there is none such.
   virtual bool call_off() = 0;

@@ -15,6 +15,15 @@ void append_field(std::string& out, std::string_view name, std::string_view valu
   out.append(name).append(": ").append(value).append("\r\n");
 }
 
+// A value that nobody has checked could carry a line end; it must not become a field.
+void append_unchecked(std::string& out, std::string_view name, std::string_view value) {
+  const std::size_t start = out.size() + name.size() + 2;
+  append_field(out, name, value);
+  for (std::size_t i = start; i < start + value.size(); ++i) {
+    if (out[i] == '\r' || out[i] == '\n' || out[i] == '\0') out[i] = ' ';
+  }
+}
+
 bool is_framing(std::string_view name) {
   switch (name.size()) {
     case 10:
@@ -28,20 +37,32 @@ bool is_framing(std::string_view name) {
   }
 }
 
-void append_fields(std::string& out, const Headers& headers) {
+void append_fields(std::string& out, const Headers& headers, const FieldChanges& changes) {
   for (const Headers::Field field : headers) {
-    if (!is_framing(field.name)) append_field(out, field.name, field.value);
+    if (is_framing(field.name) || !changes.keeps(field.name)) continue;
+    append_field(out, field.name, field.value);
   }
+  for (const Headers::Field field : changes.set) append_unchecked(out, field.name, field.value);
 }
 
 }  // namespace
 
+bool FieldChanges::keeps(std::string_view name) const {
+  for (const std::string_view gone : dropped) {
+    if (equals_ignoring_case(gone, name)) return false;
+  }
+  for (const Headers::Field& field : set) {
+    if (equals_ignoring_case(field.name, name)) return false;
+  }
+  return true;
+}
+
 void append_request_head(std::string& out, const HttpRequest& request, std::string_view authority,
-                         std::size_t body_bytes) {
+                         std::size_t body_bytes, const FieldChanges& changes) {
   out.append(request.method).append(" ");
   out.append(request.target.empty() ? "/" : request.target).append(" HTTP/1.1\r\n");
-  if (!request.headers.has("host")) append_field(out, "Host", authority);
-  append_fields(out, request.headers);
+  if (!changes.keeps("host") || !request.headers.has("host")) append_field(out, "Host", authority);
+  append_fields(out, request.headers, changes);
   if (body_bytes > 0 || request.method == "POST" || request.method == "PUT" ||
       request.method == "PATCH") {
     out.append("Content-Length: ");
@@ -56,7 +77,7 @@ void append_response_head(std::string& out, int status, const Headers& headers,
   out.append("HTTP/1.1 ");
   append_number(out, static_cast<std::uint64_t>(status));
   out.append(" ").append(reason_phrase(status)).append("\r\n");
-  append_fields(out, headers);
+  append_fields(out, headers, {});
   if (framing.length) {
     out.append("Content-Length: ");
     append_number(out, *framing.length);

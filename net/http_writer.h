@@ -9,15 +9,25 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "net/http_message.h"
 
 namespace dualmesh::net {
 
+// What is left out of and added to the fields of a head while it is written again. Names and values
+// are views: what they show must stay until then.
+struct FieldChanges {
+  std::vector<std::string_view> dropped;
+  std::vector<Headers::Field> set;  // in place of every field of that name
+
+  bool keeps(std::string_view name) const;
+};
+
 // Request line, Host (from `authority` unless given) and fields; Content-Length for `body_bytes`
 // where the method or the body asks for one.
 void append_request_head(std::string& out, const HttpRequest& request, std::string_view authority,
-                         std::size_t body_bytes);
+                         std::size_t body_bytes, const FieldChanges& changes = {});
 
 struct ResponseFraming {
   std::optional<std::uint64_t> length;  // none: see chunked

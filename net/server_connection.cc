@@ -296,10 +296,14 @@ void ServerConnection::send_refusal(HttpResponse answer, bool keep_alive) {
 
 // ---- writing
 
+std::string& ServerConnection::output() {
+  flush_soon();
+  return pending_.back.empty() ? pending_.front : pending_.back;
+}
+
 void ServerConnection::append(std::string_view bytes) {
   if (phase_ == Phase::closed) return;
-  (pending_.back.empty() ? pending_.front : pending_.back).append(bytes);
-  flush_soon();
+  output().append(bytes);
 }
 
 void ServerConnection::append_owned(std::string bytes) {

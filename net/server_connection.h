@@ -43,6 +43,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   // For the exchange being answered.
   void append(std::string_view bytes);
   void append_owned(std::string bytes);
+  std::string& output();  // to append to at once; like append()
   std::size_t buffered_bytes() const;
   bool may_keep_alive() const;
   int minor_version() const { return parser_.minor_version(); }

@@ -31,11 +31,14 @@ bool HeldRequest::add_bytes(std::uint64_t count) {
   return true;
 }
 
+void HeldRequest::release_bytes() {
+  if (shared_) shared_->held_body_bytes.fetch_sub(std::exchange(bytes_, 0));
+}
+
 void HeldRequest::release() {
   if (!shared_) return;
-  shared_->held_body_bytes.fetch_sub(bytes_);
+  release_bytes();
   shared_->held_requests.fetch_sub(1);
-  bytes_ = 0;
   shared_.reset();
 }
 

@@ -67,6 +67,7 @@ class HeldRequest {
   ~HeldRequest() { release(); }
   bool acquire(std::shared_ptr<ServerShared> shared);  // false: over the limit, nothing is held
   bool add_bytes(std::uint64_t count);                 // likewise
+  void release_bytes();                                // the body has gone, the request is held on
   void release();
 
  private:

@@ -36,7 +36,9 @@ FlowSettings flow_settings(const Config& config) {
   settings.queue_timeout = std::chrono::seconds(config.queue_timeout_s);
   settings.upstream_timeouts = config.upstream_timeouts;
   settings.upstream_pool = config.upstream_pool;
-  settings.upstream_api_key = config.upstream_api_key;
+  if (!config.upstream_api_key.empty()) {
+    settings.upstream_authorization = "Bearer " + config.upstream_api_key;
+  }
   settings.drop_client_key = !config.api_keys.empty();
   settings.tokens = {config.kv.tokenize != "off",
                      std::chrono::milliseconds(config.kv.tokenize_timeout_ms),

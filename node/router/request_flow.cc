@@ -174,11 +174,10 @@ void RequestFlow::arrival_of(
       // The question holds the handle of what calls us now, and is held by it.
       io_threads_.at(0).post([question] { question->tokens.stop(); });
     };
-    const std::string& key = shared_.settings.upstream_api_key;
     const bool waits =
         asked.tokens.should_ask() &&
         asked.tokens.ask(home.tokenizer, *asked.fleet, asked.arrival.model, asked.body,
-                         key.empty() ? key : "Bearer " + key, shared_.scheduler.now(), answer);
+                         shared_.settings.upstream_authorization, shared_.scheduler.now(), answer);
     if (!waits) answer();
   });
 }

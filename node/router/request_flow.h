@@ -44,7 +44,7 @@ struct FlowSettings {
   std::chrono::seconds queue_timeout{600};
   net::ClientTimeouts upstream_timeouts;
   net::HttpClient::Limits upstream_pool;
-  std::string upstream_api_key;  // replaces the client's
+  std::string upstream_authorization;  // "Bearer KEY" in place of the client's; empty: the client's
   bool drop_client_key = false;  // the client's key is ours, not the instances'
   TokenSettings tokens;
 };

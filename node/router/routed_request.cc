@@ -39,8 +39,7 @@ void RoutedRequest::start() {
 void RoutedRequest::ask_for_tokens() {
   if (!scheduled_->tokens.should_ask()) return submit();
   const net::HttpRequest& request = exchange_->request();
-  const std::string authorization(
-      make_instance_head(request, home_.shared.settings).headers.find("Authorization"));
+  const std::string authorization(instance_authorization(request, home_.shared.settings));
   const bool asked =
       scheduled_->tokens.ask(home_.tokenizer, *home_.shared.scheduler.view(), model_, request.body,
                              authorization, began_, [weak = weak_from_this()] {

@@ -30,7 +30,8 @@
 
 namespace dualmesh::node {
 
-class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
+class RoutedRequest final : public net::RelayOwner,
+                            public std::enable_shared_from_this<RoutedRequest> {
  public:
   struct Scheduled {
     policies::Arrival arrival;
@@ -40,7 +41,7 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   };
   RoutedRequest(FlowThread& home, std::shared_ptr<net::Exchange> exchange, policies::RequestId id,
                 std::string model, std::optional<Scheduled> scheduled);
-  ~RoutedRequest();
+  ~RoutedRequest() override;
 
   void start();
   // From the scheduler, through the thread's receiver.
@@ -66,11 +67,11 @@ class RoutedRequest : public std::enable_shared_from_this<RoutedRequest> {
   void presume_prefill(double prefill_s);
   void client_gone();
   void relay_to(const std::string& destination);
-  bool head_arrived(net::HttpResponse& head);
+  bool relay_head(net::HttpResponse& head) override;
   bool peers_head_arrived(net::HttpResponse& head);
   void answer_begins(const net::HttpResponse& head);
-  void body_arrived(std::string_view piece);
-  void relay_done(const net::RelayResult& result);
+  void relay_body(std::string_view piece) override;
+  void relay_done(const net::RelayResult& result) override;
   void attempt_failed(const net::RelayResult& result);
   void retry();
   void place_again();

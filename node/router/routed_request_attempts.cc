@@ -14,29 +14,22 @@ void count(Counter& counter) { counter.fetch_add(1, std::memory_order_relaxed); 
 }  // namespace
 
 void RoutedRequest::relay_to(const std::string& destination) {
-  // Handlers hold the request weakly: once it has ended they have nothing left to do.
-  const auto weak = weak_from_this();
-  net::RelayHandler handler;
-  handler.on_head = [weak](net::HttpResponse& head) {
-    const auto request = weak.lock();
-    return request && request->head_arrived(head);
-  };
-  handler.on_body = [weak](std::string_view piece) {
-    if (const auto request = weak.lock()) request->body_arrived(piece);
-  };
-  handler.on_done = [weak](const net::RelayResult& result) {
-    if (const auto request = weak.lock()) request->relay_done(result);
-  };
   const FlowSettings& settings = home_.shared.settings;
   net::ClientTimeouts timeouts = settings.upstream_timeouts;
   if (away_) timeouts.first_byte += settings.queue_timeout;  // it may have to wait there as well
-  net::HttpRequest head = away_ ? make_peer_head(exchange_->request(), settings)
-                                : make_instance_head(exchange_->request(), settings);
-  if (scheduled_) head.headers.remove("Accept-Encoding");  // we read the answer ourselves
+  net::FieldChanges changes = away_ ? peer_changes(settings) : instance_changes(settings);
+  if (scheduled_) changes.dropped.push_back("Accept-Encoding");  // we read the answer ourselves
+  std::string rank;
   if (rank_place_.rank() && !ranks_.wanted) {
-    head.headers.set(kRankHeader, std::to_string(*rank_place_.rank()));
+    rank = std::to_string(*rank_place_.rank());
+    changes.set.push_back({kRankHeader, rank});
   }
-  exchange_->relay(home_.client, destination, head, timeouts, std::move(handler));
+  const net::HttpRequest& request = exchange_->request();
+  std::string head;
+  head.reserve(512);
+  net::append_request_head(head, request, destination, request.body.size(), changes);
+  // The relay holds the request weakly: once it has ended it has nothing left to do.
+  exchange_->relay(home_.client, destination, std::move(head), timeouts, weak_from_this());
 }
 
 // Generating again harms nobody; what else a POST does at an instance is not ours to repeat.
@@ -65,7 +58,7 @@ bool RoutedRequest::takes_retry(net::ClientError error) {
   return retry_granted_;
 }
 
-bool RoutedRequest::head_arrived(net::HttpResponse& head) {
+bool RoutedRequest::relay_head(net::HttpResponse& head) {
   if (state_ != State::relaying) return false;
   status_ = head.status;
   if (away_) return peers_head_arrived(head);
@@ -98,7 +91,7 @@ void RoutedRequest::answer_begins(const net::HttpResponse& head) {
   scheduled_->tokens.was_taken(home_.shared.scheduler.now());
 }
 
-void RoutedRequest::body_arrived(std::string_view piece) {
+void RoutedRequest::relay_body(std::string_view piece) {
   if (state_ != State::relaying || !watcher_) return;
   const bool first = watcher_->feed(piece);
   // A whole answer arrives long after its first token was made, so it says nothing about it.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "net/http_message.h"
+#include "net/http_writer.h"
 #include "node/router/request_flow.h"
 
 namespace dualmesh::node {
@@ -11,34 +12,36 @@ namespace dualmesh::node {
 // Set on what another node hands over, to that node's name.
 inline constexpr std::string_view kHopHeader = "x-dualmesh-handed-by";
 
-// Without the body, which goes from where it lies.
-inline net::HttpRequest make_upstream_head(const net::HttpRequest& request) {
-  net::HttpRequest upstream;
-  upstream.method = request.method;
-  upstream.target = request.target;
-  upstream.headers = request.headers;
-  upstream.headers.remove("Host");  // the instance's own, set by the client
-  upstream.headers.remove(kHopHeader);
-  return upstream;
+// What changes in every head that leaves, and of those to instances and to nodes. The values are
+// views into the settings.
+inline net::FieldChanges upstream_changes() {
+  net::FieldChanges changes;
+  changes.dropped = {"Host", kHopHeader};  // Host: the other's own, set by the client
+  return changes;
 }
 
-inline net::HttpRequest make_instance_head(const net::HttpRequest& request,
-                                           const FlowSettings& settings) {
-  net::HttpRequest upstream = make_upstream_head(request);
-  if (!settings.upstream_api_key.empty()) {
-    upstream.headers.set("Authorization", "Bearer " + settings.upstream_api_key);
+inline net::FieldChanges instance_changes(const FlowSettings& settings) {
+  net::FieldChanges changes = upstream_changes();
+  if (!settings.upstream_authorization.empty()) {
+    changes.set.push_back({"Authorization", settings.upstream_authorization});
   } else if (settings.drop_client_key) {
-    upstream.headers.remove("Authorization");
+    changes.dropped.push_back("Authorization");
   }
-  return upstream;
+  return changes;
 }
 
 // The other node asks for the client's key as this one did.
-inline net::HttpRequest make_peer_head(const net::HttpRequest& request,
-                                       const FlowSettings& settings) {
-  net::HttpRequest upstream = make_upstream_head(request);
-  upstream.headers.set(kHopHeader, settings.node_name);
-  return upstream;
+inline net::FieldChanges peer_changes(const FlowSettings& settings) {
+  net::FieldChanges changes = upstream_changes();
+  changes.set.push_back({kHopHeader, settings.node_name});
+  return changes;
+}
+
+// What an instance is told of who asks.
+inline std::string_view instance_authorization(const net::HttpRequest& request,
+                                               const FlowSettings& settings) {
+  if (!settings.upstream_authorization.empty()) return settings.upstream_authorization;
+  return settings.drop_client_key ? std::string_view() : request.headers.find("Authorization");
 }
 
 }  // namespace dualmesh::node

@@ -38,7 +38,7 @@ class Asking : public std::enable_shared_from_this<Asking> {
     head.target = "/tokenize";
     head.headers.add("Content-Type", "application/json");
     if (!question.authorization.empty()) head.headers.add("Authorization", question.authorization);
-    const auto body = std::make_shared<const std::string>(std::move(question.body));
+    head.body = std::move(question.body);
     // The timer is the one that counts; the client's own come later, if at all.
     const net::ClientTimeouts timeouts{timeout * 2, timeout * 2, timeout * 2};
     net::ClientHandler handler;
@@ -55,7 +55,7 @@ class Asking : public std::enable_shared_from_this<Asking> {
     timer_ = thread.after(timeout, [weak] {
       if (const auto self = weak.lock()) self->end(TokenizeEnd::late, {});
     });
-    call_ = client.send(address_, head, {*body, body}, timeouts, std::move(handler));
+    call_ = client.send(address_, std::move(head), timeouts, std::move(handler));
     if (ended_) call_.reset();
   }
 

@@ -17,6 +17,7 @@
 
 #include "net/http_parser.h"
 #include "net/http_server.h"
+#include "net/http_writer.h"
 #include "net/prompt_reader.h"
 
 namespace {
@@ -103,9 +104,17 @@ void relayed(benchmark::State& state) {
   });
   const std::string destination = "127.0.0.1:" + std::to_string(*upstream.listen("127.0.0.1", 0));
   HttpClient client(proxy_threads.at(0), HttpClient::Limits{});
+  struct PassOn final : RelayOwner {
+    bool relay_head(HttpResponse&) override { return true; }
+    void relay_body(std::string_view) override {}
+    void relay_done(const RelayResult&) override {}
+  };
+  const auto owner = std::make_shared<PassOn>();
   HttpServer proxy(proxy_threads, {}, [&](std::shared_ptr<Exchange> exchange) {
     const HttpRequest& request = exchange->request();
-    exchange->relay(client, destination, request, {}, {});
+    std::string head;
+    append_request_head(head, request, destination, request.body.size());
+    exchange->relay(client, destination, std::move(head), {}, owner);
   });
   const std::uint16_t port = *proxy.listen("127.0.0.1", 0);
   const std::string body = chat_body(1'000);

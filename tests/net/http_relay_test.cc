@@ -1,5 +1,6 @@
 // Exchange::relay between raw clients and raw upstream servers.
 #include "net/http_server.h"
+#include "net/http_writer.h"
 #include "tests/net/raw_peer.h"
 
 using namespace dualmesh::net;
@@ -26,28 +27,40 @@ struct Proxy {
   }
 
   void relay(std::shared_ptr<Exchange> exchange, const std::string& to) {
-    HttpRequest upstream = exchange->request();
-    RelayHandler handler;
-    handler.on_head = [](HttpResponse& head) {
-      head.headers.set("x-node", "n1");
-      return head.status != 503;
-    };
-    handler.on_body = [this](std::string_view piece) { body_bytes += piece.size(); };
     exchange->on_gone([this] { gone_told = true; });
     current = exchange;
-    handler.on_done = [this, exchange, to](const RelayResult& result) {
-      if (result.end == RelayResult::End::not_started && to != second && !second.empty()) {
-        return relay(exchange, second);
+    std::string head;
+    append_request_head(head, exchange->request(), to, exchange->request().body.size());
+    owner = std::make_shared<Owner>(*this, exchange, to);
+    exchange->relay(*client, to, std::move(head), {}, owner);
+  }
+
+  struct Owner final : RelayOwner {
+    Owner(Proxy& of, std::shared_ptr<Exchange> relayed, std::string destination)
+        : proxy(of), exchange(std::move(relayed)), to(std::move(destination)) {}
+    bool relay_head(HttpResponse& head) override {
+      head.headers.set("x-node", "n1");
+      return head.status != 503;
+    }
+    void relay_body(std::string_view piece) override { proxy.body_bytes += piece.size(); }
+    void relay_done(const RelayResult& result) override {
+      const auto ours = std::move(exchange);
+      if (result.end == RelayResult::End::not_started && to != proxy.second &&
+          !proxy.second.empty()) {
+        return proxy.relay(ours, proxy.second);
       }
       if (result.end == RelayResult::End::not_started) {
         HttpResponse bad_gateway;
         bad_gateway.status = 502;
-        exchange->respond(std::move(bad_gateway));
+        ours->respond(std::move(bad_gateway));
       }
-      ended.set(result);
-    };
-    exchange->relay(*client, to, upstream, {}, std::move(handler));
-  }
+      proxy.ended.set(result);
+    }
+
+    Proxy& proxy;
+    std::shared_ptr<Exchange> exchange;
+    std::string to;
+  };
 
   void abort_current() {
     on_current([](Exchange& exchange) { return exchange.abort(), true; });
@@ -68,6 +81,7 @@ struct Proxy {
   std::unique_ptr<HttpClient> client;
   std::string destination, second;
   std::weak_ptr<Exchange> current;
+  std::shared_ptr<Owner> owner;
   std::atomic<std::size_t> body_bytes = 0;
   std::atomic<bool> gone_told = false;
   Eventually<RelayResult> ended;
@@ -184,14 +198,45 @@ TEST_CASE("an instance that dies in the middle of a stream") {
     CHECK(rest.find("data: {\"error\":{\"message\":") != std::string::npos);
     CHECK(rest.ends_with("}}\n\n\r\n"));
   }
-  SUBCASE("within an event: nothing more") {
-    server.send("7\r\ndata: 0\r\n");
-    CHECK(client.receive_bytes(12) == "7\r\ndata: 0\r\n");
+  SUBCASE("within an event: without what was not finished") {
+    server.send("b\r\ndata: 0\n\nda\r\n5\r\nta: 1\r\n");
+    CHECK(client.receive_bytes(14) == "9\r\ndata: 0\n\n\r\n");
     server.close();
-    CHECK(client.receive_to_end() == "");
+    const std::string rest = client.receive_to_end();
+    CHECK(rest.find("\r\ndata: {\"error\":{\"message\":") != std::string::npos);
+    CHECK(rest.find("ta: 1") == std::string::npos);
+    CHECK(rest.ends_with("}}\n\n\r\n"));
   }
   CHECK(proxy.ended.get().end == End::broken);
   CHECK(proxy.ended.get().error == ClientError::truncated);
+}
+
+TEST_CASE("a stream that ends without a blank line passes on whole") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer server = upstream.accept();
+  server.receive_message();
+  begin_stream(server, client);
+  server.send("6\r\ndata: \r\n1\r\n1\r\n0\r\n\r\n");
+  CHECK(client.receive_bytes(17) == "7\r\ndata: 1\r\n0\r\n\r\n");
+  CHECK(proxy.ended.get().end == End::complete);
+}
+
+TEST_CASE("the body of a request is let go with the first byte of its answer") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer server = upstream.accept();
+  server.receive_message();
+  CHECK(proxy.server.stats().held_body_bytes == 2);
+  begin_stream(server, client);
+  CHECK(becomes_true([&] { return proxy.server.stats().held_body_bytes == 0; }));
+  CHECK(proxy.server.stats().held_requests == 1);
+  server.send("0\r\n\r\n");
+  CHECK(client.receive_bytes(5) == "0\r\n\r\n");
 }
 
 TEST_CASE("a whole answer cut short is cut short for the client too") {

@@ -167,7 +167,7 @@ TEST_CASE("an instance's key replaces the client's; without keys the client's is
   }
   {
     FlowSettings settings = TestRouter::default_settings();
-    settings.upstream_api_key = "theirs";
+    settings.upstream_authorization = "Bearer theirs";
     TestRouter router(make_view({{"e1", one.address(), {"m"}}}), settings);
     client.call(router.port(), request);
     CHECK(one.last_request().headers.find("Authorization") == "Bearer theirs");

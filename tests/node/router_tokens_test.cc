@@ -160,7 +160,7 @@ TEST_CASE("what is asked is what decides the tokens, with the instances' key") {
     answer_json(*exchange, 200, Engine::tokens_json());
   };
   FlowSettings flow = settings();
-  flow.upstream_api_key = "up";
+  flow.upstream_authorization = "Bearer up";
   Scene scene({&engine}, flow);
   scene.chat();
   CHECK(right.load());
