@@ -125,6 +125,7 @@ void ClientConnection::connected(const std::error_code& error) {
   if (error) return fail(is_local_shortage(error) ? ClientError::local : ClientError::connect);
   connecting_ = false;
   set_socket_options(socket_, unacknowledged);
+  begin_request();
   write_request();
   read_more();
 }
@@ -134,16 +135,24 @@ void ClientConnection::send(std::shared_ptr<PendingCall> call) {
   call_ = std::move(call);
   call_->connection = weak_from_this();
   reused_ = true;
-  write_request();
+  begin_request();
+  // Written at the end of this turn of the loop, with the requests of others: one after the other
+  // they find their servers awake, where each alone would have to wake one.
+  asio::post(socket_.get_executor(), [self = shared_from_this(), call = call_] {
+    if (!self->closed_ && self->call_ == call) self->write_request();
+  });
   read_more();
 }
 
-void ClientConnection::write_request() {
+void ClientConnection::begin_request() {
   answer_seen_ = in_body_ = body_seen_ = false;
   parser_ = new_parser();
   response_ = {};
   deadline_.set(call_->timeouts.first_byte, shared_from_this());
   writing_ = call_;
+}
+
+void ClientConnection::write_request() {
   const std::array<asio::const_buffer, 2> buffers = {
       asio::buffer(writing_->request.head),
       asio::buffer(writing_->request.body.data(), writing_->request.body.size())};

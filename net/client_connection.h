@@ -75,6 +75,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
  private:
   void connect(const asio::ip::tcp::resolver::results_type& addresses);
   void connected(const std::error_code& error);
+  void begin_request();
   void write_request();
   void written();
   void read_more();
