@@ -14,6 +14,19 @@
 
 namespace dualmesh::net {
 
+// The marks, and the escape before any of them in text.
+struct PromptMark {
+  static constexpr char escape = 0x1b;
+  static constexpr char media = 0x1c;
+  static constexpr char attachment = 0x1d;
+  static constexpr char message = 0x1e;
+  static constexpr char text = 0x1f;
+  static constexpr std::uint32_t batch_token = 0xffffffff;  // no token has this id
+
+  static constexpr bool is(char c) { return static_cast<unsigned char>(c - escape) < 5; }
+  static constexpr char escaped(char mark) { return static_cast<char>(mark + 0x40); }  // '[' to '_'
+};
+
 class PromptText {
  public:
   // Chat: tools first, then messages, each with parts in order.

@@ -2,15 +2,15 @@
 // application are known.
 //
 // The key hashes the first 200 characters (UTF-8 code points) of the text added; 0: none was.
-// What cannot be UTF-8 counts byte by byte.
+// The same text in other pieces has the same key. What is added must be UTF-8 for the key to count.
 //
 // Threads: values. Source: the prefix hash that gateways in front of engine fleets use.
 #pragma once
 
 #include <xxhash.h>
 
+#include <cstddef>
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 namespace dualmesh::net {
@@ -19,24 +19,21 @@ class SystemPrefix {
  public:
   static constexpr std::size_t kCharacters = 200;
 
+  bool is_full() const { return cut_; }
   void add(std::string_view text) {
-    if (cut_) return;
-    std::size_t end = 0;
-    while (end < text.size()) {
-      const bool continues = (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80;
-      if (!continues && characters_++ == kCharacters) {
-        cut_ = true;
-        break;
-      }
-      ++end;
+    for (const char c : text) {
+      if (cut_) return;
+      const bool continues = (static_cast<unsigned char>(c) & 0xc0) == 0x80;
+      cut_ = size_ == sizeof text_ || (!continues && characters_++ == kCharacters);
+      if (!cut_) text_[size_++] = c;
     }
-    text_.append(text.substr(0, end));
   }
 
-  std::uint64_t key() const { return text_.empty() ? 0 : XXH3_64bits(text_.data(), text_.size()); }
+  std::uint64_t key() const { return size_ == 0 ? 0 : XXH3_64bits(text_, size_); }
 
  private:
-  std::string text_;
+  char text_[kCharacters * 4];
+  std::size_t size_ = 0;
   std::size_t characters_ = 0;
   bool cut_ = false;
 };

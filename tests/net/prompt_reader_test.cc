@@ -7,11 +7,22 @@
 #include <set>
 #include <string>
 
+#include "tests/net/prompt_twins.h"
+
 using namespace dualmesh::net;
 
 namespace {
 
+// Every example of this file goes through the scan as well.
+void check_scan(Endpoint endpoint, const std::string& body) {
+  if (endpoint == Endpoint::other) return;
+  for (const Tokens tokens : {Tokens::unwanted, Tokens::wanted}) {
+    CHECK(compare_twins(endpoint, body, tokens, {body.size() / 2}).difference == "");
+  }
+}
+
 PromptFields read(Endpoint endpoint, const std::string& body) {
+  check_scan(endpoint, body);
   PromptReader reader;
   const auto result = reader.read(endpoint, body);
   CAPTURE(body);
@@ -27,6 +38,7 @@ std::string chat(const std::string& messages) {
 }
 
 ApiError refusal(Endpoint endpoint, const std::string& body) {
+  check_scan(endpoint, body);
   PromptReader reader;
   const auto result = reader.read(endpoint, body);
   CAPTURE(body);
@@ -313,8 +325,10 @@ TEST_CASE("the system key is that of the first 200 characters of the first syste
 
 TEST_CASE("what tokenising needs is read where it is wanted, and nowhere else") {
   const auto wanted = [](Endpoint endpoint, const std::string& rest) {
+    const std::string body = R"({"model":"m",)" + rest + "}";
+    check_scan(endpoint, body);
     PromptReader reader;
-    return *reader.read(endpoint, R"({"model":"m",)" + rest + "}", Tokens::wanted);
+    return *reader.read(endpoint, body, Tokens::wanted);
   };
   const std::string hello = R"("messages":[{"role":"user","content":"hello"}])";
   const PromptFields chat = wanted(Endpoint::chat, hello + R"(,"cache_salt":"s","stream":true)");
@@ -348,6 +362,7 @@ TEST_CASE("templates: another key for whatever makes other tokens of the same te
     PromptReader reader;
     const std::string body =
         R"({"model":"m","prompt":"x","messages":[{"role":"user","content":"x"}])" + rest + "}";
+    check_scan(endpoint, body);
     return reader.read(endpoint, body, Tokens::wanted)->template_key;
   };
   const std::uint64_t plain = key(Endpoint::chat, "");

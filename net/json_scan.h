@@ -1,0 +1,112 @@
+// JsonScan: the tokens of a JSON text that grows at its end, each told once; no tree, no copies.
+//
+// Invariant: a text whose last token is `end`, and whose check_utf8 never failed, is taken by
+// simdjson's DOM with kMaxDepth levels. The reverse does not hold: rare spellings (integers of more
+// than 18 digits, exponents of three, numbers of more than 64 characters, lone surrogates) fail
+// here, and whoever scans then asks simdjson.
+//
+// Nothing is read twice however the text grows, but for the last few bytes of what is incomplete.
+// Threads: values. Source: RFC 8259.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace dualmesh::net {
+
+// What stands between two quotes.
+struct JsonString {
+  std::string_view raw;
+  bool escaped = false;  // has a backslash
+};
+
+// The first quote, backslash or control character; `end` if there is none. Sets `high` if it saw a
+// byte of 0x80 or above on the way.
+const char* find_in_string(const char* from, const char* end, bool& high);
+
+// One escape, from its backslash on; a pair of surrogates counts as one.
+struct JsonEscape {
+  enum class Kind : std::uint8_t { whole, cut_off, invalid } kind = Kind::invalid;
+  std::uint8_t length = 0;
+  char32_t code_point = 0;
+};
+JsonEscape read_escape(const char* from, const char* end);
+// Returns how many of the four are written.
+std::size_t encode_utf8(char32_t code_point, char (&into)[4]);
+std::string unescaped(const JsonString& string);
+
+class JsonScan {
+ public:
+  enum class Token : std::uint8_t {
+    none,
+    more,    // the text goes on
+    failed,  // no JSON, or of a rare spelling; stays so
+    object,
+    object_end,
+    array,
+    array_end,
+    key,
+    string,
+    number,
+    yes,
+    no,
+    null,
+    end,  // of the text: one value and white space
+  };
+  static constexpr std::size_t kMaxDepth = 256;  // as simdjson's DOM counts
+
+  // Begins with the value at `position`, which need not be the first of its text.
+  explicit JsonScan(std::size_t position = 0) : position_(position), checked_(position) {}
+
+  // `text` is what it was at the last call, and more.
+  Token next(std::string_view text);
+
+  // Of the last token, if it was none of `more`, `failed` and `end`.
+  std::size_t token_begin() const { return begin_; }
+  std::size_t position() const { return position_; }  // after it
+  std::size_t depth() const { return depth_; }        // of open objects and arrays, after it
+  JsonString string(std::string_view text) const {    // a key or a string
+    return {text.substr(begin_ + 1, string_end_ - begin_ - 1), escaped_};
+  }
+
+  // After `more` or `end`: whether what has been scanned is UTF-8.
+  bool check_utf8(std::string_view text);
+
+ private:
+  enum class Expect : std::uint8_t {
+    value,
+    value_or_end,  // of an array that has begun
+    key,
+    key_or_end,
+    colon,
+    comma_or_end,
+    text_end,
+  };
+  Token begin_string(std::string_view text);
+  Token go_on_in_string(std::string_view text);
+  Token open(Token container);
+  Token close(Token container);
+  Token value(std::string_view text);
+  Token number(std::string_view text);
+  Token literal(std::string_view text, std::string_view word, Token token);
+  void after_value() { expect_ = depth_ == 0 ? Expect::text_end : Expect::comma_or_end; }
+  bool in_object() const { return (objects_[(depth_ - 1) / 64] >> ((depth_ - 1) % 64) & 1) != 0; }
+
+  std::size_t position_;  // of the first byte that belongs to no token yet; in a string: looked at
+  std::size_t begin_ = 0;
+  std::size_t string_end_ = 0;
+  std::size_t depth_ = 0;
+  std::size_t checked_;  // is UTF-8 up to here
+  Expect expect_ = Expect::value;
+  bool in_string_ = false;
+  bool key_ = false;  // the string is one
+  bool escaped_ = false;
+  bool high_ = false;  // a byte of 0x80 or above has been seen after checked_
+  bool failed_ = false;
+  std::array<std::uint64_t, kMaxDepth / 64> objects_;  // by depth: 1 for an object, 0 for an array
+};
+
+}  // namespace dualmesh::net

@@ -1,0 +1,164 @@
+#include "net/prompt_list.h"
+
+namespace dualmesh::net {
+namespace {
+
+using Token = JsonScan::Token;
+
+enum Field : std::size_t {
+  role,
+  name,
+  tool_call_id,
+  reasoning_content,
+  reasoning,
+  refusal,
+  content,
+  tool_calls,
+  function_call,
+  type,
+};
+
+constexpr std::array<std::string_view, 3> part_names{"type", "text", "refusal"};
+
+bool is_system(std::string_view role_name) {
+  return role_name == "system" || role_name == "developer" || role_name == "instructions";
+}
+
+}  // namespace
+
+const std::array<std::string_view, PromptList::kFields> PromptList::kNames{
+    "role",    "name",    "tool_call_id", "reasoning_content", "reasoning",
+    "refusal", "content", "tool_calls",   "function_call",     "type"};
+
+void PromptList::instructions(const JsonString& spelled, PromptWriter& out) {
+  out.message({"instructions"});
+  in_system_ = !system_seen_;
+  words(spelled, out);
+  system_seen_ = true;
+  in_system_ = false;
+}
+
+PromptList::Step PromptList::take(Token token, const JsonScan& scan, std::string_view text,
+                                  PromptWriter& out) {
+  const auto go_on = [](bool sure) { return sure ? Step::going_on : Step::unsure; };
+  const std::size_t depth = scan.depth();
+  if (depth < depth_) return Step::done;
+  if (!in_element_) {
+    in_element_ = true;
+    element_begin_ = scan.token_begin();
+    fields_ = {};
+    ++size_;
+    return go_on(token == Token::object);
+  }
+  if (depth == depth_) {
+    in_element_ = false;
+    return go_on(element(text, scan.position(), out));
+  }
+  if (depth == depth_ + 1) {
+    if (token == Token::key) return go_on(fields_.key(kNames, scan.string(text)));
+    if (token == Token::object_end || token == Token::array_end) {
+      fields_.value_ended(scan.position());
+    } else {
+      fields_.value(value_begun(scan, token, text));
+    }
+  } else if (depth == depth_ + 2 && opens(token)) {
+    fields_.value(value_begun(scan, token, text));
+  }
+  return Step::going_on;
+}
+
+bool PromptList::element(std::string_view text, std::size_t end, PromptWriter& out) {
+  if (of_ == Of::messages) return message(text, out);
+  const JsonValue& kind = fields_.values[type];
+  if (!kind.is_string()) return message(text, out);
+  const JsonString name = kind.string(text);
+  if (name.escaped) return false;
+  if (name.raw.empty() || name.raw == "message") return message(text, out);
+  out.message(name);
+  out.attachment("item");
+  return out.minified(text.substr(0, end), element_begin_);
+}
+
+bool PromptList::message(std::string_view text, PromptWriter& out) {
+  const auto& values = fields_.values;
+  if (!values[role].is_string() || values[role].escaped) return false;
+  const JsonString role_name = values[role].string(text);
+  out.message(role_name);
+  in_system_ = !system_seen_ && is_system(role_name.raw);
+  for (std::size_t field = name; field <= refusal; ++field) {
+    if (!values[field].is_string()) continue;
+    const JsonString value = values[field].string(text);
+    if (value.raw.empty()) continue;
+    out.attachment(kNames[field]);
+    out.words(value);
+  }
+  if (!parts(values[content], text, out)) return false;
+  for (const std::size_t field : {tool_calls, function_call}) {
+    if (!values[field].is_given()) continue;
+    out.attachment(kNames[field]);
+    if (!out.minified(text, values[field].begin)) return false;
+  }
+  system_seen_ |= in_system_;
+  in_system_ = false;
+  return true;
+}
+
+bool PromptList::parts(const JsonValue& of, std::string_view text, PromptWriter& out) {
+  if (!of.is_given()) return true;
+  if (of.is_string()) {
+    words(of.string(text), out);
+    return true;
+  }
+  if (of.kind != Token::array) return false;
+  JsonScan scan(of.begin);
+  scan.next(text);  // its '['
+  for (;;) {
+    switch (scan.next(text)) {
+      case Token::array_end:
+        return true;
+      case Token::string:
+        words(scan.string(text), out);
+        break;
+      case Token::object:
+        if (!part(scan, text, out)) return false;
+        break;
+      default:
+        return false;
+    }
+  }
+}
+
+// An object in the list of parts, of which `scan` has read the '{'.
+bool PromptList::part(JsonScan& scan, std::string_view text, PromptWriter& out) {
+  KnownFields<part_names.size()> fields;
+  const std::size_t depth = scan.depth();
+  for (;;) {
+    const Token token = scan.next(text);
+    if (scan.depth() < depth) break;
+    if (scan.depth() == depth && token == Token::key) {
+      if (!fields.key(part_names, scan.string(text))) return false;
+    } else if (scan.depth() == depth + (opens(token) ? 1 : 0) && token != Token::object_end &&
+               token != Token::array_end) {
+      fields.value(value_begun(scan, token, text));
+    }
+  }
+  const auto& [kind, plain, refused] = fields.values;
+  if (kind.escaped) return false;
+  const std::string_view name = kind.is_string() ? kind.string(text).raw : std::string_view();
+  if (name == "refusal") {
+    if (!refused.is_string()) return false;
+    words(refused.string(text), out);
+    return true;
+  }
+  const bool is_text =
+      name.empty() || name == "text" || name == "input_text" || name == "output_text";
+  if (!is_text || !plain.is_string()) return false;
+  words(plain.string(text), out);
+  return true;
+}
+
+void PromptList::words(const JsonString& spelled, PromptWriter& out) {
+  out.text(spelled, in_system_ ? &system_ : nullptr);
+}
+
+}  // namespace dualmesh::net

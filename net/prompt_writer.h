@@ -1,0 +1,91 @@
+// PromptWriter: the canonical prompt text (prompt_text.h) written straight from JSON, with nothing
+// unescaped into memory of its own; its reader is a PromptSink.
+//
+// Invariant: what is written is what PromptText makes of the same values, and minified() what
+// simdjson::minify makes of its DOM.
+//
+// Threads: values; short-lived, since what it holds back goes to the sink when it is destroyed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "net/json_scan.h"
+#include "net/prompt_text.h"
+#include "net/system_prefix.h"
+
+namespace dualmesh::net {
+
+// Hears the canonical text in order, in pieces of any size.
+class PromptSink {
+ public:
+  virtual ~PromptSink() = default;
+  virtual void text(std::string_view piece) = 0;
+  virtual void restart() = 0;  // what was told is void; all of it comes again
+};
+
+struct KeptText final : PromptSink {
+  void text(std::string_view piece) override { kept += piece; }
+  void restart() override { kept.clear(); }
+  std::string kept;
+};
+
+class PromptWriter {
+ public:
+  explicit PromptWriter(PromptSink& sink) : sink_(sink) {}
+  ~PromptWriter() { flush(); }
+  PromptWriter(const PromptWriter&) = delete;
+  PromptWriter& operator=(const PromptWriter&) = delete;
+
+  // `system`, if given, hears the words unescaped.
+  void words(const JsonString& string, SystemPrefix* system = nullptr);
+  void message(const JsonString& role) {
+    put(PromptMark::message);
+    words(role);
+  }
+  void text(const JsonString& content, SystemPrefix* system) {
+    if (content.raw.empty()) return;
+    put(PromptMark::text);
+    words(content, system);
+  }
+  void attachment(std::string_view name) {  // its value comes next
+    put(PromptMark::attachment);
+    append(name);
+    put('=');
+  }
+  // The valid JSON value that begins at `begin`. False: it is not for us after all.
+  bool minified(std::string_view text, std::size_t begin);
+
+  void next_text_prompt() { put(PromptMark::message); }
+  void begin_tokens() { put(PromptMark::attachment); }
+  void next_token_prompt() { token(PromptMark::batch_token); }
+  void token(std::uint32_t id) {
+    for (int shift = 0; shift < 32; shift += 8) put(static_cast<char>(id >> shift));
+  }
+
+  void flush() {
+    if (used_ > 0) sink_.text({held_, used_});
+    used_ = 0;
+  }
+
+ private:
+  static constexpr std::size_t kHeldBytes = 8192;
+  static constexpr std::size_t kWorthNoCopy = 4096;
+
+  void put(char c) {
+    if (used_ == kHeldBytes) flush();
+    held_[used_++] = c;
+  }
+  void append(std::string_view text);
+  void json_string(const JsonString& string);
+  bool number(std::string_view spelled);
+
+  PromptSink& sink_;
+  std::size_t used_ = 0;
+  char held_[kHeldBytes];
+};
+
+}  // namespace dualmesh::net
