@@ -28,22 +28,21 @@ def us(measured):
 class PythonRouter(Contestant):
     """Installed by pip; `arguments(peer, front)` says how to start it."""
 
-    def __init__(self, name, packages, arguments):
+    def __init__(self, name, package, arguments):
         super().__init__(name)
-        self._packages, self._arguments = packages, arguments
-        self.place = PLACE / name.replace(" ", "-")
+        self._package, self._arguments = package, arguments
+        self.place = PLACE / package.split("[")[0]
 
     def install(self):
         """Raises with pip's last words when it cannot."""
-        python = self.place / "bin" / "python"
         if (self.place / "installed").exists():
             return
         venv.create(self.place, with_pip=True)
-        done = subprocess.run([python, "-m", "pip", "install", "--quiet", *self._packages],
-                              capture_output=True, text=True, timeout=INSTALL_S, check=False)
+        done = subprocess.run([self.place / "bin" / "python", "-m", "pip", "install", "--quiet",
+                               self._package], capture_output=True, text=True, timeout=INSTALL_S,
+                              check=False)
         if done.returncode != 0:
-            raise Skipped(f"pip install {' '.join(self._packages)}: "
-                          f"{done.stderr.strip().splitlines()[-1]}")
+            raise Skipped(f"pip install {self._package}: {done.stderr.strip().splitlines()[-1]}")
         (self.place / "installed").touch()
 
     def port(self):
@@ -54,19 +53,20 @@ class PythonRouter(Contestant):
                                             self._arguments(self, front))]
 
 
-def rust_router(module, *more):
+def rust_router(module, policy):
     """sglang-router and vllm-router take the same flags: one began as the other."""
     def arguments(peer, front):
         return [peer.place / "bin" / "python", "-m", module, "--host", HOST, "--port", peer.port(),
                 "--worker-urls", *[f"http://{address}" for address in front.instances],
-                "--policy", "cache_aware", "--prometheus-port", str(free_port()), *more]
+                "--policy", policy, "--prometheus-port", str(free_port())]
     return arguments
 
 
 def litellm(peer, front):
-    """Its proxy with one worker, and a route to each instance."""
+    """Its proxy with one worker and a route to each instance; as with the others, any key does."""
     config = front.directory / "litellm.yaml"
-    config.write_text("model_list:\n" + "".join(
+    config.write_text("general_settings:\n  dangerously_permit_weak_or_unset_master_key: true\n"
+                      "model_list:\n" + "".join(
         f"- model_name: sim\n  litellm_params:\n    model: openai/sim\n"
         f"    api_base: http://{address}/v1\n    api_key: any\n" for address in front.instances))
     return [peer.place / "bin" / "litellm", "--config", config, "--host", HOST, "--port",
@@ -74,12 +74,11 @@ def litellm(peer, front):
 
 
 def known():
-    return [
-        PythonRouter("sglang-router", ["sglang-router"],
-                     rust_router("sglang_router.launch_router")),
-        PythonRouter("vllm-router", ["vllm-router"], rust_router("vllm_router.launch_router")),
-        PythonRouter("litellm", ["litellm[proxy]"], litellm),
-    ]
+    routers = [PythonRouter(f"{package} {policy}", package,
+                            rust_router(f"{package.replace('-', '_')}.launch_router", policy))
+               for package in ("sglang-router", "vllm-router")
+               for policy in ("cache_aware", "round_robin")]  # the first is their default
+    return [*routers, PythonRouter("litellm", "litellm[proxy]", litellm)]
 
 
 def measure(peer):
@@ -87,7 +86,7 @@ def measure(peer):
     peer.install()
     with Front(INSTANT, [Haproxy(), Nginx(), *ours(NO_QUEUE), peer]) as front:
         found = in_turns(front, ROUNDS, lambda one: front.load(
-            one, "requests", connections=64, seconds=SECONDS))
+            one, "requests", connections=64, seconds=SECONDS, warm_up=1))
         noise = noise_row(front, f"beside {peer.name}")
     return found, noise
 
@@ -109,6 +108,7 @@ def front_peers():
         figures += [Figure(f"{peer.name}: x {other}", ratio(found, peer.name, other, us), "x")
                     for other in (*TARGETS, "one node", "mesh of 3")]
         figures.append(noise)
+        print(f"   {peer.name}: {cpu:.0f} us a request", file=sys.stderr, flush=True)
         rows.append([peer.name, f"{cpu:.0f} us", f"{rate:,.0f}/s",
                      f"{ratio(found, peer.name, 'mesh of 3', us):.1f}"])
     if not rows:

@@ -92,7 +92,7 @@ class Front:
         for contestant in self.contestants:
             contestant.start(self)
         for contestant in self.contestants:
-            wait_until(contestant.ready, 30, f"{contestant.name} answers",
+            wait_until(contestant.ready, 60, f"{contestant.name} answers",
                        lambda one=contestant: [each.require_alive() for each in one.processes])
         time.sleep(1.0)  # until each has heard of each instance
 
