@@ -113,6 +113,7 @@ void ServerConnection::read_more() {
   if (reading_ || phase_ == Phase::closed) return;
   if ((phase_ == Phase::answering || phase_ == Phase::flushing) && in_.size() >= early_bytes)
     return;
+  if (reads_into_body()) return read_into_body();
   const std::size_t room =
       phase_ == Phase::body || phase_ == Phase::lingering ? body_read_bytes : head_read_bytes;
   reading_ = true;
@@ -135,6 +136,41 @@ void ServerConnection::received(const std::error_code& error, std::size_t count)
     return read_more();
   }
   if (phase_ == Phase::body) deadline_.set(shared_->limits.body_timeout, shared_from_this());
+  process();
+}
+
+// A long body of known length goes straight to where it will lie.
+bool ServerConnection::reads_into_body() const {
+  return phase_ == Phase::body && in_.empty() &&
+         parser_.framing().kind == BodyFraming::Kind::length &&
+         parser_.framing().length >= request_.body.size() + head_read_bytes;
+}
+
+void ServerConnection::read_into_body() {
+  const std::size_t had = request_.body.size();
+  const std::size_t room = std::min<std::size_t>(parser_.framing().length - had, body_read_bytes);
+  request_.body.resize(had + room);
+  reading_ = true;
+  socket_.async_read_some(
+      asio::buffer(request_.body.data() + had, room),
+      [self = shared_from_this(), had](const std::error_code& error, std::size_t count) {
+        self->reading_ = false;
+        self->body_received(had, error, count);
+      });
+}
+
+void ServerConnection::body_received(std::size_t had, const std::error_code& error,
+                                     std::size_t count) {
+  abandoned_body_ = {};
+  if (phase_ != Phase::body) return received(error, 0);  // refused meanwhile
+  request_.body.resize(had + count);
+  if (error) return close();
+  deadline_.set(shared_->limits.body_timeout, shared_from_this());
+  std::string_view arrived = std::string_view(request_.body).substr(had), piece;
+  const Decoded step = body_.decode(arrived, piece);
+  DUALMESH_CHECK(step == Decoded::piece && piece.size() == count, "{} of {}", piece.size(), count);
+  if (!held_.add_bytes(count)) return refuse_overload();
+  if (listener_) listener_->grown(request_.body);
   process();
 }
 
@@ -288,6 +324,7 @@ void ServerConnection::send_refusal(HttpResponse answer, bool keep_alive) {
   if (request_.method != "HEAD") out += answer.body;
   held_.release();
   listener_.reset();
+  if (reading_) abandoned_body_ = std::move(request_.body);  // perhaps it is read into
   request_ = {};
   phase_ = Phase::answering;
   append(out);
@@ -350,7 +387,7 @@ void ServerConnection::flush() {
   const std::size_t in_front = std::min(written_, writing_.front.size());
   const std::size_t in_back = written_ - in_front;
   const ClientSocket::Buffers buffers = {asio::buffer(writing_.front) + in_front,
-                                                     asio::buffer(writing_.back) + in_back};
+                                         asio::buffer(writing_.back) + in_back};
   write_in_flight_ = true;
   if (phase_ != Phase::body) deadline_.set(shared_->limits.write_timeout, shared_from_this());
   socket_.async_write_some(

@@ -61,6 +61,9 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void set_half_open(bool half_open);
   void read_more();
   void received(const std::error_code& error, std::size_t count);
+  bool reads_into_body() const;
+  void read_into_body();
+  void body_received(std::size_t had, const std::error_code& error, std::size_t count);
   void process();
   bool process_head();  // false: stop for now
   bool process_body();
@@ -96,6 +99,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   HttpRequest request_;
   std::unique_ptr<BodyListener> listener_;
   BodyReader body_;
+  std::string abandoned_body_;  // of a refused request, while a read into it is pending
   HeldRequest held_;
   std::weak_ptr<HttpExchange> exchange_;
 

@@ -428,3 +428,24 @@ TEST_CASE("a request can be refused at its head, and another's body is heard as 
   CHECK(stays.receive_message().ends_with("abcde"));
   CHECK(told.get() == "abc|de|");
 }
+
+TEST_CASE("a long body arrives whole, however it is cut, and one refused half-way is read on") {
+  ServerLimits limits;
+  limits.body_timeout = std::chrono::milliseconds(50);
+  EchoServer echo(limits);
+  std::string body;
+  for (int i = 0; body.size() < 300'000; ++i) body += std::to_string(i);
+  const std::string head =
+      "POST /long HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n";
+  RawPeer peer = RawPeer::connect(echo.port);
+  for (const std::size_t cut : {std::size_t{1}, std::size_t{5'000}, std::size_t{70'000}}) {
+    peer.send(head + body.substr(0, cut));
+    peer.send(body.substr(cut));
+    CHECK(peer.receive_message().ends_with("POST /long " + body));
+  }
+  peer.send(head + body.substr(0, 100'000));
+  CHECK(starts_with(peer.receive_message(), "HTTP/1.1 408 "));
+  peer.send(body.substr(100'000, 100'000));  // goes nowhere, and harms nobody
+  peer.close();
+  CHECK(becomes_true([&] { return echo.server.stats().open_connections == 0; }));
+}
