@@ -48,6 +48,10 @@ void append_fields(std::string& out, const Headers& headers, const FieldChanges&
 }  // namespace
 
 bool FieldChanges::keeps(std::string_view name) const {
+  if (!dropped_prefix.empty() &&
+      equals_ignoring_case(name.substr(0, dropped_prefix.size()), dropped_prefix)) {
+    return false;
+  }
   for (const std::string_view gone : dropped) {
     if (equals_ignoring_case(gone, name)) return false;
   }

@@ -5,11 +5,11 @@
 // Source: RFC 9112 3, 4, 7.1.
 #pragma once
 
+#include <boost/container/small_vector.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "net/http_message.h"
 
@@ -18,8 +18,9 @@ namespace dualmesh::net {
 // What is left out of and added to the fields of a head while it is written again. Names and values
 // are views: what they show must stay until then.
 struct FieldChanges {
-  std::vector<std::string_view> dropped;
-  std::vector<Headers::Field> set;  // in place of every field of that name
+  boost::container::small_vector<std::string_view, 4> dropped;
+  std::string_view dropped_prefix;  // of names, in small letters; empty: none
+  boost::container::small_vector<Headers::Field, 4> set;  // in place of every field of that name
 
   bool keeps(std::string_view name) const;
 };

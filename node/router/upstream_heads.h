@@ -16,7 +16,8 @@ inline constexpr std::string_view kHopHeader = "x-dualmesh-handed-by";
 // views into the settings.
 inline net::FieldChanges upstream_changes() {
   net::FieldChanges changes;
-  changes.dropped = {"Host", kHopHeader};  // Host: the other's own, set by the client
+  changes.dropped = {"Host"};              // the other's own, set by the client
+  changes.dropped_prefix = "x-dualmesh-";  // what we say of requests nobody says in our name
   return changes;
 }
 

@@ -160,10 +160,14 @@ TEST_CASE("an instance's key replaces the client's; without keys the client's is
   TestClient client;
   auto request = post_request("/v1/chat/completions", chat_body("m", "x", false));
   request.headers.set("Authorization", "Bearer mine");
+  request.headers.set("X-Dualmesh-Instance", "e7");
+  request.headers.set("x-mine", "7");
   {
     TestRouter router(make_view({{"e1", one.address(), {"m"}}}));
     client.call(router.port(), request);
     CHECK(one.last_request().headers.find("Authorization") == "Bearer mine");
+    CHECK(one.last_request().headers.find("x-mine") == "7");
+    CHECK_FALSE(one.last_request().headers.has("x-dualmesh-instance"));  // ours alone to say
   }
   {
     FlowSettings settings = TestRouter::default_settings();
