@@ -4,6 +4,8 @@
 // Threads: a loop's objects are used on its thread; run_and_wait may be called from any thread.
 #pragma once
 
+#include <time.h>
+
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
 #include <atomic>
@@ -31,7 +33,8 @@ struct IoThread::Impl {
 };
 
 // One deadline that is moved far more often than it is reached. Moving it later only stores a
-// number; the timer underneath looks again when it fires.
+// number; the timer underneath looks again when it fires. Moved by the system's coarse clock, which
+// costs a tenth and is a few milliseconds behind: so much too early it may be reached.
 class Deadline {
  public:
   using Clock = std::chrono::steady_clock;
@@ -41,7 +44,7 @@ class Deadline {
   // owner runs when the deadline is reached.
   template <class Owner>
   void set(Clock::duration after, const std::shared_ptr<Owner>& owner) {
-    when_ = Clock::now() + after;
+    when_ = coarse_now() + after;
     if (armed_ <= when_) return;
     arm(std::weak_ptr<Owner>(owner));
   }
@@ -66,6 +69,13 @@ class Deadline {
       when_ = Clock::time_point::max();
       held->expired();
     });
+  }
+
+  static Clock::time_point coarse_now() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return Clock::time_point(std::chrono::seconds(now.tv_sec) +
+                             std::chrono::nanoseconds(now.tv_nsec));
   }
 
   asio::steady_timer timer_;

@@ -74,9 +74,11 @@ Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext&
     const auto doubt = -static_cast<int>(hit_source(request.arrival, slot));
     return std::tuple(request.arrival.input_tokens - hit, pending(slot), doubt);
   };
-  const CandidateEstimate holder =
-      estimate(request, fleet, least(context, random, miss_and_pending));
-  if (holder.hit_tokens > 0) add(holder);
+  if (std::ranges::any_of(request.arrival.hit_tokens, [](auto hit) { return hit > 0; })) {
+    const CandidateEstimate holder =
+        estimate(request, fleet, least(context, random, miss_and_pending));
+    if (holder.hit_tokens > 0) add(holder);
+  }
   add(estimate(request, fleet, least(context, random, pending)));
   Choice choice;
   if (priced.empty()) return choice;

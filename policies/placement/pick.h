@@ -4,10 +4,12 @@
 // Own load is live; the other nodes' is what they last said of theirs. So a node counts its own
 // dispatches at once, whatever the age of its view, and nothing twice.
 //
-// Cost: O(instances), allocates nothing. Threads: none; the scheduler's owner locks.
-// Source: ours; counting own dispatches on top of old reports is LSQ's remedy against herding
-// (Vargaftik, Keslassy, Orda, ToN 2020).
+// Cost: O(instances); allocates nothing below 64 equals. Threads: none; the scheduler's owner
+// locks. Source: ours; counting own dispatches on top of old reports is LSQ's remedy against
+// herding (Vargaftik, Keslassy, Orda, ToN 2020).
 #pragma once
+
+#include <boost/container/small_vector.hpp>
 
 #include "policies/policy.h"
 
@@ -46,21 +48,20 @@ inline Slot nth_usable(const PlacementContext& context, std::uint32_t n) {
 // kNoSlot: there is none.
 template <class Allowed, class Cost>
 Slot least_where(const PlacementContext& context, Random& random, Allowed&& allowed, Cost&& cost) {
-  Slot best = kNoSlot;
-  decltype(cost(best)) best_cost{};
-  std::uint32_t equals = 0;
+  boost::container::small_vector<Slot, 64> best;  // all equal; most are, when nothing is going on
+  decltype(cost(kNoSlot)) best_cost{};
   for (const Slot slot : context.model.view->active) {
     if (!allowed(slot)) continue;
     const auto this_cost = cost(slot);
-    if (best == kNoSlot || this_cost < best_cost) {
-      best = slot;
+    if (!best.empty() && best_cost < this_cost) continue;
+    if (best.empty() || this_cost < best_cost) {
+      best.clear();
       best_cost = this_cost;
-      equals = 1;
-    } else if (!(best_cost < this_cost) && draw(random, ++equals) == 0) {
-      best = slot;
     }
+    best.push_back(slot);
   }
-  return best;
+  if (best.empty()) return kNoSlot;
+  return best.size() == 1 ? best[0] : best[draw(random, static_cast<std::uint32_t>(best.size()))];
 }
 
 // Of the usable ones, `except` apart.

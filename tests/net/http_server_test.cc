@@ -436,7 +436,8 @@ TEST_CASE("a long body arrives whole, however it is cut, and one refused half-wa
   std::string body;
   for (int i = 0; body.size() < 300'000; ++i) body += std::to_string(i);
   const std::string head =
-      "POST /long HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n";
+      "POST /long HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) +
+      "\r\n\r\n";
   RawPeer peer = RawPeer::connect(echo.port);
   for (const std::size_t cut : {std::size_t{1}, std::size_t{5'000}, std::size_t{70'000}}) {
     peer.send(head + body.substr(0, cut));
