@@ -84,6 +84,7 @@ struct RoutingParameters {
 
 struct FleetView {
   std::uint64_t generation = 0;
+  std::uint64_t roster = 0;  // another one when the instances are others, not only their loads
   std::vector<InstanceView> instances;  // by slot; slots never seen have kNoSlot
   boost::container::flat_map<std::string, ModelView> models;
   std::shared_ptr<const DepthMarks> depth;  // marks shared by the mesh; null when alone

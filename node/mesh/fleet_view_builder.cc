@@ -77,6 +77,7 @@ Slot FleetViewBuilder::slot_of(policies::InstanceId id) const {
 
 std::vector<policies::InstanceId> FleetViewBuilder::read_registry(const Registry& registry) {
   std::vector<policies::InstanceId> first_seen;
+  ++roster_;
   auto records = registry.records();
   // What the registry has forgotten keeps its slot, and nothing else.
   for (InstanceView& view : instances_) view.lifecycle = Lifecycle::removed;
@@ -159,6 +160,7 @@ std::shared_ptr<const policies::FleetView> FleetViewBuilder::build(const SharedS
   }
   auto view = std::make_shared<policies::FleetView>();
   view->generation = ++generation_;
+  view->roster = roster_;
   view->instances = instances_;
   for (const auto& [name, ring] : models_)
     view->models.emplace_hint(view->models.end(), name, ring.view);

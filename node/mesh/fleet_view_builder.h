@@ -91,6 +91,7 @@ class FleetViewBuilder {
   const MeshConfig& config_;
   policies::RoutingParameters parameters_;  // the models' rings are of these
   std::uint64_t generation_ = 0;
+  std::uint64_t roster_ = 0;
   boost::unordered_flat_map<policies::InstanceId, policies::Slot> slots_;
   std::vector<policies::InstanceView> instances_;
   std::map<std::string, RingMembers> models_;

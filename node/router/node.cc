@@ -170,6 +170,8 @@ void Node::view_changed(ViewPointer view) {
     residency_.forget_all();  // its keys match nothing any more
   }
   scheduler_.set_view(view);
+  // Most views differ in their loads only, which concerns nobody else.
+  if (std::exchange(roster_, view->roster) == view->roster) return;
   flow_.knowledge().rank_load().forget_all_but(*view);
   kv_.view_changed(view);
   // What the monitor finds goes to the mesh, so it begins when that can be called (join_mesh).

@@ -19,6 +19,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "net/destination.h"
@@ -113,7 +114,9 @@ class Node final : private MeshHost, private AdminHost {
   std::atomic<int> exit_status_{0};
   std::atomic<std::uint16_t> http_port_{0};
 
-  policies::ChainParameters chain_;  // of the last view; on the mesh thread only
+  // Of the last view; on the mesh thread only.
+  policies::ChainParameters chain_;
+  std::optional<std::uint64_t> roster_;
 
   // On I/O thread 0 only.
   net::IoThread::Timer tick_timer_;
