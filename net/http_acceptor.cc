@@ -28,7 +28,8 @@ std::error_code HttpAcceptor::bind(const tcp::endpoint& endpoint, bool shared_po
   if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
   if (!error) acceptor_.set_option(reuse_port(shared_port), error);
   if (!error && endpoint.protocol() == tcp::v6()) {
-    acceptor_.set_option(asio::ip::v6_only(true), error);
+    // [::] is every address, of IPv4 as well.
+    acceptor_.set_option(asio::ip::v6_only(!endpoint.address().is_unspecified()), error);
   }
   if (!error) acceptor_.bind(endpoint, error);
   return error;

@@ -1,7 +1,8 @@
 // HttpServer: a strict HTTP/1.1 listener; hands each complete request to a handler as an Exchange.
 //
-// Each listener is plain or speaks TLS. What is ambiguous is refused with 400 and the connection closed: bare LF, folded headers, spaces
-// around names, both or repeated framing fields, no or two Hosts. Bodies are read whole, within
+// Each listener is plain or speaks TLS. What is ambiguous is refused with 400 and the connection
+// closed: bare LF, folded headers, spaces around names, both or repeated framing fields, no or two
+// Hosts. Bodies are read whole, within
 // limits of bytes per body and of bytes and requests held by the server; beyond them 413 or 503
 // with Retry-After. A client that goes away is noticed while its answer is being made.
 //

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -59,7 +60,11 @@ CommandLineResult read_command_line(int argc, const char* const* argv) {
   for (const std::string& one : instances) append(problems, read_instance_flag(one, line.config));
   // What is wrong with the whole is only worth saying when the parts are right.
   if (problems.empty() && !line.print_only) {
-    append(problems, check_whole(line.config, file.empty() ? "flags" : file));
+    const std::string where = file.empty() ? "flags" : file;
+    append(problems, check_whole(line.config, where));
+    if (problems.empty()) {
+      append(problems, check_certificate(line.config, where, std::time(nullptr)));
+    }
   }
   for (const ConfigProblem& problem : problems) {
     std::fprintf(stderr, "%s\n", problem.text().c_str());

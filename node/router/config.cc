@@ -9,6 +9,7 @@
 #include <set>
 
 #include "net/destination.h"
+#include "net/server_certificate.h"
 #include "node/kv/kv_endpoints.h"
 #include "node/router/settings_table.h"
 
@@ -37,6 +38,43 @@ std::string comment(std::string_view text) {
   return out + line + "\n";
 }
 
+// Whether http.listen is for others: beside a TLS listener, one on loopback is this host's own.
+bool others_can_dial(const Config& config) {
+  net::HostPort http, mesh;
+  if (!net::split_destination(config.http_listen, http, net::PortZero::allowed)) return false;
+  if (config.http_tls_listen.empty() || !net::is_loopback(http.host)) return true;
+  return net::split_destination(config.mesh.listen, mesh, net::PortZero::allowed) &&
+         net::is_loopback(mesh.host);
+}
+
+void check_listeners(const Config& config, const std::string& where, ConfigProblems& problems) {
+  const auto problem = [&](std::string text) { problems.push_back({where, std::move(text)}); };
+  if (config.http_listen.empty() && config.http_tls_listen.empty()) {
+    problem("http.listen: empty like http.tls.listen; clients need one of them");
+  }
+  const int set = !config.http_tls_listen.empty() + !config.http_tls.certificate.empty() +
+                  !config.http_tls.key.empty();
+  if (set != 0 && set != 3) {
+    problem("http.tls.listen, http.tls.certificate and http.tls.key belong together: set all or "
+            "none");
+  }
+  if (config.http_listen.empty() && !config.mesh.http_advertise.empty()) {
+    problem("http.advertise: needs http.listen; other nodes hand requests on without TLS");
+  }
+  const std::pair<std::string_view, const std::string&> listeners[] = {
+      {"mesh.listen", config.mesh.listen},
+      {"http.listen", config.http_listen},
+      {"http.tls.listen", config.http_tls_listen}};
+  for (std::size_t i = 0; i < std::size(listeners); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      const auto& [name, address] = listeners[i];
+      if (address.empty() || address != listeners[j].second || address.ends_with(":0")) continue;
+      problem(fmt::format("{}: {} is {} as well; each needs a port of its own", name, address,
+                          listeners[j].first));
+    }
+  }
+}
+
 }  // namespace
 
 policies::SchedulerSettings scheduler_settings(const Config& config) {
@@ -57,7 +95,9 @@ policies::ResidencyIndex::Limits residency_limits(const Config& config) {
 MeshConfig mesh_config(const Config& config) {
   MeshConfig mesh = config.mesh;
   if (mesh.node_name.empty()) mesh.node_name = host_name();
-  if (mesh.http_advertise.empty()) mesh.http_advertise = config.http_listen;
+  if (mesh.http_advertise.empty() && others_can_dial(config)) {
+    mesh.http_advertise = config.http_listen;
+  }
   const std::string problem = mesh.routing.client_weights.read(config.client_weights);
   DUALMESH_CHECK(problem.empty(), "check_whole let pass: {}", problem);
   return mesh;
@@ -171,11 +211,7 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
                                              config.mesh.listen)});
     }
   }
-  if (config.mesh.listen == config.http_listen && !config.http_listen.ends_with(":0")) {
-    problems.push_back({where, fmt::format("http.listen: {} is mesh.listen as well; clients and "
-                                           "nodes need ports of their own",
-                                           config.http_listen)});
-  }
+  check_listeners(config, where, problems);
   const std::size_t slash = config.log_file.rfind('/');
   if (slash != std::string::npos &&
       ::access(config.log_file.substr(0, slash + 1).c_str(), W_OK) != 0) {
@@ -193,6 +229,14 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
     problems.push_back({where, "http.max_body_bytes: must not exceed http.max_held_body_bytes"});
   }
   return problems;
+}
+
+ConfigProblems check_certificate(const Config& config, const std::string& where,
+                                 std::int64_t now_s) {
+  if (config.http_tls_listen.empty()) return {};
+  const auto loaded = net::ServerCertificate::load(config.http_tls, now_s);
+  if (loaded) return {};
+  return {{where, "http.tls: " + loaded.error().message}};
 }
 
 std::string print_toml(const Config& config) {

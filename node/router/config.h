@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "net/certificate_files.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
 #include "node/mesh/mesh_config.h"
@@ -42,7 +43,10 @@ struct Config {
   std::string log_file;
   std::uint32_t drain_timeout_s = 30;
 
-  std::string http_listen = "127.0.0.1:8080";
+  std::string http_listen = "127.0.0.1:8080";  // empty: TLS alone
+  std::string http_tls_listen;                 // empty: no TLS
+  net::CertificateFiles http_tls;
+  std::uint32_t http_tls_check_interval_ms = 5'000;
   net::ServerLimits http_limits;
   net::ClientTimeouts upstream_timeouts;
   net::HttpClient::Limits upstream_pool;
@@ -100,6 +104,9 @@ ConfigProblems read_instance_flag(const std::string& value, Config& config);
 std::string check_kv_events(const std::string& text);
 // What no single setting can tell: duplicate instances, nothing to join, an open listener.
 ConfigProblems check_whole(const Config& config, const std::string& where);
+// Whether the listener's certificate can serve at `now_s`, in Unix time.
+ConfigProblems check_certificate(const Config& config, const std::string& where,
+                                 std::int64_t now_s);
 
 // Every setting with its help, its range and the value it has, as TOML that reads back to the same.
 // API keys are left out.

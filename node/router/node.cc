@@ -123,6 +123,7 @@ net::Result<std::unique_ptr<Node>> Node::start(Config config) {
 }
 
 net::Result<void> Node::join_mesh() {
+  if (auto opened = open_certificate(); opened.has_error()) return opened;
   auto started = MeshThread::start(config_.mesh, *this, *this, &kv_.port());
   if (started.has_error()) return started.error();
   mesh_ = std::move(*started);
@@ -133,7 +134,8 @@ net::Result<void> Node::join_mesh() {
   if (!config_.instances_dns.empty()) instances_.start();
   io_threads_.at(0).post([this] {
     tick();
-    open_listener();  // the mesh may have been ready before it could be asked
+    if (certificate_) watch_certificate();
+    open_listeners();  // the mesh may have been ready before it could be asked
   });
   spdlog::info("node {} of cluster {}: mesh on {}, {} I/O threads", config_.mesh.node_name,
                config_.mesh.cluster, config_.mesh.listen, io_threads_.count());
@@ -193,7 +195,7 @@ void Node::readiness_changed(bool ready, const std::string& why_not) {
     why_not_ready_ = why_not;
   }
   ready_.store(ready);
-  if (ready) io_threads_.at(0).post([this] { open_listener(); });
+  if (ready) io_threads_.at(0).post([this] { open_listeners(); });
 }
 
 // An instance is back: perhaps another engine, surely with nothing cached.
@@ -221,20 +223,6 @@ void Node::health_changed(policies::Slot slot, bool healthy) {
 }
 
 // --- readiness, draining ---
-
-void Node::open_listener() {
-  if (!ready_.load() || listening_ || draining_.load() || !mesh_ready_.load()) return;
-  listening_ = true;  // or given up
-  const net::HostPort address = host_port(config_.http_listen);
-  const auto port = server_.listen(address.host, address.port);
-  if (port.has_error()) {
-    spdlog::critical("cannot listen for clients on {}: {}", config_.http_listen,
-                     port.error().message);
-    return stopped(1);
-  }
-  http_port_.store(*port);
-  spdlog::info("serving clients on {}:{}", address.host, *port);
-}
 
 void Node::drain() {
   if (draining_.exchange(true)) return;
@@ -295,8 +283,6 @@ bool Node::wait_stopped(std::chrono::milliseconds at_most) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, at_most, [this] { return stopped_; });
 }
-
-bool Node::ready() const { return ready_.load() && http_port_.load() != 0 && !draining_.load(); }
 
 std::string Node::not_ready_reason() const {
   if (draining_.load()) return "draining";
@@ -393,7 +379,7 @@ Explanation Node::explanation_of(const policies::Arrival& arrival, const RankCho
 
 std::string Node::metrics() {
   return node_metrics({*scheduler_.view(), totals(), queues(), status(), server_.stats(),
-                       flow_.stats(), residency_.size(),
+                       certificate_state(), flow_.stats(), residency_.size(),
                        [this](policies::Slot slot) { return monitor_.engine_metrics(slot); }}) +
          flow_.cache_metrics() + kv_.metrics();
 }

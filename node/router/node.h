@@ -29,7 +29,9 @@
 #include "node/router/discovery.h"
 #include "node/router/front_door.h"
 #include "node/router/instance_monitor.h"
+#include "node/router/listener_certificate.h"
 #include "node/router/node_kv.h"
+#include "node/router/node_metrics.h"
 #include "node/router/request_flow.h"
 #include "node/router/shared_residency.h"
 #include "node/router/shared_scheduler.h"
@@ -38,7 +40,7 @@ namespace dualmesh::node {
 
 class Node final : private MeshHost, private AdminHost {
  public:
-  // Fails when the mesh address cannot be bound or the state directory cannot be read.
+  // Fails when the mesh address cannot be bound, the state directory or a certificate not be read.
   static net::Result<std::unique_ptr<Node>> start(Config config);
   ~Node() override;
 
@@ -49,7 +51,9 @@ class Node final : private MeshHost, private AdminHost {
   int exit_status() const { return exit_status_.load(); }
 
   bool ready() const;
-  std::uint16_t http_port() const { return http_port_.load(); }  // 0 until the listener is open
+  // 0 until the listener is open, or when there is none.
+  std::uint16_t http_port() const { return http_port_.load(); }
+  std::uint16_t https_port() const { return https_port_.load(); }
   std::uint16_t mesh_port() const;
   std::uint64_t live_requests() const { return flow_.live_requests(); }
   net::ServerStats http_stats() const { return server_.stats(); }
@@ -81,7 +85,12 @@ class Node final : private MeshHost, private AdminHost {
   void wake_mesh();
   void cache_lost(policies::Slot slot);
   void health_changed(policies::Slot slot, bool healthy);
-  void open_listener();
+  void open_listeners();
+  bool open_listener(const std::string& listen, net::Transport transport,
+                     std::atomic<std::uint16_t>& opened);
+  net::Result<void> open_certificate();
+  void watch_certificate();
+  std::optional<CertificateState> certificate_state() const;
   void begin_draining();
   void tick();
   void check_drained();
@@ -97,6 +106,7 @@ class Node final : private MeshHost, private AdminHost {
   RequestFlow flow_;
   FrontDoor front_door_;
   net::HttpServer server_;
+  std::unique_ptr<ListenerCertificate> certificate_;  // null: no TLS
   Discovery peers_;
   Discovery instances_;
   NodeKv kv_;
@@ -113,6 +123,7 @@ class Node final : private MeshHost, private AdminHost {
   std::atomic<bool> draining_{false};
   std::atomic<int> exit_status_{0};
   std::atomic<std::uint16_t> http_port_{0};
+  std::atomic<std::uint16_t> https_port_{0};
 
   // Of the last view; on the mesh thread only.
   policies::ChainParameters chain_;
@@ -120,6 +131,7 @@ class Node final : private MeshHost, private AdminHost {
 
   // On I/O thread 0 only.
   net::IoThread::Timer tick_timer_;
+  net::IoThread::Timer certificate_timer_;
   bool listening_ = false;
   bool aborted_ = false;
   bool leaving_ = false;

@@ -113,6 +113,19 @@ void append_engines(MetricsText& out, const NodeSnapshot& node) {
                  "Tokens of a KV block, as the engine says.", &EngineMetrics::block_tokens);
 }
 
+void append_tls(MetricsText& out, const net::ServerStats& http, const CertificateState& state) {
+  out.family("dualmesh_http_tls_handshakes_total", MetricType::counter,
+             "TLS handshakes with clients, by how they ended.");
+  out.sample({{"end", "full"}}, number(http.tls_handshakes));
+  out.sample({{"end", "resumed"}}, number(http.tls_resumed));
+  out.sample({{"end", "failed"}}, number(http.tls_failed));
+  out.gauge("dualmesh_http_certificate_expiry_seconds",
+            "Until the certificate shown to clients expires.", number(state.expires_in_s));
+  out.gauge("dualmesh_http_certificate_files_refused",
+            "1 while the files hold what cannot be used, and an older certificate is.",
+            state.files_refused ? 1 : 0);
+}
+
 void append_http(MetricsText& out, const net::ServerStats& http) {
   out.counter("dualmesh_http_connections_accepted_total", "Client connections.",
               number(http.accepted));
@@ -124,6 +137,11 @@ void append_http(MetricsText& out, const net::ServerStats& http) {
   out.sample({{"why", "malformed"}}, number(http.refused_malformed));
   out.sample({{"why", "too_large"}}, number(http.refused_too_large));
   out.sample({{"why", "overload"}}, number(http.refused_overload));
+  out.sample({{"why", "plain_text"}}, number(http.refused_plain_text));
+  out.sample({{"why", "tls"}}, number(http.refused_tls));
+  out.gauge("dualmesh_http_half_open_connections",
+            "Client connections in a TLS handshake or in the head of a request.",
+            number(http.half_open_connections));
   out.gauge("dualmesh_http_held_requests", "Requests held now.", number(http.held_requests));
   out.gauge("dualmesh_http_held_body_bytes", "Bytes of request bodies held now.",
             number(http.held_body_bytes));
@@ -137,6 +155,7 @@ std::string node_metrics(const NodeSnapshot& node) {
   append_instances(out, node);
   append_engines(out, node);
   append_http(out, node.http);
+  if (node.certificate) append_tls(out, node.http, *node.certificate);
   append_flow_stats(out, node.flow);
   out.gauge("dualmesh_resident_blocks", "Prefix blocks believed to be cached somewhere.",
             number(node.resident_blocks));

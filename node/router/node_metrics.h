@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,12 +15,19 @@
 
 namespace dualmesh::node {
 
+// Of the client listener; times in seconds.
+struct CertificateState {
+  std::int64_t expires_in_s = 0;
+  bool files_refused = false;
+};
+
 struct NodeSnapshot {
   const policies::FleetView& view;
   policies::SchedulerTotals totals;
   std::vector<policies::QueueSnapshot> queues;
   HostStatus status;
   net::ServerStats http;
+  std::optional<CertificateState> certificate;  // none: no TLS
   const FlowStats& flow;
   std::size_t resident_blocks;
   std::function<EngineMetrics(policies::Slot)> engine;

@@ -52,6 +52,8 @@ bool text_fits(const Setting& setting, const std::string& text) {
       return is_address();
     case TextRule::ip_address:
       return is_address() && is_ip(parsed.host);
+    case TextRule::ip_address_or_empty:
+      return text.empty() || (is_address() && is_ip(parsed.host));
     case TextRule::address_or_empty:
       return text.empty() || is_address();
     case TextRule::one_of:
@@ -74,6 +76,8 @@ std::string describe_text(const Setting& setting, std::string_view any) {
       return fmt::format("{} of the form HOST:PORT", any);
     case TextRule::ip_address:
       return fmt::format("{} of the form IP:PORT or [IPV6]:PORT", any);
+    case TextRule::ip_address_or_empty:
+      return fmt::format("{} of the form IP:PORT or [IPV6]:PORT, or empty", any);
     case TextRule::address_or_empty:
       return fmt::format("{} of the form HOST:PORT, or empty", any);
     case TextRule::one_of:

@@ -57,10 +57,21 @@ void add_node(std::vector<Setting>& table) {
 void add_http(std::vector<Setting>& table) {
   table.insert(
       table.end(),
-      {{"http.listen", TEXT(http_listen), "Where clients connect. Port 0 picks a free one.", 0, 0,
-        TextRule::ip_address},
+      {{"http.listen", TEXT(http_listen),
+        "Where clients connect without TLS. Port 0 picks a free one; [::] is every address, IPv4 "
+        "as well. Empty: nowhere, TLS alone.",
+        0, 0, TextRule::ip_address_or_empty},
        optional_address("http.advertise", TEXT(mesh.http_advertise),
-                        "The client address as shown to people and peers. Empty: as listened."),
+                        "The address of http.listen as shown to people and to peers, which hand "
+                        "requests on over it. Empty: as listened."),
+       {"http.tls.listen", TEXT(http_tls_listen),
+        "Where clients connect with TLS 1.2 or 1.3. Empty: nowhere.", 0, 0,
+        TextRule::ip_address_or_empty},
+       {"http.tls.certificate", TEXT(http_tls.certificate),
+        "PEM file of the certificate shown to clients, those above it after it."},
+       {"http.tls.key", TEXT(http_tls.key), "PEM file of that certificate's key."},
+       {"http.tls.check_interval_ms", COUNT(http_tls_check_interval_ms),
+        "How often those files are looked at; renewed ones serve new connections.", 10, kDay_ms},
        {"http.api_keys",
         TEXTS(api_keys),
         "Keys that clients may present as `Authorization: Bearer KEY`. Empty: everybody may.",

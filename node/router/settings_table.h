@@ -35,6 +35,7 @@ enum class TextRule : std::uint8_t {
   address,     // host:port
   ip_address,  // the same, the host an IPv4 or IPv6 address
   address_or_empty,
+  ip_address_or_empty,
   one_of,       // `allowed`
   policy,       // a name with or without parameters (policies/policy_spec.h)
   queue_order,  // the same, or empty

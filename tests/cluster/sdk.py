@@ -7,10 +7,12 @@ from pathlib import Path
 from cluster import HTTP_PORT, MODEL, NAME
 
 
-def start_client(cluster, *command, name="openai-client"):
+BASE_URL = f"http://{NAME}:{HTTP_PORT}/v1"
+
+
+def start_client(cluster, *command, name="openai-client", base_url=BASE_URL):
     script = Path(__file__).with_name("openai_client.py")
-    return cluster.run_resolved(name, [sys.executable, script, f"http://{NAME}:{HTTP_PORT}/v1",
-                                       MODEL, *command])
+    return cluster.run_resolved(name, [sys.executable, script, base_url, MODEL, *command])
 
 
 def finish_client(process, timeout_s=120.0):
@@ -19,5 +21,5 @@ def finish_client(process, timeout_s=120.0):
     return json.loads(Path(process.log_path).read_text().splitlines()[-1])
 
 
-def run_client(cluster, *command, name="openai-client"):
-    return finish_client(start_client(cluster, *command, name=name))
+def run_client(cluster, *command, name="openai-client", base_url=BASE_URL):
+    return finish_client(start_client(cluster, *command, name=name, base_url=base_url))
