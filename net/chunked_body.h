@@ -21,6 +21,8 @@ enum class Decoded { need_more, piece, done, failed };
 class ChunkedBody {
  public:
   Decoded decode(std::string_view& input, std::string_view& piece);
+  // What the chunk now begun still owes: a limit need not wait for it.
+  std::uint64_t promised_bytes() const { return state_ == State::data ? left_ : 0; }
 
  private:
   enum class State { size, extension, size_lf, data, data_cr, data_lf, trailer, done, failed };
@@ -41,6 +43,8 @@ class BodyReader {
   explicit BodyReader(const BodyFraming& framing) : framing_(framing) {}
 
   Decoded decode(std::string_view& input, std::string_view& piece);
+  // Of the chunk now begun; 0 for other bodies.
+  std::uint64_t promised_bytes() const { return chunks_.promised_bytes(); }
   // The connection has ended: true if that is how this body ends.
   bool ends_with_connection() const { return framing_.kind == BodyFraming::Kind::until_close; }
 

@@ -257,6 +257,12 @@ bool ServerConnection::process_body() {
   std::string_view piece;
   const Decoded step = body_.decode(input, piece);
   in_.consume(before - input.size());
+  const std::size_t limit = shared_->limits.body_bytes;
+  const std::size_t size = request_.body.size() + piece.size();
+  if (size > limit || body_.promised_bytes() > limit - size) {
+    refuse(413, "the body is larger than this server accepts");
+    return false;
+  }
   switch (step) {
     case Decoded::need_more:
       return false;
@@ -268,10 +274,6 @@ bool ServerConnection::process_body() {
       return true;
     case Decoded::piece:
       break;
-  }
-  if (request_.body.size() + piece.size() > shared_->limits.body_bytes) {
-    refuse(413, "the body is larger than this server accepts");
-    return false;
   }
   if (!held_.add_bytes(piece.size())) {
     refuse_overload();
