@@ -35,8 +35,10 @@ def cell_figures(title, found):
     for name, rounds in found.items():
         user = sum(each.cpu.user_share for each in rounds) / len(rounds)
         rate = sum(each.rate for each in rounds) / len(rounds)
+        p99_ms = median(rounds, lambda each: each.found["latency_us"]["p99"]) / 1000
         figures.append(Figure(f"{title}, {name}: CPU", median(rounds, us), "us",
-                              note=f"user {user:.0%}, {rate:,.0f}/s, {errors(rounds)} errors"))
+                              note=f"user {user:.0%}, {rate:,.0f}/s, p99 {p99_ms:.1f} ms, "
+                                   f"{errors(rounds)} errors"))
         if name in TARGETS:
             continue
         figures += [Figure(f"{title}, {name}: x {other}", ratio(found, name, other, us), "x",
@@ -59,9 +61,10 @@ def setting(instances, flags, rate):
         if instances == ENGINES:
             figures += idle_figures(front)
         for kilobytes, connections in CELLS:
-            found = in_turns(front, ROUNDS, lambda one, body=1024 * kilobytes, count=connections:
-                             front.load(one, "requests", connections=count, body=body, rate=rate,
-                                        seconds=SECONDS))
+            load = {"connections": connections, "body": 1024 * kilobytes, "rate": rate,
+                    "seconds": SECONDS}
+            found = in_turns(front, ROUNDS, lambda one, seed, load=load: front.load(
+                one, "requests", seed=seed, **load))
             cells[f"{kilobytes} KB, {connections:,}"] = found
             figures += cell_figures(f"{instances.title}, {kilobytes} KB, {connections:,}", found)
         figures.append(noise_row(front, instances.title))

@@ -34,13 +34,13 @@ def closed_loop_rate(front):
 
 
 def setting(instances, flags):
-    with Front(instances, [Direct(), *all_proxies(flags)]) as front:
+    with Front(instances, [Direct(), *all_proxies(flags)], delays=True) as front:
         if instances.latency_us:
             rate = instances.count * 1e6 / instances.latency_us / 2
         else:
             rate = closed_loop_rate(front) / 2
-        found = in_turns(front, ROUNDS, lambda one: front.load(
-            one, "requests", connections=CONNECTIONS, rate=rate, seconds=SECONDS))
+        found = in_turns(front, ROUNDS, lambda one, seed: front.load(
+            one, "requests", seed=seed, connections=CONNECTIONS, rate=rate, seconds=SECONDS))
         noise = noise_row(front, f"latency, {instances.title}")
     figures, rows = [], []
     for name in found:

@@ -19,8 +19,9 @@ def cores():
     return allowed[-2], allowed[-1]
 
 
-def pinned(argv, core):
-    return nice(["taskset", "--cpu-list", str(core), *[str(part) for part in argv]])
+def pinned(argv, core, realtime=False):
+    first = ["chrt", "--rr", "1"] if realtime else []
+    return nice([*first, "taskset", "--cpu-list", str(core), *[str(part) for part in argv]])
 
 
 def family(pid):

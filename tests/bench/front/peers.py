@@ -85,8 +85,8 @@ def measure(peer):
     """One peer at a time beside the others: what fails with one does not hide the next."""
     peer.install()
     with Front(INSTANT, [Haproxy(), Nginx(), *ours(NO_QUEUE), peer]) as front:
-        found = in_turns(front, ROUNDS, lambda one: front.load(
-            one, "requests", connections=64, seconds=SECONDS, warm_up=1))
+        found = in_turns(front, ROUNDS, lambda one, seed: front.load(
+            one, "requests", seed=seed, connections=64, seconds=SECONDS, warm_up=1))
         noise = noise_row(front, f"beside {peer.name}")
     return found, noise
 

@@ -11,12 +11,12 @@ TARGETS = {"HAProxy": 1.25, "nginx": 1.0}
 
 
 def in_turns(front, count, load):
-    """{contestant: [load(contestant), ...]}; another one begins in each round."""
+    """{contestant: [load(contestant, seed), ...]}: all get the same in a round; orders differ."""
     found = {one.name: [] for one in front.contestants}
     for number in range(count):
         first = number % len(front.contestants)
         for one in front.contestants[first:] + front.contestants[:first]:
-            found[one.name].append(load(one))
+            found[one.name].append(load(one, number + 1))
     return found
 
 
@@ -45,7 +45,10 @@ def ratio(found, name, to, value):
 
 def noise_row(front, title):
     share = front.noise.share()
-    loud = "NOISY: measure again on a quiet machine" if share > Noise.NOISY else ""
+    loud = ""
+    if share > Noise.NOISY:
+        loud = ("behind us: --realtime" if front.realtime else
+                "NOISY: measure again on a quiet machine")
     if loud:
         print(f"   {title}: others used {share:.0%} of the cores: {loud}", file=sys.stderr)
     return Figure(f"{title}: others on the machine", 100 * share, "% cores", note=loud)

@@ -1,6 +1,7 @@
 """Fake instances and proxies that run side by side, and one load at a time on one of them."""
 
 import json
+import os
 import subprocess
 import threading
 import time
@@ -47,13 +48,19 @@ class Measured:
 
 
 class Front:
-    """Use as a context manager: all are ready inside, and stopped at its end."""
+    """Use as a context manager: all are ready inside, and stopped at its end.
 
-    def __init__(self, instances, contestants):
+    `delays` says that delays are measured, of loads that fill no core. With --realtime these run
+    before whatever else computes, so that nobody waits for others' time slices. Never where a core
+    is full: then the kernel leaves packets to a thread of its own, and their CPU time is nobody's.
+    """
+
+    def __init__(self, instances, contestants, delays=False):
         self.proxy_core, self.load_core = cores()
         self._tools = LocalMesh(programs())
         self.directory = self._tools.directory
         self.settings = instances
+        self.realtime = delays and bool(os.environ.get("DUALMESH_BENCH_REALTIME"))
         self.contestants = contestants
         self.instances = []
         self.noise = Noise()
@@ -64,12 +71,12 @@ class Front:
         return self._tools.program(name)
 
     def spawn_proxy(self, name, argv):
-        return self._tools.spawn(name, pinned(argv, self.proxy_core))
+        return self._tools.spawn(name, pinned(argv, self.proxy_core, self.realtime))
 
     def _spawn_load(self, argv):
-        child = subprocess.Popen(pinned(argv, self.load_core), stdin=subprocess.PIPE,
-                                 stdout=subprocess.PIPE, text=True, start_new_session=True,
-                                 preexec_fn=die_with_parent)
+        child = subprocess.Popen(pinned(argv, self.load_core, self.realtime),
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                 start_new_session=True, preexec_fn=die_with_parent)
         self._children.append(child)
         return child
 

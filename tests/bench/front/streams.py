@@ -36,9 +36,9 @@ def added_ms(found, name, which):
 
 def front_streams():
     instances = dataclasses.replace(ENGINES, events=EVENTS)
-    with Front(instances, [Direct(), *all_proxies()]) as front:
-        found = in_turns(front, ROUNDS, lambda one: front.load(
-            one, "streams", connections=STREAMS, prompts=STREAMS, events=EVENTS,
+    with Front(instances, [Direct(), *all_proxies()], delays=True) as front:
+        found = in_turns(front, ROUNDS, lambda one, seed: front.load(
+            one, "streams", seed=seed, connections=STREAMS, prompts=STREAMS, events=EVENTS,
             seconds=60 + EVENTS * instances.interval_us / 1e6, timeout_s=200))
         figures = [noise_row(front, "streams")]
     rows = []
