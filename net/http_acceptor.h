@@ -1,6 +1,9 @@
 // One listening socket of one thread of a server: takes connections and starts them. Private to
 // net/*.cc.
 //
+// Beyond a limit of connections a client is told so and closed: with a 503 or 429 in plain; over
+// TLS with an alert, for a handshake is too much work to say no.
+//
 // Invariant: a connection taken is counted in open_connections until it is gone.
 // Threads: bind and listen before it is used elsewhere; then on its IoThread.
 #pragma once
@@ -9,6 +12,7 @@
 #include <asio/steady_timer.hpp>
 #include <memory>
 
+#include "net/refused_connections.h"
 #include "net/server_connection.h"
 
 namespace dualmesh::net {
@@ -28,6 +32,7 @@ class HttpAcceptor : public std::enable_shared_from_this<HttpAcceptor> {
 
  private:
   void take(asio::ip::tcp::socket socket);
+  void refuse(asio::ip::tcp::socket socket, int status);
 
   IoThread& thread_;
   asio::ip::tcp::acceptor acceptor_;
@@ -35,6 +40,8 @@ class HttpAcceptor : public std::enable_shared_from_this<HttpAcceptor> {
   std::shared_ptr<ServerShared> shared_;
   std::shared_ptr<ServerConnection::Siblings> siblings_;
   const Transport transport_;
+  asio::ip::tcp::endpoint peer_;  // of the connection taken last
+  RefusedConnections refused_;
   bool closed_ = false;
 };
 

@@ -91,6 +91,11 @@ void HttpServer::close_listener() {
     state_->threads.at(thread).impl().run_and_wait([acceptor = acceptor] { acceptor->close(); });
   }
   state_->acceptors.clear();
+  for (std::size_t i = 0; i < state_->threads.count(); ++i) {
+    state_->threads.at(i).post([siblings = state_->siblings[i]] {
+      for (ServerConnection* connection : *siblings) connection->server_closing();
+    });
+  }
 }
 
 ServerStats HttpServer::stats() const {
@@ -102,6 +107,9 @@ ServerStats HttpServer::stats() const {
   stats.refused_malformed = shared.refused_malformed;
   stats.refused_too_large = shared.refused_too_large;
   stats.refused_overload = shared.refused_overload;
+  stats.refused_slow = shared.refused_slow;
+  stats.refused_connections = shared.refused_connections;
+  stats.refused_addresses = shared.refused_addresses;
   stats.refused_plain_text = shared.refused_plain_text;
   stats.refused_tls = shared.refused_tls;
   stats.half_open_connections = shared.half_open_connections;

@@ -2,9 +2,10 @@
 //
 // Each listener is plain or speaks TLS. What is ambiguous is refused with 400 and the connection
 // closed: bare LF, folded headers, spaces around names, both or repeated framing fields, no or two
-// Hosts. Bodies are read whole, within
-// limits of bytes per body and of bytes and requests held by the server; beyond them 413 or 503
-// with Retry-After. A client that goes away is noticed while its answer is being made.
+// Hosts. Bodies are read whole, within limits of bytes per body and of bytes and requests held by
+// the server; beyond them 413 or 503 with Retry-After. Connections beyond their limit are told 503,
+// those of one address beyond its limit 429; on a TLS listener an alert has to do. A client that
+// goes away is noticed while its answer is being made.
 //
 // Invariant: each accepted request gets exactly one answer or a closed connection; held bytes and
 // requests return to zero when all exchanges are gone.
@@ -34,6 +35,8 @@ struct ServerLimits {
   std::size_t held_body_bytes = 512 * 1024 * 1024;  // all bodies being received or held
   std::size_t held_requests = 16 * 1024;
   std::size_t connections = 16 * 1024;
+  std::size_t connections_per_address = 0;          // 0: no limit
+  std::uint64_t min_body_rate_bytes_per_s = 1024;   // once body_timeout is over; 0: none
   std::chrono::milliseconds head_timeout{15'000};   // first byte -> head complete
   std::chrono::milliseconds body_timeout{60'000};   // between reads of a body
   std::chrono::milliseconds idle_timeout{120'000};  // kept alive without a request
@@ -48,6 +51,9 @@ struct ServerStats {
   std::uint64_t refused_malformed = 0;
   std::uint64_t refused_too_large = 0;
   std::uint64_t refused_overload = 0;
+  std::uint64_t refused_slow = 0;           // heads and bodies that took too long
+  std::uint64_t refused_connections = 0;    // beyond ServerLimits::connections
+  std::uint64_t refused_addresses = 0;      // beyond ServerLimits::connections_per_address
   std::uint64_t refused_plain_text = 0;     // HTTP where TLS is spoken
   std::uint64_t refused_tls = 0;            // and the reverse
   std::uint64_t half_open_connections = 0;  // in a TLS handshake, or in a request's head
@@ -151,7 +157,10 @@ class HttpServer {
                                Transport transport = Transport::plain);
   // What TLS listeners show from now on.
   void set_certificate(std::shared_ptr<const ServerCertificate> certificate);
-  void close_listener();  // no new connections; open ones go on, answers carry Connection: close
+  // No new connections. Open ones go on, and their answers carry Connection: close; idle ones are
+  // closed after closing_grace.
+  void close_listener();
+  static constexpr std::chrono::milliseconds closing_grace{100};
   ServerStats stats() const;
 
  private:

@@ -5,7 +5,6 @@
 #include "net/http_exchange.h"
 #include "net/http_writer.h"
 #include "net/prompt_reader.h"
-#include "net/socket_options.h"
 
 namespace dualmesh::net {
 namespace {
@@ -22,14 +21,17 @@ constexpr char tls_record = 0x16;
 
 }  // namespace
 
-ServerConnection::ServerConnection(asio::ip::tcp::socket socket, IoThread& thread,
+ServerConnection::ServerConnection(asio::ip::tcp::socket socket, std::string peer,
+                                   std::unique_ptr<AddressCounts::Place> place, IoThread& thread,
                                    std::shared_ptr<ServerShared> shared,
                                    std::shared_ptr<Siblings> siblings)
     : socket_(std::move(socket)),
       thread_(thread),
       shared_(std::move(shared)),
       siblings_(std::move(siblings)),
+      place_(std::move(place)),
       deadline_(thread.impl().context),
+      peer_(std::move(peer)),
       parser_(HeadLimits{shared_->limits.head_bytes, shared_->limits.header_fields}) {
   siblings_->insert(this);
 }
@@ -40,79 +42,13 @@ ServerConnection::~ServerConnection() {
   --shared_->open_connections;
 }
 
-void ServerConnection::set_up() {
-  set_socket_options(socket_.plain(), shared_->limits.write_timeout);
-  std::error_code ignored;
-  const auto peer = socket_.plain().remote_endpoint(ignored);
-  peer_ = peer.address().to_string();
-}
-
-void ServerConnection::start() {
-  set_up();
-  deadline_.set(shared_->limits.idle_timeout, shared_from_this());
-  read_more();
-}
-
-void ServerConnection::start_tls(const ServerCertificate& certificate) {
-  set_up();
-  phase_ = Phase::handshake;
-  set_half_open(true);
-  deadline_.set(shared_->limits.head_timeout, shared_from_this());
-  socket_.async_handshake(certificate, [self = shared_from_this()](ClientSocket::Handshake end) {
-    self->shaken_hands(end);
-  });
-}
-
-void ServerConnection::shaken_hands(ClientSocket::Handshake end) {
-  if (phase_ == Phase::closed) return;
-  if (end == ClientSocket::Handshake::failed) return close();
-  set_half_open(false);
-  phase_ = Phase::head;
-  if (end == ClientSocket::Handshake::plain_text) {
-    ++shared_->refused_plain_text;
-    return send_refusal({.message = "this port speaks TLS: use https://"});
-  }
-  ++(socket_.resumed() ? shared_->tls_resumed : shared_->tls_handshakes);
-  deadline_.set(shared_->limits.idle_timeout, shared_from_this());
-  read_more();
-}
-
-void ServerConnection::set_half_open(bool half_open) {
-  if (half_open_ == half_open) return;
-  half_open_ = half_open;
-  half_open ? ++shared_->half_open_connections : --shared_->half_open_connections;
-}
-
-void ServerConnection::close() {
-  if (phase_ == Phase::closed) return;
-  if (phase_ == Phase::head) socket_.say_goodbye();  // nothing is owed
-  if (phase_ == Phase::handshake) ++shared_->tls_failed;
-  phase_ = Phase::closed;
-  set_half_open(false);
-  deadline_.cancel();
-  socket_.close();
-  held_.release();
-  if (const auto exchange = exchange_.lock()) exchange->client_gone();
-}
-
-void ServerConnection::expired() {
-  switch (phase_) {
-    case Phase::head:
-      if (!head_started_) return close();  // kept alive long enough
-      return refuse(408, "the request head took too long");
-    case Phase::body:
-      return refuse(408, "the request body took too long");
-    default:
-      return close();  // a client that does not read, or lingers
-  }
-}
-
 // ---- reading
 
 void ServerConnection::read_more() {
   if (reading_ || phase_ == Phase::closed) return;
-  if ((phase_ == Phase::answering || phase_ == Phase::flushing) && in_.size() >= early_bytes)
-    return;
+  if ((phase_ == Phase::answering || phase_ == Phase::flushing) && in_.size() >= early_bytes) {
+    return watch_for_leaving();
+  }
   if (reads_into_body()) return read_into_body();
   const std::size_t room =
       phase_ == Phase::body || phase_ == Phase::lingering ? body_read_bytes : head_read_bytes;
@@ -135,7 +71,10 @@ void ServerConnection::received(const std::error_code& error, std::size_t count)
     if (lingered_bytes_ > linger_bytes) return close();
     return read_more();
   }
-  if (phase_ == Phase::body) deadline_.set(shared_->limits.body_timeout, shared_from_this());
+  if (phase_ == Phase::body) {
+    wire_body_bytes_ += count;
+    set_body_deadline();
+  }
   process();
 }
 
@@ -165,7 +104,8 @@ void ServerConnection::body_received(std::size_t had, const std::error_code& err
   if (phase_ != Phase::body) return received(error, 0);  // refused meanwhile
   request_.body.resize(had + count);
   if (error) return close();
-  deadline_.set(shared_->limits.body_timeout, shared_from_this());
+  wire_body_bytes_ += count;
+  set_body_deadline();
   std::string_view arrived = std::string_view(request_.body).substr(had), piece;
   const Decoded step = body_.decode(arrived, piece);
   DUALMESH_CHECK(step == Decoded::piece && piece.size() == count, "{} of {}", piece.size(), count);
@@ -231,7 +171,9 @@ void ServerConnection::begin_body() {
   if (!ask_head_handler()) return;
   body_ = BodyReader(framing);
   phase_ = Phase::body;
-  deadline_.set(shared_->limits.body_timeout, shared_from_this());
+  wire_body_bytes_ = in_.size();
+  body_began_ = Deadline::Clock::now();
+  set_body_deadline();
   if (framing.kind == BodyFraming::Kind::length) {
     request_.body.reserve(std::min<std::size_t>(framing.length, 1024 * 1024));
   }
@@ -295,7 +237,9 @@ void ServerConnection::hand_over() {
 }
 
 void ServerConnection::refuse(int status, std::string_view reason) {
-  ++(status == 413 ? shared_->refused_too_large : shared_->refused_malformed);
+  ++(status == 413   ? shared_->refused_too_large
+     : status == 408 ? shared_->refused_slow
+                     : shared_->refused_malformed);
   ApiError error;
   error.status = status;
   error.message = reason;
@@ -423,7 +367,8 @@ void ServerConnection::answer_flushed() {
   phase_ = Phase::head;
   head_started_ = false;
   parser_ = RequestParser(HeadLimits{shared_->limits.head_bytes, shared_->limits.header_fields});
-  deadline_.set(shared_->limits.idle_timeout, shared_from_this());
+  deadline_.set(shared_->closing ? HttpServer::closing_grace : shared_->limits.idle_timeout,
+                shared_from_this());
   process();
 }
 

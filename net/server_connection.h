@@ -2,8 +2,9 @@
 // exchange, writes answers in order. Private to net/*.cc.
 //
 // A read stays pending while an answer is made, so that a client's leaving is noticed; what arrives
-// early is the next request and waits, bounded, in the buffer. Output is gathered and written once
-// per turn of the loop.
+// early is the next request and waits, bounded, in the buffer. Beyond the bound nothing is read, so
+// the kernel is asked for a client's leaving. Output is gathered and written once per turn of the
+// loop.
 //
 // Invariant: at most one exchange; bytes leave in the order of answers; after close() nothing
 // happens. Threads: on its IoThread.
@@ -31,12 +32,14 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   using Siblings = std::unordered_set<ServerConnection*>;  // of one server on one thread
 
   // The caller has counted it in open_connections.
-  ServerConnection(asio::ip::tcp::socket socket, IoThread& thread,
+  ServerConnection(asio::ip::tcp::socket socket, std::string peer,
+                   std::unique_ptr<AddressCounts::Place> place, IoThread& thread,
                    std::shared_ptr<ServerShared> shared, std::shared_ptr<Siblings> siblings);
   ~ServerConnection();
 
   void start();
   void start_tls(const ServerCertificate& certificate);
+  void server_closing();  // no new connections are taken
   void close();
   void expired();  // by deadline_
 
@@ -56,9 +59,10 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
  private:
   enum class Phase { handshake, head, body, answering, flushing, lingering, closed };
 
-  void set_up();
   void shaken_hands(ClientSocket::Handshake end);
   void set_half_open(bool half_open);
+  void set_body_deadline();
+  void watch_for_leaving();
   void read_more();
   void received(const std::error_code& error, std::size_t count);
   bool reads_into_body() const;
@@ -84,9 +88,10 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   IoThread& thread_;
   std::shared_ptr<ServerShared> shared_;
   std::shared_ptr<Siblings> siblings_;
+  std::unique_ptr<AddressCounts::Place> place_;  // null: addresses are not counted
   Deadline deadline_;
   Deadline::Clock::time_point opened_ = Deadline::Clock::now();
-  std::string peer_;
+  const std::string peer_;
 
   Phase phase_ = Phase::head;
   ReadBuffer in_;
@@ -100,6 +105,9 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   std::unique_ptr<BodyListener> listener_;
   BodyReader body_;
   std::string abandoned_body_;  // of a refused request, while a read into it is pending
+  std::uint64_t wire_body_bytes_ = 0;  // as it came over the wire
+  Deadline::Clock::time_point body_began_;
+  IoThread::Timer look_again_;  // while too much has come ahead
   HeldRequest held_;
   std::weak_ptr<HttpExchange> exchange_;
 

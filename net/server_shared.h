@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 
+#include "net/address_counts.h"
 #include "net/http_server.h"
 
 namespace dualmesh::net {
@@ -40,7 +41,8 @@ struct ServerShared {
   const ServerLimits limits;
   const HttpServer::Handler handler;
   const HttpServer::HeadHandler on_head;  // may be empty
-  CurrentCertificate certificate;         // of TLS listeners
+  CurrentCertificate certificate;  // of TLS listeners
+  AddressCounts addresses;         // unused without limits.connections_per_address
   std::atomic<bool> closing = false;      // answers carry Connection: close
   std::atomic<std::uint64_t> accepted = 0;
   std::atomic<std::uint64_t> open_connections = 0;
@@ -48,6 +50,9 @@ struct ServerShared {
   std::atomic<std::uint64_t> refused_malformed = 0;
   std::atomic<std::uint64_t> refused_too_large = 0;
   std::atomic<std::uint64_t> refused_overload = 0;
+  std::atomic<std::uint64_t> refused_slow = 0;
+  std::atomic<std::uint64_t> refused_connections = 0;
+  std::atomic<std::uint64_t> refused_addresses = 0;
   std::atomic<std::uint64_t> refused_plain_text = 0;
   std::atomic<std::uint64_t> refused_tls = 0;
   std::atomic<std::uint64_t> half_open_connections = 0;

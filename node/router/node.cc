@@ -235,6 +235,7 @@ void Node::begin_draining() {
   server_.close_listener();
   mesh_ready_.load()->set_draining();
   drain_until_ = scheduler_.now() + std::chrono::seconds(config_.drain_timeout_s);
+  idle_told_at_ = scheduler_.now() + net::HttpServer::closing_grace;
   check_drained();
 }
 
@@ -263,7 +264,7 @@ void Node::check_drained() {
     return;
   }
   if (!leaving_) return leave_mesh();
-  if (left_ && (was_idle || !idle)) stopped(0);
+  if (left_ && (was_idle || !idle) && at > idle_told_at_) stopped(0);
 }
 
 void Node::leave_mesh() {

@@ -138,6 +138,7 @@ class Node final : private MeshHost, private AdminHost {
   bool left_ = false;
   bool was_idle_ = false;  // at the last look while draining
   policies::Time drain_until_{};
+  policies::Time idle_told_at_{};  // kept-alive connections have been closed by then
 };
 
 }  // namespace dualmesh::node

@@ -137,6 +137,9 @@ void append_http(MetricsText& out, const net::ServerStats& http) {
   out.sample({{"why", "malformed"}}, number(http.refused_malformed));
   out.sample({{"why", "too_large"}}, number(http.refused_too_large));
   out.sample({{"why", "overload"}}, number(http.refused_overload));
+  out.sample({{"why", "slow"}}, number(http.refused_slow));
+  out.sample({{"why", "connections"}}, number(http.refused_connections));
+  out.sample({{"why", "connections_per_address"}}, number(http.refused_addresses));
   out.sample({{"why", "plain_text"}}, number(http.refused_plain_text));
   out.sample({{"why", "tls"}}, number(http.refused_tls));
   out.gauge("dualmesh_http_half_open_connections",

@@ -1,61 +1,10 @@
 // HttpServer against raw sockets: each case says what goes over the wire and what must come back.
 #include "net/http_server.h"
 
-#include "tests/net/raw_peer.h"
+#include "tests/net/echo_server.h"
 
 using namespace dualmesh::net;
 using namespace dualmesh::net::testing;
-
-namespace {
-
-HttpResponse text(int status, std::string body) {
-  HttpResponse response;
-  response.status = status;
-  response.headers.add("Content-Type", "text/plain");
-  response.body = std::move(body);
-  return response;
-}
-
-// Answers with method, target and body; /held waits in `held` for the test.
-struct EchoServer {
-  explicit EchoServer(ServerLimits limits = {}, std::size_t thread_count = 1)
-      : threads(thread_count), server(threads, limits, [this](std::shared_ptr<Exchange> exchange) {
-          if (exchange->request().path() == "/held") return held.set(std::move(exchange));
-          const auto& request = exchange->request();
-          exchange->respond(text(200, request.method + " " + request.target + " " + request.body));
-        }) {
-    const auto bound = server.listen("127.0.0.1", 0);
-    REQUIRE(bound.has_value());
-    port = *bound;
-  }
-  ~EchoServer() {
-    held.set(nullptr);
-    CHECK(becomes_true([&] { return server.stats().held_requests == 0; }));
-    CHECK(server.stats().held_body_bytes == 0);
-  }
-  // Runs on the exchange's thread and waits for it.
-  void on_thread(const std::shared_ptr<Exchange>& exchange, std::function<void()> work) {
-    auto done = std::make_shared<Eventually<bool>>();
-    exchange->thread().post([work = std::move(work), done] {
-      work();
-      done->set(true);
-    });
-    done->get();
-  }
-
-  IoThreads threads;
-  Eventually<std::shared_ptr<Exchange>> held;
-  HttpServer server;
-  std::uint16_t port = 0;
-};
-
-constexpr std::string_view get_x = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
-
-bool starts_with(std::string_view text, std::string_view start) {
-  return text.substr(0, start.size()) == start;
-}
-
-}  // namespace
 
 TEST_CASE("one request, one answer, and the connection stays") {
   EchoServer echo;
@@ -204,19 +153,6 @@ TEST_CASE("more requests or bytes than may be held: 503 with Retry-After") {
   CHECK(starts_with(third.receive_message(), "HTTP/1.1 200"));
 }
 
-TEST_CASE("connections over the limit are closed at once") {
-  ServerLimits limits;
-  limits.connections = 1;
-  EchoServer echo(limits);
-  RawPeer first = RawPeer::connect(echo.port);
-  first.send(get_x);
-  first.receive_message();
-  RawPeer second = RawPeer::connect(echo.port);
-  CHECK(second.is_closed_by_peer());
-  first.send(get_x);
-  CHECK(starts_with(first.receive_message(), "HTTP/1.1 200"));
-}
-
 TEST_CASE("a client that leaves is noticed while its answer is made") {
   EchoServer echo;
   Eventually<bool> gone;
@@ -312,24 +248,6 @@ TEST_CASE(
     CHECK(exchange->buffered_bytes() > 0);
   });
   CHECK(gone.get());
-}
-
-TEST_CASE("after close_listener open connections go on, and are asked to leave") {
-  EchoServer echo({}, 2);
-  RawPeer peer = RawPeer::connect(echo.port);
-  peer.send(get_x);
-  CHECK(peer.receive_message().find("Connection:") == std::string::npos);
-  RawPeer waiting =
-      RawPeer::connect(echo.port);  // completed by the kernel, perhaps not accepted yet
-  echo.server.close_listener();
-  peer.send(get_x);
-  CHECK(peer.receive_to_end().find("Connection: close\r\n") != std::string::npos);
-  waiting.send(get_x);
-  CHECK(starts_with(waiting.receive_to_end(), "HTTP/1.1 200"));
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  const sockaddr_in to = RawPeer::loopback(echo.port);
-  CHECK(::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0);
-  ::close(fd);
 }
 
 TEST_CASE("a connection older than max_connection_age is asked to leave") {
