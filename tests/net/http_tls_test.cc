@@ -1,4 +1,5 @@
 // HttpServer's TLS listeners, against OpenSSL's client and against peers that speak something else.
+#include <openssl/err.h>
 #include <signal.h>
 
 #include <ctime>
@@ -234,6 +235,34 @@ TEST_CASE("a handshake that does not end is half-open until its time is up") {
   CHECK(silent.is_closed_by_peer());
   CHECK(half.is_closed_by_peer());
   CHECK(becomes_true([&] { return echo.server.stats().tls_failed == 2; }));
+}
+
+TEST_CASE("connections over the limit get an alert, and cost no handshake") {
+  ServerLimits limits;
+  limits.connections = 1;
+  SecureServer echo(limits);
+  TlsPeer first(echo.port, verified());
+  REQUIRE(first.connected());
+  ERR_clear_error();
+  CHECK_FALSE(TlsPeer(echo.port, verified()).connected());
+  CHECK(ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_TLSV1_ALERT_INTERNAL_ERROR);
+  ERR_clear_error();
+  const ServerStats stats = echo.server.stats();
+  CHECK(stats.refused_connections == 1);
+  CHECK(stats.tls_handshakes == 1);
+  CHECK(stats.tls_failed == 0);
+  first.send(get_x);
+  CHECK(first.receive_message().ends_with("GET /x "));
+}
+
+TEST_CASE("an idle connection is told the end when the server closes") {
+  SecureServer echo;
+  TlsPeer idle(echo.port, verified());
+  idle.send(get_x);
+  idle.receive_message();
+  echo.server.close_listener();
+  CHECK(idle.receive_to_end() == "");
+  CHECK(idle.was_told_the_end());
 }
 
 TEST_CASE("garbage in place of a handshake harms nobody else") {
