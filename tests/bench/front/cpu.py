@@ -10,12 +10,13 @@ body, connections, proxy.
 from figures import Figure, trials
 from front.contestants import all_proxies
 from front.rounds import (TARGETS, errors, in_turns, median, noise_row, print_table, ratio)
-from front.setup import ENGINES, INSTANT, NO_QUEUE, Front
+from front.setup import AS_FAST, ENGINES, INSTANT, NO_QUEUE, Front
 
 CELLS = [(2, 64), (2, 1024), (32, 64), (32, 1024)]  # KB of body, connections
 ENGINES_RATE = 1200  # of 1,600 that 32 instances answer in 20 ms each, one at a time
 ROUNDS = trials(5, quick=1)
 SECONDS = trials(2.0, quick=0.7)
+PROMPTS = 1024  # different ones, which come again
 IDLE_S = trials(3.0, quick=1.0)
 
 
@@ -62,7 +63,7 @@ def setting(instances, flags, rate):
             figures += idle_figures(front)
         for kilobytes, connections in CELLS:
             load = {"connections": connections, "body": 1024 * kilobytes, "rate": rate,
-                    "seconds": SECONDS}
+                    "seconds": SECONDS, "prompts": PROMPTS}
             found = in_turns(front, ROUNDS, lambda one, seed, load=load: front.load(
                 one, "requests", seed=seed, **load))
             cells[f"{kilobytes} KB, {connections:,}"] = found
@@ -76,4 +77,4 @@ def setting(instances, flags, rate):
 
 
 def front_cpu():
-    return setting(ENGINES, (), ENGINES_RATE) + setting(INSTANT, NO_QUEUE, 0)
+    return setting(ENGINES, AS_FAST, ENGINES_RATE) + setting(INSTANT, NO_QUEUE, 0)

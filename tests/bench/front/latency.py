@@ -11,7 +11,7 @@ import statistics
 from figures import Figure, trials
 from front.contestants import Direct, all_proxies
 from front.rounds import errors, in_turns, noise_row, print_table
-from front.setup import ENGINES, INSTANT, NO_QUEUE, Front
+from front.setup import AS_FAST, ENGINES, INSTANT, NO_QUEUE, Front
 
 ROUNDS = trials(5, quick=1)
 SECONDS = trials(3.0, quick=1.0)
@@ -58,4 +58,4 @@ def setting(instances, flags):
 
 
 def front_latency():
-    return setting(ENGINES, ()) + setting(INSTANT, NO_QUEUE)
+    return setting(ENGINES, AS_FAST) + setting(INSTANT, NO_QUEUE)

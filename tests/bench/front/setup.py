@@ -26,6 +26,9 @@ class Instances:
 
 ENGINES = Instances("20 ms", 20_000)
 INSTANT = Instances("instant", 0)
+# A node is told how fast they are, as it would be of real ones: else it believes that a long prompt
+# costs more than a second elsewhere, and waits as long for the instance that has it cached.
+AS_FAST = ("--routing.prefill_us_per_token", "2.5")
 # Nobody waits for his turn: with engines that answer at once, the queue alone would be measured.
 NO_QUEUE = ("--routing.prefill_limit", "10000")
 

@@ -13,7 +13,7 @@ import statistics
 from figures import Figure, trials
 from front.contestants import Direct, all_proxies
 from front.rounds import errors, in_turns, median, noise_row, print_table, ratio
-from front.setup import ENGINES, Front
+from front.setup import AS_FAST, ENGINES, Front
 
 STREAMS = 1000
 EVENTS = trials(200, quick=40)
@@ -36,7 +36,7 @@ def added_ms(found, name, which):
 
 def front_streams():
     instances = dataclasses.replace(ENGINES, events=EVENTS)
-    with Front(instances, [Direct(), *all_proxies()], delays=True) as front:
+    with Front(instances, [Direct(), *all_proxies(AS_FAST)], delays=True) as front:
         found = in_turns(front, ROUNDS, lambda one, seed: front.load(
             one, "streams", seed=seed, connections=STREAMS, prompts=STREAMS, events=EVENTS,
             seconds=60 + EVENTS * instances.interval_us / 1e6, timeout_s=200))
