@@ -10,18 +10,19 @@ namespace dualmesh::policies {
 
 namespace {
 
-BlockKey chained(BlockKey previous, std::string_view block, std::uint64_t seed) {
-  const std::array<std::uint64_t, 2> link{previous,
-                                          XXH3_64bits_withSeed(block.data(), block.size(), seed)};
+std::uint64_t hash_of(std::string_view block, std::uint64_t seed) {
+  return XXH3_64bits_withSeed(block.data(), block.size(), seed);
+}
+
+BlockKey chained(BlockKey previous, std::uint64_t block_hash, std::uint64_t seed) {
+  const std::array<std::uint64_t, 2> link{previous, block_hash};
   return XXH3_64bits_withSeed(link.data(), sizeof link, seed);
 }
 
 }  // namespace
 
-PromptChainBuilder::PromptChainBuilder(const ChainParameters& parameters,
-                                       std::string_view name_space)
-    : parameters_(parameters),
-      previous_(XXH3_64bits_withSeed(name_space.data(), name_space.size(), parameters.seed)) {
+PromptChainBuilder::PromptChainBuilder(const ChainParameters& parameters)
+    : parameters_(parameters) {
   BOOST_ASSERT(parameters_.block_bytes > 0);
 }
 
@@ -29,8 +30,7 @@ void PromptChainBuilder::update(std::string_view bytes) {
   const std::size_t block_bytes = parameters_.block_bytes;
   chain_.bytes += bytes.size();
   const auto append = [&](std::string_view block) {
-    previous_ = chained(previous_, block, parameters_.seed);
-    chain_.blocks.push_back(previous_);
+    chain_.blocks.push_back(hash_of(block, parameters_.seed));
   };
   if (!partial_.empty()) {
     const std::size_t wanted = std::min(block_bytes - partial_.size(), bytes.size());
@@ -47,8 +47,17 @@ void PromptChainBuilder::update(std::string_view bytes) {
   partial_.append(bytes);
 }
 
-PromptChain PromptChainBuilder::finish() {
-  chain_.whole = partial_.empty() ? previous_ : chained(previous_, partial_, parameters_.seed);
+void PromptChainBuilder::restart() {
+  chain_.blocks.clear();
+  chain_.bytes = 0;
+  partial_.clear();
+}
+
+PromptChain PromptChainBuilder::finish(std::string_view name_space) {
+  const std::uint64_t seed = parameters_.seed;
+  BlockKey previous = hash_of(name_space, seed);
+  for (BlockKey& block : chain_.blocks) previous = block = chained(previous, block, seed);
+  chain_.whole = partial_.empty() ? previous : chained(previous, hash_of(partial_, seed), seed);
   return std::move(chain_);
 }
 

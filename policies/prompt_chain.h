@@ -4,7 +4,11 @@
 // key i-1, so equal key i means equal text up to and including block i. The chain starts from the
 // namespace (model or adapter name), so equal text under two models never meets.
 //
-// Invariant: the same bytes give the same chain however they were split over `update` calls.
+// Blocks are hashed as they fill and chained at the end, when the namespace is known: it may come
+// after the text.
+//
+// Invariant: the same bytes give the same chain however they were split over `update` calls. Of the
+// text nothing is kept but what is less than a block.
 // Threads: none; values.
 // Source: chained block hashes as in vLLM's automatic prefix caching; XXH3-64 with a mesh-wide
 // seed.
@@ -38,15 +42,17 @@ struct ChainParameters {
 
 class PromptChainBuilder {
  public:
-  PromptChainBuilder(const ChainParameters& parameters, std::string_view name_space);
+  explicit PromptChainBuilder(const ChainParameters& parameters);
 
   void update(std::string_view bytes);
-  PromptChain finish();  // the builder is spent afterwards
+  void restart();  // as if nothing had come
+  PromptChain finish(std::string_view name_space);  // the builder is spent afterwards
+  std::uint64_t bytes() const { return chain_.bytes; }
+  const ChainParameters& parameters() const { return parameters_; }
 
  private:
   ChainParameters parameters_;
-  PromptChain chain_;
-  BlockKey previous_;
+  PromptChain chain_;  // until finish, the blocks' own hashes
   std::string partial_;
 };
 

@@ -53,11 +53,11 @@ policies::Slot PassThroughLoad::least_loaded(const SharedScheduler& scheduler,
 
 policies::Arrival make_arrival(const FlowSettings& settings, const policies::ChainParameters& chain,
                                const net::PromptFields& fields, std::string_view api_key) {
-  policies::PromptChainBuilder builder(chain, fields.model);
+  policies::PromptChainBuilder builder(chain);
   builder.update(fields.canonical);
   policies::Arrival arrival;
   arrival.model = fields.model;
-  arrival.chain = builder.finish();
+  arrival.chain = builder.finish(fields.model);
   arrival.block_tokens = std::max(1u, chain.block_bytes / settings.bytes_per_token);
   const std::uint64_t estimate =
       (fields.canonical.size() + settings.bytes_per_token - 1) / settings.bytes_per_token;

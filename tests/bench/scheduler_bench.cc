@@ -140,9 +140,9 @@ void look_up(benchmark::State& state) {
 void chain(benchmark::State& state) {
   const std::string text(kBlocks * ChainParameters{}.block_bytes, 'x');
   for (auto _ : state) {
-    PromptChainBuilder builder({}, "m");
+    PromptChainBuilder builder(ChainParameters{});
     builder.update(text);
-    benchmark::DoNotOptimize(builder.finish().whole);
+    benchmark::DoNotOptimize(builder.finish("m").whole);
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * text.size()));
 }

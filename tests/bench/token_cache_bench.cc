@@ -24,9 +24,9 @@ struct Prompt {
   explicit Prompt(std::string prompt_text) : text(std::move(prompt_text)) {
     policies::ChainParameters parameters;
     parameters.block_bytes = kBlockBytes;
-    policies::PromptChainBuilder builder(parameters, "m");
+    policies::PromptChainBuilder builder(parameters);
     builder.update(text);
-    chain = builder.finish();
+    chain = builder.finish("m");
     key = TokenCacheKey(chain, text, kBlockBytes, 1);
   }
   std::string text;

@@ -103,10 +103,9 @@ TEST_CASE("generation: a row that cannot be read changes nothing") {
 
 TEST_CASE("generation: block keys of two generations never meet, those of the first are as ever") {
   const auto keys = [](std::uint32_t generation) {
-    policies::PromptChainBuilder builder(chain_of(configured_parameters(config_of(generation, 64))),
-                                         "m");
+    policies::PromptChainBuilder builder(chain_of(configured_parameters(config_of(generation, 64))));
     builder.update(std::string(640, 'x'));
-    return builder.finish().blocks;
+    return builder.finish("m").blocks;
   };
   CHECK(chain_of(configured_parameters(config_of(1, 64))) == config_of(1, 64).chain);
   for (const auto& key : keys(1)) {

@@ -19,9 +19,9 @@ constexpr std::uint32_t kBlockBytes = 64;
 struct Prompt {
   explicit Prompt(std::string words, std::uint64_t template_of = 0)
       : text(std::move(words)), template_key(template_of) {
-    policies::PromptChainBuilder builder({kBlockBytes, 1}, "m");
+    policies::PromptChainBuilder builder(policies::ChainParameters{kBlockBytes, 1});
     builder.update(text);
-    chain = builder.finish();
+    chain = builder.finish("m");
     key = TokenCacheKey(chain, text, kBlockBytes, template_key);
   }
   std::string text;
