@@ -1,5 +1,7 @@
 #include "net/server_certificate.h"
 
+#include <openssl/x509v3.h>
+
 #include <string_view>
 
 #include "net/pem_files.h"
@@ -53,6 +55,10 @@ Result<std::shared_ptr<const ServerCertificate>> ServerCertificate::load(
   OwnContext context = new_context();
   auto certificate = present(context.get(), files.certificate, files.key);
   if (!certificate) return certificate.error();
+  if (X509_check_purpose(certificate->get(), X509_PURPOSE_SSL_SERVER, 0) != 1) {
+    return Error{fmt::format("{}: the certificate is not for servers (its key usage)",
+                             files.certificate)};
+  }
   const ASN1_TIME* const not_before = X509_get0_notBefore(certificate->get());
   const ASN1_TIME* const not_after = X509_get0_notAfter(certificate->get());
   if (unix_seconds(not_before) > now_s) {

@@ -297,6 +297,9 @@ TEST_CASE("what cannot serve is refused with its file and why") {
   files = good;
   files.certificate = good.key;
   CHECK(why_not(files) == good.key + ": holds no PEM certificate");
+  const CertificateFiles clients = certificates().of("admin");
+  CHECK(why_not(clients) ==
+        clients.certificate + ": the certificate is not for servers (its key usage)");
   CHECK(why_not(good, std::time(nullptr) + 366 * 86'400).find("the certificate expired on 20") !=
         std::string::npos);
   CHECK(why_not(good, std::time(nullptr) - 366 * 86'400).find("is not valid before 20") !=
