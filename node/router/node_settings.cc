@@ -1,0 +1,43 @@
+#include "node/router/node_settings.h"
+
+#include <random>
+
+#include "node/mesh/ring_generation.h"
+
+namespace dualmesh::node {
+
+FlowSettings flow_settings(const Config& config) {
+  FlowSettings settings;
+  settings.node_name = config.mesh.node_name;
+  settings.chain = chain_of(configured_parameters(config.mesh));
+  settings.bytes_per_token = config.bytes_per_token;
+  settings.max_retries = config.max_retries;
+  settings.retry_budget.share = config.retry_budget_percent / 100;
+  settings.retry_budget.free_retries =
+      config.free_retries_per_s *
+      static_cast<std::uint32_t>(policies::to_seconds(settings.retry_budget.window));
+  settings.retry_pause = std::chrono::milliseconds(config.retry_pause_ms);
+  settings.retry_seed = std::random_device{}();
+  settings.queue_timeout = std::chrono::seconds(config.queue_timeout_s);
+  settings.upstream_timeouts = config.upstream_timeouts;
+  settings.upstream_pool = config.upstream_pool;
+  if (!config.upstream_api_key.empty()) {
+    settings.upstream_authorization = "Bearer " + config.upstream_api_key;
+  }
+  settings.drop_client_key = !config.api_keys.empty();
+  settings.tokens = {config.kv.tokenize != "off",
+                     std::chrono::milliseconds(config.kv.tokenize_timeout_ms),
+                     std::size_t{config.kv.token_cache_mb} << 20};
+  return settings;
+}
+
+InstanceMonitor::Settings monitor_settings(const Config& config) {
+  return {std::chrono::milliseconds(config.probe_interval_ms),
+          std::chrono::milliseconds(config.probe_timeout_ms),
+          config.unhealthy_after,
+          config.healthy_after,
+          std::chrono::seconds(config.models_interval_s),
+          config.upstream_api_key};
+}
+
+}  // namespace dualmesh::node
