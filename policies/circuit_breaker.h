@@ -8,7 +8,8 @@
 // An attempt remembers the era in which it was sent. What was sent before the trip says nothing
 // about the trial, however late it ends.
 //
-// Invariant: half-open becomes closed only by `trial_requests` answers sent in that trial.
+// Invariant: but for close(), half-open becomes closed only by `trial_requests` answers sent in that
+// trial.
 // Threads: none; its owner locks. Source: Nygard, "Release It!"; half-open as in resilience4j.
 #pragma once
 
@@ -35,6 +36,11 @@ class CircuitBreaker {
   std::uint32_t answers() const { return answers_; }  // of the trial
 
   void trip(Time now, Duration rest);
+  // It is another instance now: closed, and what is under way there says nothing about it.
+  void close() {
+    state_ = State::closed;
+    ++era_;
+  }
   // The rest is over: open becomes half-open. True when it did.
   bool wake(Time now);
   // An answer has begun. True when that ends the trial: closed now.

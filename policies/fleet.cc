@@ -27,9 +27,12 @@ void Fleet::set_view(std::shared_ptr<const FleetView> view, Time now) {
   find_panic();
 }
 
-bool Fleet::set_health(Slot slot, bool healthy) {
-  if (slot >= instances_.size() || instances_[slot].healthy == healthy) return false;
-  instances_[slot].healthy = healthy;
+bool Fleet::set_health(Slot slot, bool healthy, std::uint32_t trial) {
+  if (slot >= instances_.size()) return false;
+  InstanceState& instance = instances_[slot];
+  if (instance.healthy == healthy && instance.trial == trial) return false;
+  instance.healthy = healthy;
+  instance.trial = trial;
   find_panic();
   return true;
 }
@@ -39,7 +42,10 @@ void Fleet::find_panic() {
   for (const auto& [name, model] : view_->models) {
     const auto dead = std::count_if(model.serving.begin(), model.serving.end(),
                                     [&](Slot slot) { return !instances_[slot].healthy; });
-    models_.push_back({&model, 2 * static_cast<std::size_t>(dead) > model.serving.size()});
+    const bool whole = std::any_of(model.active.begin(), model.active.end(), [&](Slot slot) {
+      return instances_[slot].healthy && instances_[slot].trial == 0;
+    });
+    models_.push_back({&model, 2 * static_cast<std::size_t>(dead) > model.serving.size(), !whole});
   }
 }
 

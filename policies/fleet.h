@@ -28,6 +28,7 @@ struct InstanceState {
   RequestQueue queue;
   PrefillEstimator prefill;
   bool healthy = true;
+  std::uint32_t trial = 0;  // requests without an answer that it may have from us; 0: any number
   std::uint64_t decoding_uncached_tokens = 0;  // of ours that decode there
   bool has_room = true;  // fewer than the limit, here and elsewhere, wait for a first token from it
   Time room_since{};     // only while it has
@@ -47,6 +48,7 @@ struct InstanceState {
 struct ModelState {
   const ModelView* view = nullptr;
   bool panicking = false;
+  bool none_whole = false;  // none is healthy and not on trial: then a trial may be of any size
 };
 
 class Fleet {
@@ -54,8 +56,8 @@ class Fleet {
   explicit Fleet(const SchedulerSettings& settings);
 
   void set_view(std::shared_ptr<const FleetView> view, Time now = {});
-  // True when it changed.
-  bool set_health(Slot slot, bool healthy);
+  // True when it changed. With a `trial` at most so many of ours are there without an answer.
+  bool set_health(Slot slot, bool healthy, std::uint32_t trial = 0);
 
   const FleetView& view() const { return *view_; }
   const SchedulerSettings& settings() const { return settings_; }
@@ -64,12 +66,23 @@ class Fleet {
   const InstanceState& at(Slot slot) const { return instances_[slot]; }
   std::size_t slots() const { return instances_.size(); }
 
-  // May new requests go there? `ignore_health` while the model is panicking.
-  bool usable(Slot slot, bool ignore_health) const {
+  // May what waits for it go on waiting? `ignore_health` while the model is panicking.
+  bool serves(Slot slot, bool ignore_health) const {
     if (slot >= view_->instances.size()) return false;
     const InstanceView& instance = view_->instances[slot];
     return instance.slot == slot && instance.lifecycle == Lifecycle::active &&
            (ignore_health || instances_[slot].healthy);
+  }
+  // May new requests go there?
+  bool usable(Slot slot, const ModelState& model) const {
+    return serves(slot, model.panicking) && !full(slot) &&
+           (model.panicking || model.none_whole || !on_full_trial(instances_[slot]));
+  }
+  // It has as many of ours as the settings allow.
+  bool full(Slot slot) const {
+    const Load& own = instances_[slot].own;
+    return (settings_.max_requests > 0 && own.requests() >= settings_.max_requests) ||
+           (settings_.max_waiting > 0 && own.queued_requests >= settings_.max_waiting);
   }
 
   const Load& others(Slot slot) const;
@@ -107,6 +120,10 @@ class Fleet {
   }
 
  private:
+  static bool on_full_trial(const InstanceState& instance) {
+    return instance.trial > 0 &&
+           instance.own.queued_requests + instance.own.prefilling_requests >= instance.trial;
+  }
   void find_panic();
 
   SchedulerSettings settings_;

@@ -43,7 +43,7 @@ struct PlacementContext {
   Time now{};
 
   bool usable(Slot slot) const {
-    return fleet.usable(slot, model.panicking) &&
+    return fleet.usable(slot, model) &&
            std::find(excluded.begin(), excluded.end(), slot) == excluded.end();
   }
 };

@@ -141,10 +141,11 @@ void Scheduler::set_view(std::shared_ptr<const FleetView> view, Time now, Effect
   effects.load_changed |= s.ledger.changed();
 }
 
-void Scheduler::set_health(Slot slot, bool healthy, Time now, Effects& effects) {
+void Scheduler::set_health(Slot slot, bool healthy, Time now, Effects& effects,
+                           std::uint32_t trial) {
   State& s = *state_;
   s.latest = now;
-  if (!s.fleet.set_health(slot, healthy)) return;
+  if (!s.fleet.set_health(slot, healthy, trial)) return;
   s.replace_stranded(false, now, effects);
   s.admit(now, effects);
   effects.load_changed |= s.ledger.changed();

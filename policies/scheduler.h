@@ -47,6 +47,8 @@ struct SchedulerSettings {
   double depth_hot_share = 0.0612;
   double depth_cold_share = 0.02;
   std::uint32_t depth_max_marks = 10'000;  // per level
+  std::uint32_t max_requests = 0;  // of this node at or waiting for one instance; 0: any number
+  std::uint32_t max_waiting = 0;   // of this node waiting for one instance; 0: any number
   std::uint32_t rebalance_examine_limit = 64;
   std::uint32_t decision_log_size = 1024;
   std::uint64_t seed = 1;
@@ -72,7 +74,11 @@ struct Usage {
   std::uint32_t output_tokens = 0;
 };
 
-enum class Rejected : std::uint8_t { unknown_model, no_instance };
+enum class Rejected : std::uint8_t {
+  unknown_model,
+  no_instance,
+  full,  // some would take it, were they not full (SchedulerSettings::max_requests, max_waiting)
+};
 
 struct Effects {
   struct Placed {
@@ -92,6 +98,7 @@ struct Effects {
   struct Rejection {
     RequestId id;
     Rejected why;
+    double wait_s = 0.0;  // when full: until the first of them has no prefill left
   };
   boost::container::small_vector<Placed, 4> placed;
   boost::container::small_vector<Dispatch, 4> dispatched;
@@ -158,7 +165,9 @@ class Scheduler {
 
   // Fleet.
   void set_view(std::shared_ptr<const FleetView> view, Time now, Effects& effects);
-  void set_health(Slot slot, bool healthy, Time now, Effects& effects);
+  // With a `trial` an instance that is healthy gets at most so many requests without an answer at a
+  // time from this node; 0: any number.
+  void set_health(Slot slot, bool healthy, Time now, Effects& effects, std::uint32_t trial = 0);
   // Ages queues: finds instances that became overloaded by waiting alone. Call every 100 ms or so.
   void tick(Time now, Effects& effects);
 
@@ -175,6 +184,7 @@ class Scheduler {
   SchedulerTotals totals() const;
   bool panicking(const std::string& model) const;  // health ignored: more than half look dead
   std::size_t live_requests() const;
+  std::size_t waiting_requests() const;  // for an instance to have room; O(slots)
   std::uint64_t view_generation() const;
 
  private:

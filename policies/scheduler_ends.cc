@@ -47,9 +47,23 @@ void Scheduler::State::end(LiveRequest& request, Outcome outcome, std::uint32_t 
 }
 
 void Scheduler::State::reject(LiveRequest& request, Outcome outcome, Effects& effects) {
-  const bool known = fleet.model(request.arrival.model) != nullptr;
-  effects.rejected.push_back(
-      {request.arrival.id, known ? Rejected::no_instance : Rejected::unknown_model});
+  const ModelState* model = fleet.model(request.arrival.model);
+  Effects::Rejection rejection{request.arrival.id, Rejected::unknown_model};
+  if (model != nullptr) {
+    rejection.why = Rejected::no_instance;
+    for (const Slot slot : model->view->active) {
+      if (!fleet.serves(slot, model->panicking) || !fleet.full(slot)) continue;
+      if (std::find(request.failed_at.begin(), request.failed_at.end(), slot) !=
+          request.failed_at.end()) {
+        continue;
+      }
+      const double wait_s = fleet.pending_s(slot);
+      const bool first = rejection.why != Rejected::full;
+      rejection.wait_s = first ? wait_s : std::min(rejection.wait_s, wait_s);
+      rejection.why = Rejected::full;
+    }
+  }
+  effects.rejected.push_back(rejection);
   end(request, outcome);
 }
 
@@ -111,7 +125,7 @@ void Scheduler::State::carry_out(const Rebalancer::Moves& moves, Time now, Effec
 
 bool Scheduler::State::stranded(const LiveRequest& request) const {
   const ModelState* model = fleet.model(request.arrival.model);
-  if (model == nullptr || !fleet.usable(request.slot, model->panicking)) return true;
+  if (model == nullptr || !fleet.serves(request.slot, model->panicking)) return true;
   const std::vector<Slot>& active = model->view->active;
   return std::find(active.begin(), active.end(), request.slot) == active.end();
 }
@@ -121,7 +135,7 @@ void Scheduler::State::replace_stranded(bool everywhere, Time now, Effects& effe
   for (std::size_t slot = 0; slot < fleet.slots(); ++slot) {
     const RequestQueue& queue = fleet.at(static_cast<Slot>(slot)).queue;
     if (queue.empty()) continue;
-    if (!everywhere && fleet.usable(static_cast<Slot>(slot), false)) continue;
+    if (!everywhere && fleet.serves(static_cast<Slot>(slot), false)) continue;
     for (std::size_t i = 0; i < queue.size(); ++i) {
       if (stranded(*queue[i].request)) homeless.push_back(queue[i].request);
     }

@@ -133,6 +133,14 @@ bool Scheduler::panicking(const std::string& model) const {
 
 std::size_t Scheduler::live_requests() const { return state_->ledger.size(); }
 
+std::size_t Scheduler::waiting_requests() const {
+  std::size_t waiting = state_->waiting.size();
+  for (std::size_t i = 0; i < state_->fleet.slots(); ++i) {
+    waiting += state_->fleet.at(static_cast<Slot>(i)).own.queued_requests;
+  }
+  return waiting;
+}
+
 std::uint64_t Scheduler::view_generation() const { return state_->fleet.view().generation; }
 
 }  // namespace dualmesh::policies

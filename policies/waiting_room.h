@@ -36,6 +36,11 @@ class WaitingRoom {
   }
 
   bool empty() const { return lines_.empty(); }
+  std::size_t size() const {
+    std::size_t waiting = 0;
+    for (const auto& [model, line] : lines_) waiting += line.size();
+    return waiting;
+  }
   // Of each model in turn the first, for as long as `admit(request)` says it got in. One that may
   // not go everywhere does not hold up those behind it.
   template <class Admit>

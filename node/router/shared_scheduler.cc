@@ -78,7 +78,7 @@ void SharedScheduler::sort_by_thread(const policies::Effects& effects, Batches& 
   for (const auto& rejection : effects.rejected) {
     batch_of(rejection.id)
         .push_back({Delivery::Kind::rejected, rejection.id, policies::kNoSlot,
-                    policies::Reason::none, rejection.why});
+                    policies::Reason::none, rejection.why, rejection.wait_s});
   }
 }
 

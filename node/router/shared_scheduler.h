@@ -38,7 +38,8 @@ struct Delivery {
   policies::Slot slot = policies::kNoSlot;
   policies::Reason reason = policies::Reason::none;  // of a dispatch
   policies::Rejected why = policies::Rejected::no_instance;
-  double prefill_s = 0.0;  // of a dispatch or hop: estimate until the first token
+  // Estimate: of a dispatch or hop until the first token, of a rejection until there may be room.
+  double prefill_s = 0.0;
   std::uint32_t peer = 0;  // of a hop: index of the view's peers
 };
 

@@ -122,3 +122,80 @@ TEST_CASE("health masks until more than half look dead: then it is ignored") {
     if (!queue.healthy) CHECK(queue.own.queued_requests == 0);
   }
 }
+
+TEST_CASE("on trial an instance has a few requests without an answer at a time, and no more") {
+  for (const char* policy : {"dualmesh", "dualmap", "round_robin", "least_request", "min_ttft",
+                             "selective_push", "random", "consistent_hash"}) {
+    CAPTURE(std::string(policy));
+    Scene scene(2);
+    scene.builder.view.settings.policy = policy;
+    scene.show();
+    scene.scheduler.set_health(0, true, scene.now, scene.effects, 2);
+    const auto unanswered = [&] {
+      const Load own = scene.scheduler.queues().at(0).own;
+      return own.queued_requests + own.prefilling_requests;
+    };
+    std::vector<RequestId> there;
+    for (RequestId id = 1; id <= 40; ++id) {
+      scene.submit(arrival_of(id, {static_cast<BlockKey>(id)}));
+      CHECK(scene.effects.rejected.empty());
+      for (const auto& dispatch : scene.effects.dispatched) {
+        if (dispatch.slot == 0) there.push_back(dispatch.id);
+      }
+      CHECK(unanswered() <= 2);
+      if (id == 20 && !there.empty()) {  // answered: another may follow
+        scene.first_token(there[0]);
+        CHECK(unanswered() <= 2);
+      }
+    }
+    CHECK(!there.empty());
+    // With nobody else the trial is of any size.
+    scene.health(1, false);
+    for (RequestId id = 41; id <= 60; ++id) {
+      scene.submit(arrival_of(id, {static_cast<BlockKey>(id)}));
+      CHECK(scene.effects.rejected.empty());
+    }
+    CHECK(unanswered() > 2);
+  }
+}
+
+TEST_CASE("the end of a trial brings back what belongs there") {
+  Scene scene(2);
+  scene.scheduler.set_health(0, false, scene.now, scene.effects);
+  CHECK(!scene.scheduler.queues().at(0).healthy);
+  scene.scheduler.set_health(0, true, scene.now, scene.effects, 1);
+  CHECK(scene.scheduler.queues().at(0).healthy);
+  scene.health(0, true);
+  std::uint32_t most = 0;
+  for (RequestId id = 1; id <= 40; ++id) {
+    scene.submit(arrival_of(id, {static_cast<BlockKey>(id)}));
+    most = std::max(most, scene.scheduler.queues().at(0).own.requests());
+  }
+  CHECK(most > 1);
+}
+
+TEST_CASE("limits per instance: what nobody has room for is refused as that, with a wait") {
+  for (const bool by_waiting : {false, true}) {
+    SchedulerSettings settings;
+    (by_waiting ? settings.max_waiting : settings.max_requests) = 3;
+    Scene scene(2, settings);
+    std::vector<RequestId> refused;
+    for (RequestId id = 1; id <= 30; ++id) {
+      scene.submit(arrival_of(id, {static_cast<BlockKey>(id)}));
+      for (const auto& rejection : scene.effects.rejected) {
+        CHECK(rejection.why == Rejected::full);
+        CHECK(rejection.wait_s > 0);
+        refused.push_back(rejection.id);
+      }
+    }
+    // One goes at once to each instance; with max_waiting three more may wait for each.
+    const std::size_t most = by_waiting ? 8 : 6;
+    CHECK(refused.size() == 30 - most);
+    for (const QueueSnapshot& queue : scene.scheduler.queues()) {
+      CHECK(queue.own.requests() <= (by_waiting ? 4 : 3));
+    }
+    // Who waits is not sent away by a change of the fleet.
+    scene.show();
+    CHECK(scene.scheduler.live_requests() == most);
+  }
+}
