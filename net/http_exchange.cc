@@ -129,6 +129,11 @@ void HttpExchange::abort() {
   if (const auto relay = relay_) relay->client_gone();  // the instance need not go on
 }
 
+void HttpExchange::break_off(const ApiError& why) {
+  if (const auto relay = relay_) relay->tell(why);
+  abort();
+}
+
 void HttpExchange::release_body() {
   request_.body = {};
   held_.release_bytes();

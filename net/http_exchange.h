@@ -31,6 +31,7 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
   void write(std::string_view piece) override;
   void end() override;
   void abort() override;
+  void break_off(const ApiError& why) override;
   std::size_t buffered_bytes() const override;
   void relay(HttpClient& client, const std::string& destination, std::string upstream_head,
              const ClientTimeouts& timeouts, std::weak_ptr<RelayOwner> owner) override;
@@ -72,6 +73,7 @@ class Relay final : public ClientListener, public std::enable_shared_from_this<R
   void client_gone();
   void call_off();
   void drained();
+  void tell(const ApiError& why);  // in an event, if the client is between two
 
   void on_head(HttpResponse& head) override;
   void on_body(std::string_view piece) override;
@@ -81,7 +83,6 @@ class Relay final : public ClientListener, public std::enable_shared_from_this<R
   void begin();
   void pass(std::string_view piece);
   void finish(RelayResult::End end, ClientError error);
-  void tell_broken();
 
   std::shared_ptr<HttpExchange> exchange_;
   std::shared_ptr<ClientCall> call_;

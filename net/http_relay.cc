@@ -78,23 +78,21 @@ void Relay::on_done(ClientError error) {
     finish(RelayResult::End::not_started, error);
   } else {
     exchange_->relay_ended();  // closing now is the relay's own doing
-    tell_broken();
+    tell({.status = 502,
+          .message = "the instance failed while it was answering",
+          .type = "server_error",
+          .code = "upstream_failed"});
+    exchange_->abort();
     finish(RelayResult::End::broken, error);
   }
 }
 
 // The client has part of an answer. That of an event stream ends with whole events, so it can be
-// told in its own words; then the connection closes without the mark of a complete body.
-void Relay::tell_broken() {
-  if (framer_ && framer_->between_events()) {
-    exchange_->write("data: " +
-                     to_json({.status = 502,
-                              .message = "the instance failed while it was answering",
-                              .type = "server_error",
-                              .code = "upstream_failed"}) +
-                     "\n\n");
+// told in its own words; the connection is closed next, without the mark of a complete body.
+void Relay::tell(const ApiError& why) {
+  if (started_ && framer_ && framer_->between_events()) {
+    exchange_->write("data: " + to_json(why) + "\n\n");
   }
-  exchange_->abort();
 }
 
 void Relay::client_gone() {

@@ -28,6 +28,8 @@
 
 namespace dualmesh::net {
 
+struct ApiError;
+
 struct ServerLimits {
   std::size_t head_bytes = 32 * 1024;
   std::size_t header_fields = 100;
@@ -118,6 +120,8 @@ class Exchange {
   // Close without completing: the client sees a broken body. A running relay is cancelled and ends
   // with client_gone.
   virtual void abort() = 0;
+  // The same, but a client that is between two events of a stream is told why in its words first.
+  virtual void break_off(const ApiError& why) = 0;
   virtual std::size_t buffered_bytes() const = 0;
 
   // Sends `upstream_head` (as written by append_request_head, with the length of the body) and the

@@ -8,8 +8,8 @@
 // An attempt remembers the era in which it was sent. What was sent before the trip says nothing
 // about the trial, however late it ends.
 //
-// Invariant: but for close(), half-open becomes closed only by `trial_requests` answers sent in that
-// trial.
+// Invariant: but for close(), half-open becomes closed only by `trial_requests` answers sent in
+// that trial.
 // Threads: none; its owner locks. Source: Nygard, "Release It!"; half-open as in resilience4j.
 #pragma once
 

@@ -49,6 +49,9 @@ void print_instances(capnp::List<wire::InstanceInfo>::Reader instances) {
     if (asked(instance) && !instance.getHealthy()) {
       remarks.push_back(fmt::format("{} is not healthy: {}", instance.getName().cStr(),
                                     instance.getUnhealthyReason().cStr()));
+    } else if (asked(instance) && instance.getUnhealthyReason().size() > 0) {
+      remarks.push_back(fmt::format("{}: {}", instance.getName().cStr(),
+                                    instance.getUnhealthyReason().cStr()));
     }
     std::vector<std::string> models;
     for (auto model : instance.getModels()) models.emplace_back(model.cStr());

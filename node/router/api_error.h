@@ -22,9 +22,10 @@ inline net::HttpResponse unknown_model(const std::string& model) {
 }
 
 // 503 with Retry-After: the client may try again, here or at another node.
-inline net::HttpResponse unavailable(const std::string& message, const std::string& code) {
+inline net::HttpResponse unavailable(const std::string& message, const std::string& code,
+                                     std::uint32_t retry_after_s = 1) {
   net::HttpResponse response = error_response({503, message, "server_error", "", code});
-  response.headers.add("Retry-After", "1");
+  response.headers.add("Retry-After", std::to_string(retry_after_s));
   return response;
 }
 

@@ -21,6 +21,9 @@
 #include "net/http_client.h"
 #include "net/http_server.h"
 #include "node/mesh/mesh_config.h"
+#include "node/router/request_deadline.h"
+#include "policies/admission.h"
+#include "policies/outlier_detector.h"
 #include "policies/residency_index.h"
 #include "policies/scheduler.h"
 
@@ -50,6 +53,7 @@ struct Config {
   net::ServerLimits http_limits;
   net::ClientTimeouts upstream_timeouts;
   net::HttpClient::Limits upstream_pool;
+  DeadlineSettings deadlines;
   std::vector<std::string> api_keys;
   std::string upstream_api_key;
 
@@ -64,6 +68,13 @@ struct Config {
   std::uint32_t unhealthy_after = 2;
   std::uint32_t healthy_after = 2;
   std::uint32_t models_interval_s = 30;
+  std::string health_path = "/health";
+  std::uint32_t health_status = 0;
+  policies::OutlierSettings outliers;
+  std::uint32_t eject_base_s = 10;
+  std::uint32_t eject_most_s = 300;
+  double max_ejected_percent = 50.0;
+  std::uint32_t trial_requests = 3;
 
   policies::SchedulerSettings scheduler;
   std::vector<std::string> client_weights;  // NAME=WEIGHT
@@ -74,6 +85,7 @@ struct Config {
   std::uint32_t free_retries_per_s = 10;
   std::uint32_t retry_pause_ms = 25;
   std::uint32_t queue_timeout_s = 600;
+  policies::AdmissionSettings admission;
 
   std::uint32_t residency_capacity_blocks = 4'096;
   KvConfig kv;

@@ -40,6 +40,13 @@ void append_flow_stats(MetricsText& out, const FlowStats& stats) {
         stats.no_instance);
   count("dualmesh_requests_queue_timeout_total", "Requests answered 503 after waiting too long.",
         stats.queue_timeouts);
+  count("dualmesh_requests_deadline_passed_total",
+        "Requests answered 504 or broken off because their time was up.", stats.deadlines_passed);
+  count("dualmesh_requests_refused_early_total",
+        "Requests answered 429 or 503 because too many wait or the wait would be too long.",
+        stats.refused_early);
+  count("dualmesh_requests_refused_full_total",
+        "Requests answered 503 because every instance has as many as it may.", stats.refused_full);
   count("dualmesh_requests_aborted_total", "Requests broken off at the end of draining.",
         stats.aborted);
   count("dualmesh_upstream_retries_total", "Attempts given to another instance.", stats.retries);

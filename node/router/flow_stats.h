@@ -39,6 +39,9 @@ struct FlowStats {
   Counter unknown_models{0};
   Counter no_instance{0};  // answered 503: nobody left to ask
   Counter queue_timeouts{0};
+  Counter deadlines_passed{0};      // answered 504, or broken off
+  Counter refused_early{0};         // 429 or 503: the line is full, or the estimate too late
+  Counter refused_full{0};          // 503: no instance may have another request
   Counter retries{0};               // attempts given to another instance
   Counter retries_refused{0};       // by the budget
   Counter handed_here{0};           // requests that bear the mark of a hop

@@ -102,6 +102,12 @@ net::HttpRequest InstanceMonitor::get(const std::string& target) const {
   return request;
 }
 
+// Unless a status is asked for, a server that has no such path is alive, too.
+bool InstanceMonitor::is_well(int status) const {
+  return settings_.health_status > 0 ? status == static_cast<int>(settings_.health_status)
+                                     : status < 500;
+}
+
 void InstanceMonitor::probe(policies::Slot slot, std::uint64_t life) {
   std::string address;
   {
@@ -111,16 +117,18 @@ void InstanceMonitor::probe(policies::Slot slot, std::uint64_t life) {
     address = watched->address;
   }
   const policies::Time started = monotonic_now();
-  client_.fetch(address, get("/health"), settings_.probe_timeout, kLargestHealthBytes,
+  client_.fetch(address, get(settings_.health_path), settings_.probe_timeout, kLargestHealthBytes,
                 [this, slot, life, started](net::ClientError error, net::HttpResponse answer) {
                   if (error == net::ClientError::local) {
                     // Nobody has been asked.
                   } else if (error != net::ClientError::none) {
-                    missed(slot, life, 1, std::string("GET /health: ") + net::to_string(error));
-                  } else if (answer.status >= 500) {
-                    missed(slot, life, 1, "GET /health: status " + std::to_string(answer.status));
+                    missed(slot, life, 1,
+                           "GET " + settings_.health_path + ": " + net::to_string(error));
+                  } else if (!is_well(answer.status)) {
+                    missed(slot, life, 1,
+                           fmt::format("GET {}: status {}", settings_.health_path, answer.status));
                   } else {
-                    answered(slot, life);  // a server that has no /health is alive, too
+                    answered(slot, life);
                   }
                   const auto used = monotonic_now() - started;
                   schedule_probe(slot, life,
@@ -218,6 +226,7 @@ void InstanceMonitor::tell_kinds() {
 }
 
 void InstanceMonitor::failed(policies::Slot slot, net::ClientError error) {
+  if (error != net::ClientError::connect && error != net::ClientError::resolve) return;
   std::uint64_t life = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -225,9 +234,7 @@ void InstanceMonitor::failed(policies::Slot slot, net::ClientError error) {
     if (found == watched_.end()) return;
     life = found->second.life;
   }
-  const bool nobody_there =
-      error == net::ClientError::connect || error == net::ClientError::resolve;
-  missed(slot, life, nobody_there ? kAtOnce : 1, std::string("request: ") + net::to_string(error));
+  missed(slot, life, kAtOnce, std::string("request: ") + net::to_string(error));
 }
 
 void InstanceMonitor::missed(policies::Slot slot, std::uint64_t life, std::uint32_t misses,

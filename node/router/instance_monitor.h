@@ -1,8 +1,9 @@
 // InstanceMonitor: asks each instance whether it is well, what it serves and how its engine does.
 //
-// GET /health of every instance each interval, spread over time; some misses in a row take it out
+// GET of its health path each interval, spread over time; some misses in a row take an instance out
 // of the candidates, some answers in a row bring it back. Traffic that cannot connect takes it out
-// at once. GET /v1/models at first sight, after a recovery and now and then.
+// at once; what else traffic sees is for InstanceHealth. GET /v1/models at first sight, after a
+// recovery and now and then.
 //
 // Invariant: every instance of the view that is not removed is watched, no other is; health is told
 // once at first sight (as well, until shown otherwise) and at each change.
@@ -37,6 +38,8 @@ class InstanceMonitor {
     std::chrono::milliseconds models_interval{30'000};
     std::string upstream_api_key;
     std::chrono::milliseconds metrics_interval{2'000};
+    std::string health_path = "/health";
+    std::uint32_t health_status = 0;  // that says well; 0: any below 500
   };
   struct Hooks {
     std::function<void(policies::Slot, bool healthy)> health_changed;
@@ -52,7 +55,7 @@ class InstanceMonitor {
   InstanceMonitor(net::IoThread& thread, Settings settings, Hooks hooks);
 
   void set_view(ViewPointer view);
-  void failed(policies::Slot slot, net::ClientError error);  // seen by traffic
+  void failed(policies::Slot slot, net::ClientError error);  // seen by traffic: nobody is there?
 
   InstanceFacts facts(policies::Slot slot) const;  // resident_blocks is not ours to know
   std::vector<std::vector<ListedModel>> listed_models() const;  // by slot
@@ -90,6 +93,7 @@ class InstanceMonitor {
   void tell_kinds();
   Watched* find(policies::Slot slot, std::uint64_t life);  // with mutex_ held
   net::HttpRequest get(const std::string& target) const;
+  bool is_well(int status) const;
 
   net::IoThread& thread_;
   const Settings settings_;

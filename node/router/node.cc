@@ -41,6 +41,8 @@ Node::Node(Config config)
       io_threads_(thread_count(config_.io_threads)),
       scheduler_(scheduler_settings(config_), io_threads_, monotonic_now),
       residency_(residency_limits(config_)),
+      health_(io_threads_.at(0), health_settings(config_), monotonic_now,
+              [this](policies::Slot slot) { tell_scheduler(scheduler_, health_, slot); }),
       monitor_(io_threads_.at(0), monitor_settings(config_),
                {[this](policies::Slot slot, bool healthy) { health_changed(slot, healthy); },
                 [this](policies::Slot slot) { cache_lost(slot); },
@@ -51,7 +53,7 @@ Node::Node(Config config)
                 },
                 [this](ModelKinds kinds) { flow_.knowledge().set_kinds(std::move(kinds)); }}),
       flow_(
-          io_threads_, scheduler_, residency_, flow_settings(config_),
+          io_threads_, scheduler_, health_, residency_, flow_settings(config_),
           [this](policies::Slot slot, net::ClientError error) { monitor_.failed(slot, error); },
           [this] { wake_mesh(); }),
       front_door_(flow_, config_.api_keys,
@@ -139,6 +141,7 @@ void Node::view_changed(ViewPointer view) {
   scheduler_.set_view(view);
   // Most views differ in their loads only, which concerns nobody else.
   if (std::exchange(roster_, view->roster) == view->roster) return;
+  health_.set_view(*view);
   flow_.knowledge().rank_load().forget_all_but(*view);
   kv_.view_changed(view);
   // What the monitor finds goes to the mesh, so it begins when that can be called (join_mesh).
@@ -166,6 +169,7 @@ void Node::readiness_changed(bool ready, const std::string& why_not) {
 // An instance is back: perhaps another engine, surely with nothing cached.
 void Node::cache_lost(policies::Slot slot) {
   residency_.forget(slot);
+  health_.renewed(slot);
   const ViewPointer view = scheduler_.view();
   if (slot >= view->instances.size()) return;
   flow_.predictions().forget(view->instances[slot].name);
@@ -174,10 +178,7 @@ void Node::cache_lost(policies::Slot slot) {
 }
 
 void Node::health_changed(policies::Slot slot, bool healthy) {
-  scheduler_.enter(
-      [&](policies::Scheduler& scheduler, policies::Time at, policies::Effects& effects) {
-        scheduler.set_health(slot, healthy, at, effects);
-      });
+  health_.probed(slot, healthy);
   {
     const std::lock_guard lock(mutex_);
     untold_health_.emplace_back(slot, healthy);
@@ -286,6 +287,11 @@ std::vector<policies::QueueSnapshot> Node::queues() {
 
 InstanceFacts Node::facts(policies::Slot slot) {
   InstanceFacts facts = monitor_.facts(slot);
+  const InstanceHealth::Verdict verdict = health_.verdict(slot);
+  if (facts.healthy && !verdict.reason.empty()) {
+    facts.healthy = verdict.usable();
+    facts.unhealthy_reason = verdict.reason;
+  }
   facts.resident_blocks = residency_.size(slot);
   const ViewPointer view = scheduler_.view();
   if (slot < view->instances.size()) {
@@ -346,7 +352,9 @@ Explanation Node::explanation_of(const policies::Arrival& arrival, const RankCho
 std::string Node::metrics() {
   return node_metrics({*scheduler_.view(), totals(), queues(), status(), server_.stats(),
                        certificate_state(), flow_.stats(), residency_.size(),
-                       [this](policies::Slot slot) { return monitor_.engine_metrics(slot); }}) +
+                       [this](policies::Slot slot) { return monitor_.engine_metrics(slot); },
+                       [this](policies::Slot slot) { return health_.verdict(slot).state; },
+                       health_.ejections()}) +
          flow_.cache_metrics() + kv_.metrics();
 }
 

@@ -2,7 +2,7 @@
 //
 //   clients -> HttpServer -> FrontDoor -> RequestFlow -> SharedScheduler -> instances
 //                                             |  SharedResidency   ^
-//                        InstanceMonitor -----+--------------------+ health
+//                        InstanceMonitor -----+-- InstanceHealth --+ verdicts
 //                        Discovery -> MeshThread <-> other nodes   | views
 //                                        +---- MeshHost -----------+
 //         engines' KV events -> NodeKv <-> other nodes' caches; what is cached where -> RequestFlow
@@ -28,6 +28,7 @@
 #include "node/router/config.h"
 #include "node/router/discovery.h"
 #include "node/router/front_door.h"
+#include "node/router/instance_health.h"
 #include "node/router/instance_monitor.h"
 #include "node/router/listener_certificate.h"
 #include "node/router/node_kv.h"
@@ -84,7 +85,7 @@ class Node final : private MeshHost, private AdminHost {
                              const policies::FleetView& view);
   void wake_mesh();
   void cache_lost(policies::Slot slot);
-  void health_changed(policies::Slot slot, bool healthy);
+  void health_changed(policies::Slot slot, bool healthy);  // by the probes
   void open_listeners();
   bool open_listener(const std::string& listen, net::Transport transport,
                      std::atomic<std::uint16_t>& opened);
@@ -102,6 +103,7 @@ class Node final : private MeshHost, private AdminHost {
   net::IoThreads io_threads_;
   SharedScheduler scheduler_;
   SharedResidency residency_;
+  InstanceHealth health_;
   InstanceMonitor monitor_;
   RequestFlow flow_;
   FrontDoor front_door_;

@@ -53,8 +53,19 @@ void append_instances(MetricsText& out, const NodeSnapshot& node) {
   const auto counter = [&](std::string_view name, std::string_view help, auto value) {
     append_queues(out, node, name, MetricType::counter, help, value);
   };
-  gauge("dualmesh_instance_healthy", "1 when probed well by this node.",
+  gauge("dualmesh_instance_healthy", "1 when probed well by this node and not ejected.",
         [](const QueueSnapshot& queue, const InstanceView&) { return queue.healthy ? 1 : 0; });
+  using Health = InstanceHealth::Verdict::State;
+  gauge("dualmesh_instance_ejected", "1 while it rests because it answered badly.",
+        [&](const QueueSnapshot& queue, const InstanceView&) {
+          return node.health(queue.slot) == Health::ejected ? 1 : 0;
+        });
+  gauge("dualmesh_instance_on_trial", "1 while it is tried after a rest, with a few requests.",
+        [&](const QueueSnapshot& queue, const InstanceView&) {
+          return node.health(queue.slot) == Health::on_trial ? 1 : 0;
+        });
+  out.counter("dualmesh_instance_ejections_total", "Times that any instance was put to rest.",
+              number(node.ejections));
   gauge("dualmesh_instance_overloaded", "1 when the scheduler moves requests away.",
         [](const QueueSnapshot& queue, const InstanceView&) { return queue.overloaded ? 1 : 0; });
   gauge("dualmesh_instance_queued_requests", "Waiting at this node.",

@@ -12,6 +12,7 @@
 #include "node/mesh/mesh_host.h"
 #include "node/router/engine_metrics_reader.h"
 #include "node/router/flow_stats.h"
+#include "node/router/instance_health.h"
 
 namespace dualmesh::node {
 
@@ -31,6 +32,8 @@ struct NodeSnapshot {
   const FlowStats& flow;
   std::size_t resident_blocks;
   std::function<EngineMetrics(policies::Slot)> engine;
+  std::function<InstanceHealth::Verdict::State(policies::Slot)> health;
+  std::uint64_t ejections = 0;
 };
 
 std::string node_metrics(const NodeSnapshot& node);

@@ -70,18 +70,20 @@ policies::Arrival make_arrival(const FlowSettings& settings, const policies::Cha
 }
 
 RequestFlow::RequestFlow(net::IoThreads& threads, SharedScheduler& scheduler,
-                         SharedResidency& residency, FlowSettings settings,
+                         InstanceHealth& health, SharedResidency& residency, FlowSettings settings,
                          std::function<void(policies::Slot, net::ClientError)> instance_failed,
                          std::function<void()> placements_changed)
     : io_threads_(threads),
       shared_{std::move(settings),
               scheduler,
+              health,
               residency,
               CacheKnowledge(residency),
               TokenSources(shared_.settings.tokens),
               {},
               {},
               {},
+              SharedAdmission(shared_.settings.admission),
               false,
               std::move(instance_failed),
               std::move(placements_changed)},
@@ -106,16 +108,23 @@ FlowThread& RequestFlow::here(net::IoThread& thread) {
 void RequestFlow::handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key) {
   FlowThread& home = here(exchange->thread());
   const net::HttpRequest& request = exchange->request();
+  const auto timeout = request_timeout(request.headers, shared_.settings.deadlines);
+  if (timeout.has_error()) {
+    shared_.stats.bad_requests.fetch_add(1, std::memory_order_relaxed);
+    return exchange->respond(
+        error_response({400, timeout.error().message, "invalid_request_error", "", ""}));
+  }
   const net::Endpoint endpoint = net::endpoint_of(request.path());
   if (request.method == "POST" && endpoint != net::Endpoint::other) {
-    route(home, std::move(exchange), endpoint, api_key);
+    route(home, std::move(exchange), endpoint, api_key, *timeout);
   } else {
-    pass_through(home, std::move(exchange));
+    pass_through(home, std::move(exchange), *timeout);
   }
 }
 
 void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
-                        net::Endpoint endpoint, std::string_view api_key) {
+                        net::Endpoint endpoint, std::string_view api_key,
+                        std::chrono::milliseconds timeout) {
   const net::Tokens wanted =
       shared_.knowledge.wants_tokens() ? net::Tokens::wanted : net::Tokens::unwanted;
   auto fields = home.reader.read(endpoint, exchange->request().body, wanted);
@@ -142,7 +151,7 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
   const auto request = std::make_shared<RoutedRequest>(home, std::move(exchange), id, fields->model,
                                                        std::move(scheduled));
   home.live.emplace(id, request);
-  request->start();
+  request->start(timeout);
 }
 
 void RequestFlow::arrival_of(
@@ -189,7 +198,8 @@ std::string RequestFlow::cache_metrics() const {
   return out.take();
 }
 
-void RequestFlow::pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange) {
+void RequestFlow::pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
+                               std::chrono::milliseconds timeout) {
   // The body may be anything; a model is honoured where one can be read.
   std::string model;
   const std::string& body = exchange->request().body;
@@ -202,7 +212,7 @@ void RequestFlow::pass_through(FlowThread& home, std::shared_ptr<net::Exchange> 
   const auto request = std::make_shared<RoutedRequest>(home, std::move(exchange), id,
                                                        std::move(model), std::nullopt);
   home.live.emplace(id, request);
-  request->start();
+  request->start(timeout);
 }
 
 void RequestFlow::receive(std::size_t thread, std::span<const Delivery> deliveries,
@@ -223,7 +233,7 @@ void RequestFlow::receive(std::size_t thread, std::span<const Delivery> deliveri
         request->handed(delivery, view);
         break;
       case Delivery::Kind::rejected:
-        request->rejected(delivery.why);
+        request->rejected(delivery.why, delivery.prefill_s);
         break;
     }
   }

@@ -23,10 +23,13 @@
 #include "net/prompt_reader.h"
 #include "node/router/cache_knowledge.h"
 #include "node/router/flow_stats.h"
+#include "node/router/instance_health.h"
 #include "node/router/prediction_check.h"
+#include "node/router/request_deadline.h"
 #include "node/router/routed_tokens.h"
 #include "node/router/shared_residency.h"
 #include "node/router/shared_scheduler.h"
+#include "policies/admission.h"
 #include "policies/retry_budget.h"
 
 namespace dualmesh::node {
@@ -41,11 +44,13 @@ struct FlowSettings {
   policies::RetryBudgetSettings retry_budget;  // of the node; the I/O threads share what is free
   std::chrono::milliseconds retry_pause{25};   // bound of the first pause; 0: none
   std::uint32_t retry_seed = 1;
+  DeadlineSettings deadlines;
+  policies::AdmissionSettings admission;
   std::chrono::seconds queue_timeout{600};
   net::ClientTimeouts upstream_timeouts;
   net::HttpClient::Limits upstream_pool;
   std::string upstream_authorization;  // "Bearer KEY" in place of the client's; empty: the client's
-  bool drop_client_key = false;  // the client's key is ours, not the instances'
+  bool drop_client_key = false;        // the client's key is ours, not the instances'
   TokenSettings tokens;
 };
 
@@ -65,16 +70,42 @@ class PassThroughLoad {
   std::vector<std::uint32_t> requests_;  // by slot; guarded
 };
 
+// policies::Admission for all I/O threads.
+class SharedAdmission {
+ public:
+  explicit SharedAdmission(const policies::AdmissionSettings& settings) : admission_(settings) {}
+
+  bool limits() const { return admission_.settings().limits(); }
+  policies::AdmissionAnswer ask(const policies::Admission::Asked& asked) const {
+    const std::lock_guard lock(mutex_);
+    return admission_.ask(asked);
+  }
+  void entered(std::uint64_t client) {
+    const std::lock_guard lock(mutex_);
+    admission_.entered(client);
+  }
+  void left(std::uint64_t client) {
+    const std::lock_guard lock(mutex_);
+    admission_.left(client);
+  }
+
+ private:
+  mutable std::mutex mutex_;  // may be taken under the scheduler's
+  policies::Admission admission_;
+};
+
 // What all threads of the flow share; outlives them.
 struct FlowShared {
   FlowSettings settings;
   SharedScheduler& scheduler;
+  InstanceHealth& health;
   SharedResidency& residency;
   CacheKnowledge knowledge;
   TokenSources tokens;
   PredictionCheck predictions;
   FlowStats stats;
   PassThroughLoad pass_through;
+  SharedAdmission admission;
   std::atomic<bool> aborting{false};  // what waits is turned away rather than sent
   // An attempt at `slot` failed before its answer began. Any thread.
   std::function<void(policies::Slot, net::ClientError)> instance_failed;
@@ -112,8 +143,8 @@ policies::Arrival make_arrival(const FlowSettings& settings, const policies::Cha
 
 class RequestFlow {
  public:
-  RequestFlow(net::IoThreads& threads, SharedScheduler& scheduler, SharedResidency& residency,
-              FlowSettings settings,
+  RequestFlow(net::IoThreads& threads, SharedScheduler& scheduler, InstanceHealth& health,
+              SharedResidency& residency, FlowSettings settings,
               std::function<void(policies::Slot, net::ClientError)> instance_failed,
               std::function<void()> placements_changed);
   ~RequestFlow();
@@ -146,8 +177,9 @@ class RequestFlow {
   FlowThread& here(net::IoThread& thread);
   void receive(std::size_t thread, std::span<const Delivery> deliveries, const ViewPointer& view);
   void route(FlowThread& home, std::shared_ptr<net::Exchange> exchange, net::Endpoint endpoint,
-             std::string_view api_key);
-  void pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange);
+             std::string_view api_key, std::chrono::milliseconds timeout);
+  void pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
+                    std::chrono::milliseconds timeout);
 
   net::IoThreads& io_threads_;
   FlowShared shared_;

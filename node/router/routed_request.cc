@@ -1,5 +1,7 @@
 #include "node/router/routed_request.h"
 
+#include <algorithm>
+
 #include "node/router/api_error.h"
 #include "node/router/upstream_heads.h"
 
@@ -23,13 +25,19 @@ RoutedRequest::RoutedRequest(FlowThread& home, std::shared_ptr<net::Exchange> ex
 
 RoutedRequest::~RoutedRequest() { home_.shared.stats.live.fetch_sub(1, std::memory_order_relaxed); }
 
-void RoutedRequest::start() {
+void RoutedRequest::start(std::chrono::milliseconds timeout) {
   const auto self = shared_from_this();
   began_ = home_.shared.scheduler.now();
   home_.retry_budget.request(began_);
   exchange_->on_gone([weak = weak_from_this()] {
     if (const auto request = weak.lock()) request->client_gone();
   });
+  if (timeout.count() > 0) {
+    deadline_ = began_ + timeout;
+    deadline_timer_ = home_.thread.after(timeout, [weak = weak_from_this()] {
+      if (const auto request = weak.lock()) request->deadline_passed();
+    });
+  }
   if (!scheduled_) return pass_through();
   blocks_ = scheduled_->arrival.chain.blocks;
   ask_for_tokens();
@@ -54,11 +62,58 @@ void RoutedRequest::submit() {
   if (headers.has(kRankHeader)) ranks_.wanted = read_rank(headers.find(kRankHeader));
   scheduled_->tokens.look_up(home_.shared.knowledge, scheduled_->arrival, ranks_);
   audit_.expect(scheduled_->arrival);
+  const bool limited = home_.shared.admission.limits();
+  const std::uint64_t client = scheduled_->arrival.client;
+  policies::AdmissionAnswer answer;
   home_.shared.scheduler.enter(
       [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
+        if (limited) answer = ask_admission(scheduler, now);
+        if (answer.kind != policies::AdmissionAnswer::Kind::taken) return;
         scheduler.submit(std::move(scheduled_->arrival), now, effects);
       });
+  if (answer.kind != policies::AdmissionAnswer::Kind::taken) return refuse(answer);
+  if (limited && state_ == State::waiting) {
+    home_.shared.admission.entered(client);
+    in_line_ = client;
+  }
   limit_wait();
+}
+
+// Only what would have to wait is refused: an instance that is idle is not overloaded.
+policies::AdmissionAnswer RoutedRequest::ask_admission(const policies::Scheduler& scheduler,
+                                                       policies::Time now) const {
+  const policies::DecisionRecord decision = scheduler.explain(scheduled_->arrival, now);
+  const auto* chosen =
+      std::ranges::find(decision.candidates, decision.chosen, &policies::CandidateEstimate::slot);
+  const bool known = decision.chosen != policies::kNoSlot && chosen != decision.candidates.end();
+  const bool waits =
+      decision.reason == policies::Reason::waits || (known && chosen->pending_tokens > 0);
+  if (!waits) return {};
+  return home_.shared.admission.ask(
+      {.client = scheduled_->arrival.client,
+       .waiting = static_cast<std::uint32_t>(scheduler.waiting_requests()),
+       .ttft_s = known ? chosen->ttft_s : 0.0,
+       .slo_s = home_.shared.scheduler.wanted_ttft_s()});
+}
+
+void RoutedRequest::refuse(const policies::AdmissionAnswer& why) {
+  using Kind = policies::AdmissionAnswer::Kind;
+  count(home_.shared.stats.refused_early);
+  const std::string reason = why.kind == Kind::too_many_waiting
+                                 ? "Too many requests wait already"
+                                 : "The first token would come too late";
+  if (!why.clients_own) {
+    return end_with(How::rejected, unavailable(reason + ".", "overloaded", why.retry_after_s));
+  }
+  net::HttpResponse response = error_response(
+      {429, reason + ", most of them yours.", "rate_limit_error", "", "rate_limit_exceeded"});
+  response.headers.add("Retry-After", std::to_string(why.retry_after_s));
+  end_with(How::rejected, std::move(response));
+}
+
+void RoutedRequest::leave_line() {
+  if (in_line_) home_.shared.admission.left(*in_line_);
+  in_line_.reset();
 }
 
 void RoutedRequest::limit_wait() {
@@ -108,6 +163,7 @@ bool RoutedRequest::begins_relay(const Delivery& delivery) {
     return false;
   }
   timer_.reset();
+  leave_line();
   state_ = State::relaying;
   reason_ = delivery.reason;
   if (scheduled_ && scheduled_->generates && !scheduled_->streamed) {
@@ -127,13 +183,19 @@ void RoutedRequest::presume_prefill(double prefill_s) {
   });
 }
 
-void RoutedRequest::rejected(policies::Rejected why) {
+void RoutedRequest::rejected(policies::Rejected why, double wait_s) {
   if (state_ == State::ended) return;
   if (why == policies::Rejected::unknown_model) {
     count(home_.shared.stats.unknown_models);
     return end_with(How::rejected, unknown_model(model_));
   }
   if (failures_.any()) return end_with(How::rejected, failures_.answer());
+  if (why == policies::Rejected::full) {
+    count(home_.shared.stats.refused_full);
+    return end_with(How::rejected,
+                    unavailable("The instances of the model `" + model_ + "` have all they may.",
+                                "overloaded", policies::retry_after_s(wait_s)));
+  }
   count(home_.shared.stats.no_instance);
   end_with(How::rejected,
            unavailable("No instance of the model `" + model_ + "` can be reached.", "no_instance"));
@@ -188,6 +250,20 @@ void RoutedRequest::queue_timed_out() {
   end_with(How::cancelled, unavailable("No instance became free in time.", "queue_timeout"));
 }
 
+// Whoever has it meanwhile has not failed: the time was the client's to choose.
+void RoutedRequest::deadline_passed() {
+  if (state_ == State::ended) return;
+  count(home_.shared.stats.deadlines_passed);
+  const net::ApiError late{504, "The request was not answered within its time.", "server_error", "",
+                           "request_timeout"};
+  const auto exchange = exchange_;
+  const bool answered = exchange->answered();
+  end(How::cancelled);
+  if (answered) return exchange->break_off(late);
+  exchange->call_off();
+  respond(*exchange, error_response(late));
+}
+
 void RoutedRequest::client_gone() {
   if (state_ == State::ended) return;
   count(home_.shared.stats.clients_gone);
@@ -217,6 +293,8 @@ void RoutedRequest::end(How how) {
   const auto self = shared_from_this();
   state_ = State::ended;
   timer_.reset();
+  deadline_timer_.reset();
+  leave_line();
   leave_instance();
   home_.live.erase(id_);
   exchange_.reset();

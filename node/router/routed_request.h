@@ -43,12 +43,12 @@ class RoutedRequest final : public net::RelayOwner,
                 std::string model, std::optional<Scheduled> scheduled);
   ~RoutedRequest() override;
 
-  void start();
+  void start(std::chrono::milliseconds timeout);  // 0: none
   // From the scheduler, through the thread's receiver.
   void placed(policies::Slot slot);
   void dispatched(const Delivery& dispatch, const ViewPointer& view);
   void handed(const Delivery& hop, const ViewPointer& view);
-  void rejected(policies::Rejected why);
+  void rejected(policies::Rejected why, double wait_s);
   void abort();  // the time for draining is up
   // Tried elsewhere if it waits for `slot` and the client has seen nothing.
   void instance_unhealthy(policies::Slot slot);
@@ -60,10 +60,15 @@ class RoutedRequest final : public net::RelayOwner,
 
   void ask_for_tokens();
   void submit();
+  policies::AdmissionAnswer ask_admission(const policies::Scheduler& scheduler,
+                                          policies::Time now) const;
+  void refuse(const policies::AdmissionAnswer& why);
+  void leave_line();
   void pass_through();
   bool begins_relay(const Delivery& delivery);
   void limit_wait();
   void queue_timed_out();
+  void deadline_passed();
   void presume_prefill(double prefill_s);
   void client_gone();
   void relay_to(const std::string& destination);
@@ -72,6 +77,7 @@ class RoutedRequest final : public net::RelayOwner,
   void answer_begins(const net::HttpResponse& head);
   void relay_body(std::string_view piece) override;
   void relay_done(const net::RelayResult& result) override;
+  void judge_instance(const net::RelayResult& result);
   void attempt_failed(const net::RelayResult& result);
   void retry();
   void place_again();
@@ -95,7 +101,11 @@ class RoutedRequest final : public net::RelayOwner,
   RankPlace rank_place_;  // while at an instance of which one is chosen
   State state_ = State::waiting;
   policies::Time began_{};
+  std::optional<policies::Time> deadline_;
+  std::optional<std::uint64_t> in_line_;  // counted among those that wait, for this client
   policies::Slot slot_ = policies::kNoSlot;
+  InstanceHealth::Era era_ = 0;       // in which it was sent there
+  bool answer_begun_ = false;         // by the instance, without an error
   bool counted_at_instance_ = false;  // pass-through gauge
   std::string instance_name_;         // while it is away: of the node
   bool away_ = false;                 // relayed from another node
@@ -108,6 +118,7 @@ class RoutedRequest final : public net::RelayOwner,
   std::optional<net::AnswerWatcher> watcher_;
   // While waiting: the queue's limit, or the pause before a retry; then: the presumed prefill.
   net::IoThread::Timer timer_;
+  net::IoThread::Timer deadline_timer_;
 };
 
 }  // namespace dualmesh::node

@@ -24,6 +24,15 @@ void RoutedRequest::relay_to(const std::string& destination) {
     rank = std::to_string(*rank_place_.rank());
     changes.set.push_back({kRankHeader, rank});
   }
+  std::string left_ms;
+  if (deadline_) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(*deadline_ - home_.shared.scheduler.now());
+    left_ms = std::to_string(std::max<std::int64_t>(left.count(), 1));
+    changes.set.push_back({kTimeoutHeader, left_ms});
+  }
+  answer_begun_ = false;
+  if (!away_) era_ = home_.shared.health.sent(slot_);
   const net::HttpRequest& request = exchange_->request();
   std::string head;
   head.reserve(512);
@@ -92,7 +101,12 @@ void RoutedRequest::answer_begins(const net::HttpResponse& head) {
 }
 
 void RoutedRequest::relay_body(std::string_view piece) {
-  if (state_ != State::relaying || !watcher_) return;
+  if (state_ != State::relaying) return;
+  if (!away_ && !answer_begun_ && status_ < 500) {
+    answer_begun_ = true;
+    home_.shared.health.answered(slot_, era_);
+  }
+  if (!watcher_) return;
   const bool first = watcher_->feed(piece);
   // A whole answer arrives long after its first token was made, so it says nothing about it.
   if (!first || !scheduled_->streamed) return;
@@ -106,6 +120,7 @@ void RoutedRequest::relay_body(std::string_view piece) {
 
 void RoutedRequest::relay_done(const net::RelayResult& result) {
   if (state_ != State::relaying) return;
+  if (!away_) judge_instance(result);
   switch (result.end) {
     case net::RelayResult::End::complete:
       return end(status_ < 500 ? How::finished : How::failed);
@@ -119,6 +134,23 @@ void RoutedRequest::relay_done(const net::RelayResult& result) {
     case net::RelayResult::End::not_started:
       return attempt_failed(result);
   }
+}
+
+void RoutedRequest::judge_instance(const net::RelayResult& result) {
+  using policies::Answered;
+  if (result.end == net::RelayResult::End::client_gone) return;
+  InstanceHealth& health = home_.shared.health;
+  if (result.error != net::ClientError::none) {
+    if (!blames_instance(result.error)) return;
+    return health.ended(slot_, era_, Answered::not_well, net::to_string(result.error));
+  }
+  if (status_ < 500) {
+    if (!answer_begun_) health.answered(slot_, era_);  // one without a body
+    return health.ended(slot_, era_, Answered::well, {});
+  }
+  const bool gateway = status_ >= 502 && status_ <= 504;
+  health.ended(slot_, era_, gateway ? Answered::not_well : Answered::error,
+               "status " + std::to_string(status_));
 }
 
 void RoutedRequest::attempt_failed(const net::RelayResult& result) {

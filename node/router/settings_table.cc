@@ -1,36 +1,9 @@
-#include "node/router/settings_table.h"
-
 #include <array>
 
-#include "policies/scheduler.h"
+#include "node/router/settings_rows.h"
 
 namespace dualmesh::node {
 namespace {
-
-#define DUALMESH_PLACE(type, member)            \
-  PlaceOf<type> {                               \
-    [](Config& c) -> type& { return c.member; } \
-  }
-#define FLAG(member) DUALMESH_PLACE(bool, member)
-#define COUNT(member) DUALMESH_PLACE(std::uint32_t, member)
-#define SIZE(member) DUALMESH_PLACE(std::uint64_t, member)
-#define REAL(member) DUALMESH_PLACE(double, member)
-#define TEXT(member) DUALMESH_PLACE(std::string, member)
-#define TEXTS(member) DUALMESH_PLACE(std::vector<std::string>, member)
-#define MILLIS(member) DUALMESH_PLACE(std::chrono::milliseconds, member)
-#define SECONDS(member) DUALMESH_PLACE(std::chrono::seconds, member)
-
-constexpr double kKiB = 1024;
-constexpr double kGiB = 1024.0 * 1024 * 1024;
-constexpr double kDay_s = 86'400;
-constexpr double kDay_ms = kDay_s * 1'000;
-
-Setting address(std::string_view key, SettingPlace place, std::string_view help) {
-  return {key, place, help, 0, 0, TextRule::address};
-}
-Setting optional_address(std::string_view key, SettingPlace place, std::string_view help) {
-  return {key, place, help, 0, 0, TextRule::address_or_empty};
-}
 
 void add_node(std::vector<Setting>& table) {
   table.insert(
@@ -121,6 +94,12 @@ void add_http(std::vector<Setting>& table) {
        {"http.max_connection_age_s", SECONDS(http_limits.max_connection_age),
         "Answers on an older connection end it, so that clients resolve the name again. 0: never.",
         0, kDay_s},
+       {"http.request_timeout_ms", MILLIS(deadlines.standard),
+        "A request not answered whole by then ends with 504 or, in mid-stream, an error event; "
+        "x-request-timeout-ms of a request goes before it. 0: no limit.",
+        0, kDay_ms},
+       {"http.max_request_timeout_ms", MILLIS(deadlines.most),
+        "The longest time that a request may have by either.", 1, kDay_ms},
        {"http.upstream_connect_timeout_ms", MILLIS(upstream_timeouts.connect),
         "Connecting to an instance.", 1, kDay_ms},
        {"http.upstream_first_byte_timeout_ms", MILLIS(upstream_timeouts.first_byte),
@@ -202,143 +181,6 @@ void add_mesh(std::vector<Setting>& table) {
         "Removed instances are remembered for this long at least.", 1, 365 * kDay_s},
        {"mesh.max_placements", COUNT(mesh.max_placements),
         "Own prefix placements shared; beyond it the oldest expire first.", 1'000, 100'000'000}});
-}
-
-void add_instances(std::vector<Setting>& table) {
-  table.insert(
-      table.end(),
-      {optional_address("instances.dns", TEXT(instances_dns),
-                        "NAME:PORT whose A and AAAA records are instances. Empty: not used."),
-       {"instances.dns_interval_s", COUNT(instances_dns_interval_s),
-        "Seconds between those look-ups.", 1, kDay_s},
-       {"instances.probe_interval_ms", COUNT(probe_interval_ms),
-        "Time between GET /health of each instance.", 10, kDay_ms},
-       {"instances.probe_timeout_ms", COUNT(probe_timeout_ms),
-        "A probe not answered by then is a miss.", 10, kDay_ms},
-       {"instances.unhealthy_after", COUNT(unhealthy_after),
-        "Misses in a row that take an instance out of the candidates.", 1, 1'000},
-       {"instances.healthy_after", COUNT(healthy_after), "Answers in a row that bring it back.", 1,
-        1'000},
-       {"instances.models_interval_s", COUNT(models_interval_s),
-        "Seconds between GET /v1/models of each instance.", 1, kDay_s}});
-}
-
-void add_routing(std::vector<Setting>& table) {
-  table.insert(
-      table.end(),
-      {{"routing.policy", TEXT(mesh.routing.policy),
-        "Policy until the mesh has one of its own (dualmeshctl policy set).", 0, 0,
-        TextRule::policy},
-       {"routing.queue", TEXT(mesh.routing.queue),
-        "Order in which requests wait at this node (policies/README.md). Empty: the policy's own.",
-        0, 0, TextRule::queue_order},
-       {"routing.client_weights",
-        TEXTS(client_weights),
-        "NAME=WEIGHT of clients, by API key or `user`, until the mesh has weights of its own "
-        "(dualmeshctl weights set); for the orders vtc and dlpm. Others have weight 1.",
-        0,
-        0,
-        TextRule::not_empty,
-        {},
-        true},
-       {"routing.slo_ttft_s", REAL(mesh.routing.slo_ttft_s),
-        "Wanted time to first token; half of it is the threshold of the choice.", 0.001, 3'600},
-       {"routing.overload_wait_s", REAL(scheduler.overload_wait_s),
-        "An instance whose queue's head waited this long is overloaded.", 0.001, 3'600},
-       {"routing.prefill_limit", COUNT(scheduler.prefill_limit),
-        "Requests without a first token per instance and node; the rest wait here.", 1, 10'000},
-       {"routing.prefill_us_per_token", REAL(prefill_us_per_token),
-        "Microseconds of prefill per uncached token, until learned.", 0.001, 1'000'000},
-       {"routing.instance_cache_tokens", SIZE(scheduler.instance_cache_tokens),
-        "Tokens that the KV memory of an instance holds; for the policies that look at what is "
-        "free.",
-        1, 1e12},
-       {"routing.learn", FLAG(scheduler.learn_prefill_cost),
-        "Learn that cost per instance from first tokens."},
-       {"routing.ring_generation", COUNT(mesh.ring_generation),
-        "Generation of block_bytes and ring_points: raise it by one to change them, node by node. "
-        "All nodes use the highest that any of them knows.",
-        1, kMaxRingGeneration},
-       {"routing.block_bytes", COUNT(mesh.chain.block_bytes),
-        "Bytes of prompt text per block of the prefix key; equal on all nodes of a generation.", 64,
-        1024 * kKiB},
-       {"routing.bytes_per_token", COUNT(bytes_per_token), "Estimate of prompt bytes per token.", 1,
-        64},
-       {"routing.ring_points", COUNT(mesh.ring.points_per_weight),
-        "Points of an instance of weight 1 on each ring; equal on all nodes of a generation.", 1,
-        10'000},
-       {"routing.depth_window", COUNT(scheduler.depth_window),
-        "Prefix keys over which heat is counted.", 1, 1'000'000},
-       {"routing.depth_min_samples", COUNT(scheduler.depth_min_samples),
-        "Keys seen before anything counts as hot.", 1, 1'000'000},
-       {"routing.depth_hot_share", REAL(scheduler.depth_hot_share),
-        "Share of the window from which a key is hashed one block deeper.", 0.0001, 1.0},
-       {"routing.depth_cold_share", REAL(scheduler.depth_cold_share),
-        "Share below which it no longer is.", 0.0, 1.0},
-       {"routing.depth_max_marks", COUNT(scheduler.depth_max_marks),
-        "Own marks per level; the least recently used go first.", 1, 10'000'000},
-       {"routing.depth_bucket_s", COUNT(mesh.depth_bucket_s),
-        "A shared mark lives one to two of these after its last refresh.", 1, kDay_s},
-       {"routing.depth_max_shared_marks", COUNT(mesh.depth_max_marks), "Marks shared by the mesh.",
-        1, 1'000'000},
-       {"routing.rebalance_examine_limit", COUNT(scheduler.rebalance_examine_limit),
-        "Queued requests examined per rebalancing.", 1, 100'000},
-       {"routing.decision_log_size", COUNT(scheduler.decision_log_size),
-        "Decision records kept for dualmeshctl decisions.", 1, 1'000'000},
-       {"routing.max_retries", COUNT(max_retries),
-        "Times a request is tried elsewhere when an instance fails before the first byte.", 0, 16},
-       {"routing.retry_budget_percent", REAL(retry_budget_percent),
-        "Most retries of ten seconds, in percent of their requests; beyond it a failure is final.",
-        0.0, 1'600.0},
-       {"routing.free_retries_per_s", COUNT(free_retries_per_s),
-        "Retries that are made however few requests there are.", 0, 1'000'000},
-       {"routing.retry_pause_ms", COUNT(retry_pause_ms),
-        "Longest pause before a first retry, twice that before the next; a random part of it is "
-        "waited. 0: none.",
-        0, 1'000},
-       {"routing.queue_timeout_s", COUNT(queue_timeout_s),
-        "A request not sent to an instance by then is answered 503.", 1, kDay_s}});
-}
-
-void add_residency(std::vector<Setting>& table) {
-  table.insert(
-      table.end(),
-      {{"residency.capacity_blocks", COUNT(residency_capacity_blocks),
-        "Prefix blocks an instance is expected to keep cached.", 1, 10'000'000},
-       {"residency.ttl_s", COUNT(mesh.placement_ttl_s),
-        "A placed block is expected to be cached for this long after its last use.", 1, kDay_s}});
-}
-
-void add_kv(std::vector<Setting>& table) {
-  table.insert(
-      table.end(),
-      {{"kv.observers", COUNT(kv.observers),
-        "Nodes that subscribe to the KV events of one instance; the others have them from these. "
-        "0: all nodes.",
-        0, 64},
-       {"kv.flush_interval_ms", COUNT(mesh.kv_flush_interval_ms),
-        "Shortest time between messages about caches to one node under sustained change; a first "
-        "one goes at once.",
-        1, 1'000},
-       {"kv.max_blocks", SIZE(kv.max_blocks),
-        "Cached blocks known of all instances; beyond it the rest is unknown.", 1'000, 1e9},
-       {"kv.max_stream_blocks", SIZE(kv.max_stream_blocks),
-        "Cached blocks known of one engine; beyond it the rest is unknown.", 1'000, 1e9},
-       {"kv.join_timeout_ms", COUNT(kv.join_timeout_ms),
-        "A node that starts waits for so long at most until it knows the caches as the others do.",
-        0, kDay_ms},
-       {"kv.tokenize",
-        TEXT(kv.tokenize),
-        "Ask the instances for the tokens of a prompt, which their KV events are about. auto: of "
-        "models whose instances have kv_events. off: caches are predicted from the text alone.",
-        0,
-        0,
-        TextRule::one_of,
-        {"auto", "off"}},
-       {"kv.tokenize_timeout_ms", COUNT(kv.tokenize_timeout_ms),
-        "A prompt whose tokens are not known by then is routed without them.", 1, 10'000},
-       {"kv.token_cache_mb", COUNT(kv.token_cache_mb),
-        "Memory for the tokens of prompts seen before. 0: none are kept.", 0, 65'536}});
 }
 
 std::vector<Setting> make_table() {

@@ -9,8 +9,8 @@
 //
 // Invariant: the mutex is never held while a receiver runs, so a receiver may enter again.
 // Deliveries may overtake each other between threads; receivers ignore what concerns a request that
-// has ended. Threads: all calls thread-safe; set_receiver before traffic. Lock order: this mutex is
-// taken alone.
+// has ended. Threads: all calls thread-safe; set_receiver before traffic. Lock order: under
+// this mutex only those of InstanceHealth and SharedAdmission are taken.
 #pragma once
 
 #include <atomic>
@@ -56,6 +56,7 @@ class SharedScheduler {
 
   policies::RequestId next_id(std::size_t thread);
   policies::Time now() const { return clock_(); }
+  double wanted_ttft_s() const { return view_->settings.slo_ttft_s; }  // inside enter() or read()
 
   // `entry(Scheduler&, Time now, Effects&)`
   template <class Entry>

@@ -114,7 +114,7 @@ TEST_CASE("an instance that does not tell its models is shown with the reason") 
   CHECK(eventually([&] { return reason().empty(); }));
 }
 
-TEST_CASE("a single miss is not enough; a failed connection seen by traffic is") {
+TEST_CASE("that nobody is there is seen by traffic at once; what else it sees is not for probes") {
   Scripted scripted;
   FakeInstance one(scripted.script());
   auto settings = quick();
@@ -123,14 +123,34 @@ TEST_CASE("a single miss is not enough; a failed connection seen by traffic is")
   watching.monitor.set_view(
       make_view({{"e1", one.address(), {"a", "b"}}, {"e2", one.address(), {"a", "b"}}}));
   REQUIRE(eventually([&] { return watching.told(1) == Verdicts{true}; }));
-  watching.monitor.failed(0, net::ClientError::send);
+  for (int i = 0; i < 9; ++i) watching.monitor.failed(0, net::ClientError::send);
   CHECK(watching.told(0) == Verdicts{true});
-  watching.monitor.failed(0, net::ClientError::send);
-  CHECK(watching.told(0) == Verdicts{true, false});
   watching.monitor.failed(1, net::ClientError::connect);
   CHECK(watching.told(1) == Verdicts{true, false});
   CHECK(watching.monitor.facts(1).unhealthy_reason == "request: connect");
   watching.monitor.failed(7, net::ClientError::connect);  // never seen
+}
+
+TEST_CASE("what is probed, and which status is well, are settings") {
+  std::atomic<int> status{200};
+  std::atomic<int> others{0};
+  FakeInstance one([&](std::shared_ptr<net::Exchange> exchange) {
+    const std::string& target = exchange->request().target;
+    if (target == "/live?full=1") return answer_json(*exchange, status.load(), "");
+    if (target != "/v1/models" && target != "/metrics") ++others;
+    answer_json(*exchange, 404, "");
+  });
+  auto settings = quick();
+  settings.health_path = "/live?full=1";
+  settings.health_status = 200;
+  Watching watching(settings);
+  watching.monitor.set_view(make_view({{"e1", one.address(), {"a"}}}));
+  CHECK(eventually([&] { return one.requests() > 4; }));
+  CHECK(watching.told(0) == Verdicts{true});
+  status = 204;  // any below 500 would do by default
+  CHECK(eventually([&] { return watching.told(0) == Verdicts{true, false}; }));
+  CHECK(watching.monitor.facts(0).unhealthy_reason == "GET /live?full=1: status 204");
+  CHECK(others == 0);
 }
 
 TEST_CASE("models are reported when they differ from the view's, and listed for the merge") {

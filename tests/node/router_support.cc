@@ -180,12 +180,14 @@ FlowSettings TestRouter::default_settings() {
 }
 
 TestRouter::TestRouter(ViewPointer view, FlowSettings settings, std::vector<std::string> api_keys,
-                       std::size_t thread_count)
+                       std::size_t thread_count, InstanceHealth::Settings health_settings)
     : threads(thread_count),
       scheduler({}, threads, monotonic_now),
+      health(threads.at(0), health_settings, monotonic_now,
+             [this](policies::Slot slot) { tell_scheduler(scheduler, health, slot); }),
       residency({}),
       flow(
-          threads, scheduler, residency, std::move(settings),
+          threads, scheduler, health, residency, std::move(settings),
           [this](policies::Slot slot, net::ClientError error) {
             ++failures;
             if (!mask_failed || error != net::ClientError::connect) return;
@@ -201,6 +203,7 @@ TestRouter::TestRouter(ViewPointer view, FlowSettings settings, std::vector<std:
       server(threads, {}, [this](std::shared_ptr<net::Exchange> exchange) {
         door.handle(std::move(exchange));
       }) {
+  health.set_view(*view);
   scheduler.set_view(std::move(view));
   const auto port = server.listen("127.0.0.1", 0);
   DUALMESH_CHECK(port.has_value(), "listen");

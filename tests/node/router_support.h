@@ -98,7 +98,8 @@ ViewPointer make_view(const std::vector<ViewInstance>& instances,
 class TestRouter {
  public:
   explicit TestRouter(ViewPointer view, FlowSettings settings = default_settings(),
-                      std::vector<std::string> api_keys = {}, std::size_t threads = 2);
+                      std::vector<std::string> api_keys = {}, std::size_t threads = 2,
+                      InstanceHealth::Settings health = {});
   ~TestRouter();
   static FlowSettings default_settings();
 
@@ -109,6 +110,7 @@ class TestRouter {
 
   net::IoThreads threads;
   SharedScheduler scheduler;
+  InstanceHealth health;
   SharedResidency residency;
   std::atomic<int> failures{0};         // reported through instance_failed
   std::atomic<bool> mask_failed{true};  // as InstanceMonitor does on a failed connection

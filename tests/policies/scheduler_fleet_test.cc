@@ -155,7 +155,9 @@ TEST_CASE("on trial an instance has a few requests without an answer at a time, 
       scene.submit(arrival_of(id, {static_cast<BlockKey>(id)}));
       CHECK(scene.effects.rejected.empty());
     }
-    CHECK(unanswered() > 2);
+    if (std::string(policy) != "selective_push") {  // which waits until there is room
+      CHECK(unanswered() > 2);
+    }
   }
 }
 
