@@ -22,11 +22,30 @@ ChunkedBody::State ChunkedBody::take_size(char c) {
   return c == ';' ? State::extension : State::failed;
 }
 
+// Between quotes anything visible, spaces and bytes above 127; a backslash takes the next one
+// along.
+bool ChunkedBody::takes_quoted(unsigned char c) {
+  if (quote_ == Quote::open && c == '"') {
+    quote_ = Quote::closed;
+  } else if (quote_ == Quote::open && c == '\\') {
+    quote_ = Quote::escaped;
+  } else {
+    quote_ = Quote::open;
+  }
+  return (c >= 0x20 && c != 0x7f) || c == '\t';
+}
+
 ChunkedBody::State ChunkedBody::take_extension(char c) {
-  if (c == '\r') return State::size_lf;
+  const bool quoted = quote_ == Quote::open || quote_ == Quote::escaped;
   const auto byte = static_cast<unsigned char>(c);
-  const bool allowed = (byte >= 0x20 && byte != 0x7f) || c == '\t';
-  return allowed && ++overhead_bytes_ <= max_overhead_bytes ? State::extension : State::failed;
+  if (++overhead_bytes_ > max_overhead_bytes) return State::failed;
+  if (quoted) return takes_quoted(byte) ? State::extension : State::failed;
+  if (quote_ == Quote::closed && c != ';' && c != '\r') return State::failed;
+  if (c == '"' && last_ != '=') return State::failed;
+  quote_ = c == '"' ? Quote::open : Quote::none;
+  last_ = c;
+  if (c == '\r') return State::size_lf;
+  return byte > 0x20 && byte < 0x7f ? State::extension : State::failed;
 }
 
 ChunkedBody::State ChunkedBody::take_trailer(char c) {

@@ -5,7 +5,8 @@
 //
 // Invariant: the payload and the verdict do not depend on where the input was cut; bytes after the
 // end of the body are left in `input`. Threads: values. Source: RFC 9112 6, 7.1 (strict: CRLF only,
-// 1 to 16 hex digits, no space around the size).
+// 1 to 16 hex digits, no space around the size; extensions without spaces, quotes closed: some
+// readers take an open one over the line's end).
 #pragma once
 
 #include <cstdint>
@@ -29,10 +30,13 @@ class ChunkedBody {
   State take_size(char c);
   State take_extension(char c);
   State take_trailer(char c);
+  bool takes_quoted(unsigned char c);
 
   State state_ = State::size;
   int digits_ = 0;
-  std::uint64_t left_ = 0;          // of the chunk
+  std::uint64_t left_ = 0;                                                // of the chunk
+  enum class Quote { none, open, escaped, closed } quote_ = Quote::none;  // in an extension
+  char last_ = 0;                                                         // of an extension
   std::size_t overhead_bytes_ = 0;  // extensions and trailers so far
   std::string line_;                // of the trailers
 };
