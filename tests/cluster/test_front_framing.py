@@ -1,10 +1,14 @@
-"""Every case of the smuggling table, raw, through our listener, through nginx and HAProxy, and through
-each of them with a node behind: nothing that they and we frame differently.
+"""Every case of the smuggling table, and chance changes of them, raw: through our listener, through
+nginx and HAProxy, and through each of them with a node behind. Nothing that they and we frame
+differently.
 
 What one refuses and another takes is no matter. What both take must be the same requests, and behind
 another proxy nothing may reach the instance that the proxy alone would not have sent.
+
+DUALMESH_CHANGED_CASES and DUALMESH_SEED in the environment make a longer search of it.
 """
 
+import os
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +17,13 @@ import pytest
 from cluster import Cluster, wait_until
 from framing_instance import MARK, FramingInstance
 from front_proxies import STARTERS, program
-from wire_cases import wire_cases
+from wire_cases import changed_cases, wire_cases
 
 SENTINEL = b"GET /v1/end HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 END = (b"GET", b"/v1/end", b"")
 SILENCE_S = 2.0
+CHANGED = int(os.environ.get("DUALMESH_CHANGED_CASES", "300"))
+SEED = int(os.environ.get("DUALMESH_SEED", "1"))
 OTHERS = ["nginx", "haproxy"]
 _ANSWER = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 
@@ -114,7 +120,7 @@ def start_node(cluster, instance):
 @pytest.fixture(name="outcomes", scope="module")
 def outcomes_fixture(paths):
     """{path: {case: outcome}}: the ways side by side, on each of them one case after the other."""
-    cases = wire_cases()
+    cases = wire_cases() | changed_cases(CHANGED, SEED)
     with ThreadPoolExecutor(len(paths)) as pool:
         found = pool.map(lambda path: {name: path.send(raw) for name, raw in cases.items()},
                          paths.values())

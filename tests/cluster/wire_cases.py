@@ -1,5 +1,6 @@
 """The table of framing and smuggling cases of tests/net/wire_cases, whose README.md has its form."""
 
+import random
 import re
 from pathlib import Path
 
@@ -42,3 +43,31 @@ def wire_cases():
             elif line.startswith(b"> "):
                 cases[name] += _bytes_of(line[2:])
     return cases
+
+
+_PIECES = [b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b",", b"0", b"1", b"f", b"\x0b", b"\"", b"_",
+           b"%2e", b"/", b"?", b"Content-Length: 3\r\n", b"Content-Length: 0\r\n",
+           b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Host: a\r\n", b"X: y\r\n",
+           b"HTTP/1.0", b"0\r\n\r\n", b"3\r\nabc\r\n", _NAMES[b"get"]]
+
+
+def changed_cases(count, seed):
+    """{name: bytes}: cases with one or two changes made by chance, most near a beginning of a line."""
+    chance = random.Random(seed)
+    cases = [raw for raw in wire_cases().values() if len(raw) < 1000]
+    changed = {}
+    for number in range(count):
+        raw = chance.choice(cases)
+        for _ in range(chance.randint(1, 2)):
+            at = chance.randrange(len(raw) + 1)
+            if chance.random() < 0.5:
+                at = raw.find(b"\n", at) + 1 or at
+            raw = chance.choice([
+                lambda text, at: text[:at] + chance.choice(_PIECES) + text[at:],
+                lambda text, at: text[:at] + chance.choice(_PIECES) + text[at:],
+                lambda text, at: text[:at] + text[at + chance.randint(1, 4):],
+                lambda text, at: text[:at] + bytes([chance.randrange(256)]) + text[at + 1:],
+                lambda text, at: text[:at] + chance.choice(cases),
+            ])(raw, at)
+        changed[f"seed {seed}, number {number}: {raw!r}"] = raw
+    return changed
