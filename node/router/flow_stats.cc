@@ -30,6 +30,8 @@ void append_flow_stats(MetricsText& out, const FlowStats& stats) {
   out.gauge("dualmesh_requests_live", "Requests held by this node now.",
             static_cast<double>(stats.live.load(std::memory_order_relaxed)));
   count("dualmesh_requests_routed_total", "Requests given to the scheduler.", stats.routed);
+  count("dualmesh_prompts_scanned_total",
+        "Of them, those whose prompts were read while their bodies arrived.", stats.scanned);
   count("dualmesh_requests_passed_through_total", "Other requests passed on unrouted.",
         stats.passed_through);
   count("dualmesh_requests_unauthorized_total", "Requests answered 401.", stats.unauthorized);

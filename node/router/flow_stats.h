@@ -33,6 +33,7 @@ class SecondsHistogram {
 struct FlowStats {
   Counter live{0};            // requests held by the flow; zero when nothing is going on
   Counter routed{0};          // by prefix, through the scheduler
+  Counter scanned{0};         // of these, whose prompts were read while they came
   Counter passed_through{0};  // other /v1/ requests
   Counter unauthorized{0};
   Counter bad_requests{0};  // answered 400

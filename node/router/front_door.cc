@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 
 #include "node/router/api_error.h"
+#include "node/router/incoming_request.h"
 #include "node/router/request_flow.h"
 
 namespace dualmesh::node {
@@ -49,6 +50,11 @@ std::string percent_decoded(std::string_view text) {
   return out;
 }
 
+bool is_compressed(const net::HttpRequest& request) {
+  const std::string_view coding = request.headers.find("Content-Encoding");
+  return !coding.empty() && !net::equals_ignoring_case(coding, "identity");
+}
+
 net::HttpResponse method_not_allowed(const net::HttpRequest& request) {
   net::HttpResponse response = error_response(
       {405, "Not allowed here: " + request.method + ".", "invalid_request_error", "", ""});
@@ -72,19 +78,37 @@ bool FrontDoor::is_known(std::string_view key) const {
   return known;
 }
 
+net::HeadVerdict FrontDoor::head(const net::HttpRequest& head, net::IoThread& thread) {
+  auto incoming = std::make_unique<IncomingRequest>();
+  flow_.begin(head, thread, *incoming);
+  net::HeadVerdict verdict;
+  if (incoming->prompt && is_compressed(head)) {
+    flow_.stats().bad_requests.fetch_add(1, std::memory_order_relaxed);
+    verdict.refusal = error_response({415, "the body must come without Content-Encoding",
+                                      "invalid_request_error", "", "unsupported_content_encoding"});
+    return verdict;
+  }
+  verdict.listener = std::move(incoming);
+  return verdict;
+}
+
 void FrontDoor::handle(std::shared_ptr<net::Exchange> exchange) {
+  // head() made it; a server that was not told to ask head() has none.
+  const std::unique_ptr<net::BodyListener> listener = exchange->take_listener();
   const net::HttpRequest& request = exchange->request();
   const std::string_view path = request.path();
   if (is_own_path(path)) {
     return exchange->respond(is_read(request) ? answer_own(path) : method_not_allowed(request));
   }
-  if (path.starts_with("/v1/")) return answer_api(std::move(exchange));
+  if (path.starts_with("/v1/")) {
+    return answer_api(std::move(exchange), static_cast<IncomingRequest*>(listener.get()));
+  }
   exchange->respond(
       error_response({404, "Unknown request URL: " + request.method + " " + std::string(path) + ".",
                       "invalid_request_error", "", "unknown_url"}));
 }
 
-void FrontDoor::answer_api(std::shared_ptr<net::Exchange> exchange) {
+void FrontDoor::answer_api(std::shared_ptr<net::Exchange> exchange, IncomingRequest* incoming) {
   const net::HttpRequest& request = exchange->request();
   const std::string_view key = bearer_key(request);
   if (!api_keys_.empty() && !is_known(key)) {
@@ -102,7 +126,7 @@ void FrontDoor::answer_api(std::shared_ptr<net::Exchange> exchange) {
   if (is_read(request) && path.starts_with(kModelsPath) && path[kModelsPath.size()] == '/') {
     return exchange->respond(answer_model(path.substr(kModelsPath.size() + 1)));
   }
-  flow_.handle(std::move(exchange), key);
+  flow_.handle(std::move(exchange), key, incoming);
 }
 
 net::HttpResponse FrontDoor::answer_model(std::string_view encoded_id) const {

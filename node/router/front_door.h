@@ -5,7 +5,10 @@
 //   /v1/models, /v1/models/ID   merged over the instances
 //   /v1/...                     RequestFlow
 //
-// Threads: handle() on any I/O thread; the answers it asks for must be thread-safe.
+// Bodies whose prompts are to be read must come as they are: a compressed one is refused with 415
+// at its head.
+//
+// Threads: head() and handle() on any I/O thread; the answers it asks for must be thread-safe.
 #pragma once
 
 #include <functional>
@@ -20,6 +23,7 @@
 
 namespace dualmesh::node {
 
+class IncomingRequest;
 class RequestFlow;
 
 // Compares in a time that depends on the lengths only.
@@ -34,11 +38,13 @@ class FrontDoor {
   };
   FrontDoor(RequestFlow& flow, std::vector<std::string> api_keys, Answers answers);
 
+  // With the head of a request, before its body: what is refused at once, and what will know of it.
+  net::HeadVerdict head(const net::HttpRequest& head, net::IoThread& thread);
   void handle(std::shared_ptr<net::Exchange> exchange);
 
  private:
   bool is_known(std::string_view key) const;
-  void answer_api(std::shared_ptr<net::Exchange> exchange);
+  void answer_api(std::shared_ptr<net::Exchange> exchange, IncomingRequest* incoming);
   net::HttpResponse answer_model(std::string_view encoded_id) const;
   net::HttpResponse answer_own(std::string_view path) const;
 

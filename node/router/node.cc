@@ -63,6 +63,9 @@ Node::Node(Config config)
       server_(io_threads_, config_.http_limits,
               [this](std::shared_ptr<net::Exchange> exchange) {
                 front_door_.handle(std::move(exchange));
+              },
+              [this](const net::HttpRequest& head, net::IoThread& thread) {
+                return front_door_.head(head, thread);
               }),
       peers_(io_threads_.at(0), "mesh name", host_port(config_.mesh_dns),
              std::chrono::seconds(config_.mesh_dns_interval_s),

@@ -51,16 +51,15 @@ policies::Slot PassThroughLoad::least_loaded(const SharedScheduler& scheduler,
   return best;
 }
 
-policies::Arrival make_arrival(const FlowSettings& settings, const policies::ChainParameters& chain,
-                               const net::PromptFields& fields, std::string_view api_key) {
-  policies::PromptChainBuilder builder(chain);
-  builder.update(fields.canonical);
+policies::Arrival make_arrival(const FlowSettings& settings, ReadPrompt& prompt,
+                               std::string_view api_key) {
+  const net::PromptFields& fields = prompt.fields;
   policies::Arrival arrival;
   arrival.model = fields.model;
-  arrival.chain = builder.finish(fields.model);
-  arrival.block_tokens = std::max(1u, chain.block_bytes / settings.bytes_per_token);
+  arrival.block_tokens = std::max(1u, prompt.parameters.block_bytes / settings.bytes_per_token);
   const std::uint64_t estimate =
-      (fields.canonical.size() + settings.bytes_per_token - 1) / settings.bytes_per_token;
+      (prompt.chain.bytes + settings.bytes_per_token - 1) / settings.bytes_per_token;
+  arrival.chain = std::move(prompt.chain);
   arrival.input_tokens =
       fields.token_ids > 0 ? fields.token_ids : static_cast<std::uint32_t>(estimate);
   const std::string_view client = api_key.empty() ? std::string_view(fields.user) : api_key;
@@ -105,7 +104,15 @@ FlowThread& RequestFlow::here(net::IoThread& thread) {
   return *slot;
 }
 
-void RequestFlow::handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key) {
+void RequestFlow::begin(const net::HttpRequest& head, net::IoThread& thread,
+                        IncomingRequest& incoming) {
+  const net::Endpoint endpoint = net::endpoint_of(head.path());
+  if (head.method != "POST" || endpoint == net::Endpoint::other) return;
+  incoming.prompt.emplace(endpoint, wanted_tokens(), here(thread).chain);
+}
+
+void RequestFlow::handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key,
+                         IncomingRequest* incoming) {
   FlowThread& home = here(exchange->thread());
   const net::HttpRequest& request = exchange->request();
   const auto timeout = request_timeout(request.headers, shared_.settings.deadlines);
@@ -116,31 +123,41 @@ void RequestFlow::handle(std::shared_ptr<net::Exchange> exchange, std::string_vi
   }
   const net::Endpoint endpoint = net::endpoint_of(request.path());
   if (request.method == "POST" && endpoint != net::Endpoint::other) {
-    route(home, std::move(exchange), endpoint, api_key, *timeout);
+    route(home, std::move(exchange), endpoint, api_key, *timeout, incoming);
   } else {
     pass_through(home, std::move(exchange), *timeout);
   }
 }
 
+boost::system::result<ReadPrompt, net::ApiError> RequestFlow::read_prompt(
+    FlowThread& home, net::Endpoint endpoint, std::string_view body, IncomingRequest* incoming) {
+  const net::Tokens wanted = wanted_tokens();
+  const bool scanned = incoming != nullptr && incoming->prompt &&
+                       (wanted == net::Tokens::unwanted || incoming->prompt->tokens() == wanted);
+  if (scanned) {
+    if (auto prompt = incoming->prompt->finish(body)) {
+      shared_.stats.scanned.fetch_add(1, std::memory_order_relaxed);
+      return std::move(*prompt);
+    }
+  }
+  auto fields = home.reader.read(endpoint, body, wanted);
+  if (fields.has_error()) return std::move(fields.error());
+  return cut_prompt(std::move(*fields), home.chain);
+}
+
 void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
                         net::Endpoint endpoint, std::string_view api_key,
-                        std::chrono::milliseconds timeout) {
-  const net::Tokens wanted =
-      shared_.knowledge.wants_tokens() ? net::Tokens::wanted : net::Tokens::unwanted;
-  auto fields = home.reader.read(endpoint, exchange->request().body, wanted);
-  if (fields.has_error()) {
+                        std::chrono::milliseconds timeout, IncomingRequest* incoming) {
+  auto prompt = read_prompt(home, endpoint, exchange->request().body, incoming);
+  if (prompt.has_error()) {
     shared_.stats.bad_requests.fetch_add(1, std::memory_order_relaxed);
-    return exchange->respond(error_response(fields.error()));
+    return exchange->respond(error_response(prompt.error()));
   }
-  if (fields->model.empty()) {
-    shared_.stats.bad_requests.fetch_add(1, std::memory_order_relaxed);
-    return exchange->respond(error_response(
-        {400, "you must provide a model parameter", "invalid_request_error", "model", ""}));
-  }
+  net::PromptFields* const fields = &prompt->fields;
   RoutedRequest::Scheduled scheduled;
-  scheduled.arrival = make_arrival(shared_.settings, home.chain, *fields, api_key);
+  scheduled.arrival = make_arrival(shared_.settings, *prompt, api_key);
   scheduled.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *shared_.scheduler.view(),
-                                  home.chain, *fields, scheduled.arrival);
+                                  prompt->parameters, *fields, scheduled.arrival);
   scheduled.arrival.id = shared_.scheduler.next_id(home.thread.index());
   scheduled.arrival.handed = exchange->request().headers.has(kHopHeader);
   if (scheduled.arrival.handed) shared_.stats.handed_here.fetch_add(1, std::memory_order_relaxed);
@@ -173,9 +190,10 @@ void RequestFlow::arrival_of(
   io_threads_.at(0).post([this, question] {
     FlowThread& home = here(io_threads_.at(0));
     Question& asked = *question;
-    asked.arrival = make_arrival(shared_.settings, home.chain, asked.fields, "");
-    asked.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *asked.fleet, home.chain,
-                                asked.fields, asked.arrival);
+    ReadPrompt prompt = cut_prompt(std::move(asked.fields), home.chain);
+    asked.arrival = make_arrival(shared_.settings, prompt, "");
+    asked.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *asked.fleet, prompt.parameters,
+                                prompt.fields, asked.arrival);
     const auto answer = [this, question] {
       RankChoices ranks;
       question->tokens.look_up(shared_.knowledge, question->arrival, ranks);

@@ -23,6 +23,7 @@
 #include "net/prompt_reader.h"
 #include "node/router/cache_knowledge.h"
 #include "node/router/flow_stats.h"
+#include "node/router/incoming_request.h"
 #include "node/router/instance_health.h"
 #include "node/router/prediction_check.h"
 #include "node/router/request_deadline.h"
@@ -137,9 +138,9 @@ struct FlowThread {
 };
 
 // The scheduler's view of a request but for its hits (RoutedTokens), the same for a live one and
-// for `explain`.
-policies::Arrival make_arrival(const FlowSettings& settings, const policies::ChainParameters& chain,
-                               const net::PromptFields& fields, std::string_view api_key);
+// for `explain`. It takes the prompt's chain.
+policies::Arrival make_arrival(const FlowSettings& settings, ReadPrompt& prompt,
+                               std::string_view api_key);
 
 class RequestFlow {
  public:
@@ -149,8 +150,12 @@ class RequestFlow {
               std::function<void()> placements_changed);
   ~RequestFlow();
 
-  // Any /v1/ request but the list of models. `api_key` as the client presented it, or empty.
-  void handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key);
+  // With the head of a request: gets ready to read its prompt, where its endpoint has one.
+  void begin(const net::HttpRequest& head, net::IoThread& thread, IncomingRequest& incoming);
+  // Any /v1/ request but the list of models. `api_key` as the client presented it, or empty;
+  // `incoming` may be null.
+  void handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key,
+              IncomingRequest* incoming);
   // Any thread: what prompts are cut with from now on; requests under way keep their chains.
   void set_chain(const policies::ChainParameters& chain);
   void abort_all();  // ends every live request, on its thread
@@ -177,7 +182,16 @@ class RequestFlow {
   FlowThread& here(net::IoThread& thread);
   void receive(std::size_t thread, std::span<const Delivery> deliveries, const ViewPointer& view);
   void route(FlowThread& home, std::shared_ptr<net::Exchange> exchange, net::Endpoint endpoint,
-             std::string_view api_key, std::chrono::milliseconds timeout);
+             std::string_view api_key, std::chrono::milliseconds timeout,
+             IncomingRequest* incoming);
+  net::Tokens wanted_tokens() const {
+    return shared_.knowledge.wants_tokens() ? net::Tokens::wanted : net::Tokens::unwanted;
+  }
+  // Also by what has been read while the body arrived, if anything was.
+  boost::system::result<ReadPrompt, net::ApiError> read_prompt(FlowThread& home,
+                                                               net::Endpoint endpoint,
+                                                               std::string_view body,
+                                                               IncomingRequest* incoming);
   void pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
                     std::chrono::milliseconds timeout);
 

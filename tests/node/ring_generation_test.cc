@@ -103,7 +103,8 @@ TEST_CASE("generation: a row that cannot be read changes nothing") {
 
 TEST_CASE("generation: block keys of two generations never meet, those of the first are as ever") {
   const auto keys = [](std::uint32_t generation) {
-    policies::PromptChainBuilder builder(chain_of(configured_parameters(config_of(generation, 64))));
+    policies::PromptChainBuilder builder(
+        chain_of(configured_parameters(config_of(generation, 64))));
     builder.update(std::string(640, 'x'));
     return builder.finish("m").blocks;
   };

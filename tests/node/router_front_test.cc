@@ -260,3 +260,43 @@ TEST_CASE("a look-up is news when it differs, whatever its order") {
   found = {"a:1"};
   CHECK(changes.note(found, "") == "is a:1");
 }
+
+TEST_CASE("plain prompts are read while they arrive, unusual ones afterwards") {
+  FakeInstance one(completing("x"));
+  TestRouter router(make_view({{"e1", one.address(), {"m"}}}));
+  TestClient client;
+  const auto post = [&](const std::string& body) {
+    return client.post(router.port(), "/v1/chat/completions", body).response.status;
+  };
+  const std::string long_text(300'000, 'x');
+  CHECK(post(chat_body("m", long_text, false)) == 200);
+  CHECK(router.flow.stats().scanned.load() == 1);
+  CHECK(post(R"({"messages":[{"content":"x","role":"user"}],"model":"m","tools":[{}]})") == 200);
+  CHECK(router.flow.stats().scanned.load() == 2);
+  CHECK(post(R"({"m\u006fdel":"m","messages":[{"role":"user","content":"x"}]})") == 200);
+  CHECK(post(R"({"model":"m","model":"m","messages":[{"role":"user","content":"x"}]})") == 200);
+  CHECK(post(chat_body("m", long_text + "\xff", false)) == 400);
+  CHECK(router.flow.stats().scanned.load() == 2);
+  CHECK(router.flow.stats().routed.load() == 4);
+  CHECK(eventually([&] { return router.is_empty(); }));
+}
+
+TEST_CASE("a prompt that comes compressed is refused at its head") {
+  FakeInstance one(completing("x"));
+  TestRouter router(make_view({{"e1", one.address(), {"m"}}}));
+  TestClient client;
+  const auto post = [&](const std::string& path, const std::string& coding) {
+    net::HttpRequest request = post_request(path, chat_body("m", "x", false));
+    request.headers.add("Content-Encoding", coding);
+    const auto open = client.open(router.port(), request);
+    return open->done.get_future().get();
+  };
+  const Answer refused = post("/v1/chat/completions", "gzip");
+  CHECK(refused.response.status == 415);
+  CHECK(is_openai_error(refused));
+  CHECK(refused.response.body.find("Content-Encoding") != std::string::npos);
+  CHECK(post("/v1/chat/completions", "identity, gzip").response.status == 415);
+  CHECK(post("/v1/chat/completions", "Identity").response.status == 200);
+  CHECK(post("/v1/other", "gzip").response.status == 200);
+  CHECK(eventually([&] { return router.is_empty(); }));
+}

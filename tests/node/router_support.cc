@@ -200,9 +200,12 @@ TestRouter::TestRouter(ViewPointer view, FlowSettings settings, std::vector<std:
       door(flow, std::move(api_keys),
            {[] { return std::string(); }, [] { return std::string("metric 1\n"); },
             [this] { return merge_models(*scheduler.view(), {}); }}),
-      server(threads, {}, [this](std::shared_ptr<net::Exchange> exchange) {
-        door.handle(std::move(exchange));
-      }) {
+      server(
+          threads, {},
+          [this](std::shared_ptr<net::Exchange> exchange) { door.handle(std::move(exchange)); },
+          [this](const net::HttpRequest& head, net::IoThread& thread) {
+            return door.head(head, thread);
+          }) {
   health.set_view(*view);
   scheduler.set_view(std::move(view));
   const auto port = server.listen("127.0.0.1", 0);
