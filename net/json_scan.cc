@@ -16,6 +16,13 @@ bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; 
 bool is_digit(char c) { return static_cast<unsigned char>(c - '0') < 10; }
 bool ends_run(char c) { return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20; }
 
+constexpr std::array<bool, 256> short_escapes = [] {
+  std::array<bool, 256> is{};
+  for (const unsigned char c : std::string_view("\"\\/bfnrt")) is[c] = true;
+  return is;
+}();
+bool is_short_escape(char c) { return short_escapes[static_cast<unsigned char>(c)]; }
+
 constexpr std::size_t max_number_bytes = 64;
 constexpr std::size_t max_integer_digits = 18;  // any such fits in 64 bits with a sign
 constexpr std::size_t max_exponent_digits = 2;  // and any such is a finite double
@@ -280,6 +287,11 @@ JsonScan::Token JsonScan::go_on_in_string(std::string_view text) {
       }
       after_value();
       return Token::string;
+    }
+    if (*at == '\\' && end - at >= 2 && is_short_escape(at[1])) {
+      escaped_ = true;
+      at += 2;
+      continue;
     }
     const JsonEscape escape = *at == '\\' ? read_escape(at, end) : JsonEscape{};
     if (escape.kind == JsonEscape::Kind::invalid) {

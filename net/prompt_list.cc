@@ -38,8 +38,7 @@ void PromptList::instructions(const JsonString& spelled, PromptWriter& out) {
   in_system_ = false;
 }
 
-PromptList::Step PromptList::take(Token token, const JsonScan& scan, std::string_view text,
-                                  PromptWriter& out) {
+PromptList::Step PromptList::take(Token token, const JsonScan& scan, std::string_view text) {
   const auto go_on = [](bool sure) { return sure ? Step::going_on : Step::unsure; };
   const std::size_t depth = scan.depth();
   if (depth < depth_) return Step::done;
@@ -47,12 +46,12 @@ PromptList::Step PromptList::take(Token token, const JsonScan& scan, std::string
     in_element_ = true;
     element_begin_ = scan.token_begin();
     fields_ = {};
-    ++size_;
     return go_on(token == Token::object);
   }
   if (depth == depth_) {
     in_element_ = false;
-    return go_on(element(text, scan.position(), out));
+    note(scan.position());
+    return Step::going_on;
   }
   if (depth == depth_ + 1) {
     if (token == Token::key) return go_on(fields_.key(kNames, scan.string(text)));
@@ -67,20 +66,43 @@ PromptList::Step PromptList::take(Token token, const JsonScan& scan, std::string
   return Step::going_on;
 }
 
-bool PromptList::element(std::string_view text, std::size_t end, PromptWriter& out) {
-  if (of_ == Of::messages) return message(text, out);
-  const JsonValue& kind = fields_.values[type];
-  if (!kind.is_string()) return message(text, out);
-  const JsonString name = kind.string(text);
-  if (name.escaped) return false;
-  if (name.raw.empty() || name.raw == "message") return message(text, out);
-  out.message(name);
-  out.attachment("item");
-  return out.minified(text.substr(0, end), element_begin_);
+void PromptList::note(std::size_t end) {
+  const std::size_t first = noted_.size();
+  for (std::size_t i = 0; i < kFields; ++i) {
+    const JsonValue& value = fields_.values[i];
+    if (value.is_given()) noted_.push_back({static_cast<std::uint8_t>(i), value});
+  }
+  elements_.push_back({element_begin_, end, first, noted_.size()});
 }
 
-bool PromptList::message(std::string_view text, PromptWriter& out) {
-  const auto& values = fields_.values;
+bool PromptList::write(std::string_view text, PromptWriter& out) {
+  for (; written_ < elements_.size(); ++written_) {
+    if (!element(elements_[written_], text, out)) return false;
+  }
+  return true;
+}
+
+void PromptList::restart() {
+  written_ = 0;
+  system_ = {};
+  system_seen_ = false;
+}
+
+bool PromptList::element(const Element& element, std::string_view text, PromptWriter& out) {
+  Values values{};
+  for (std::size_t i = element.fields_begin; i < element.fields_end; ++i) {
+    values[noted_[i].index] = noted_[i].value;
+  }
+  if (of_ == Of::messages || !values[type].is_string()) return message(values, text, out);
+  const JsonString name = values[type].string(text);
+  if (name.escaped) return false;
+  if (name.raw.empty() || name.raw == "message") return message(values, text, out);
+  out.message(name);
+  out.attachment("item");
+  return out.minified(text, element.begin);
+}
+
+bool PromptList::message(const Values& values, std::string_view text, PromptWriter& out) {
   if (!values[role].is_string() || values[role].escaped) return false;
   const JsonString role_name = values[role].string(text);
   out.message(role_name);

@@ -1,6 +1,6 @@
-// PromptList: the canonical text of the messages of a chat, or of the items of a response, written
-// while their JSON is scanned: each when it is complete, its fields in the order of the text,
-// whatever order they came in.
+// PromptList: the messages of a chat, or the items of a response: where their fields are, noted
+// while their JSON is scanned, and their canonical text, written from that in the order of the
+// text, whatever order they came in. What has been noted can be written again.
 //
 // What is not plainly right says `unsure`, and PromptReader decides: wrong types, keys given twice
 // or spelled with escapes, media.
@@ -10,6 +10,7 @@
 
 #include <array>
 #include <string_view>
+#include <vector>
 
 #include "net/json_scan.h"
 #include "net/prompt_writer.h"
@@ -75,24 +76,43 @@ class PromptList {
   // With the list's '[' just read, of which depth() is `depth`.
   void begin(std::size_t depth) { depth_ = depth; }
   // Each token from there on.
-  Step take(JsonScan::Token token, const JsonScan& scan, std::string_view text, PromptWriter& out);
+  Step take(JsonScan::Token token, const JsonScan& scan, std::string_view text);
+  // What is complete and not yet written. False: unsure.
+  bool write(std::string_view text, PromptWriter& out);
+  // Where what is not yet written begins.
+  std::size_t written_to() const { return written_ == 0 ? 0 : elements_[written_ - 1].end; }
+  void restart();  // nothing is written
 
-  std::size_t size() const { return size_; }
+  std::size_t size() const { return elements_.size(); }
   std::uint64_t system_key() const { return system_.key(); }
 
  private:
   static constexpr std::size_t kFields = 10;
   static const std::array<std::string_view, kFields> kNames;
 
-  bool element(std::string_view text, std::size_t end, PromptWriter& out);
-  bool message(std::string_view text, PromptWriter& out);
+  using Values = std::array<JsonValue, kFields>;
+  struct NotedField {
+    std::uint8_t index;
+    JsonValue value;
+  };
+  struct Element {
+    std::size_t begin, end;    // in the text
+    std::size_t fields_begin;  // in noted_
+    std::size_t fields_end;
+  };
+
+  void note(std::size_t end);
+  bool element(const Element& element, std::string_view text, PromptWriter& out);
+  bool message(const Values& values, std::string_view text, PromptWriter& out);
   bool parts(const JsonValue& content, std::string_view text, PromptWriter& out);
   bool part(JsonScan& scan, std::string_view text, PromptWriter& out);
   void words(const JsonString& words, PromptWriter& out);
 
   Of of_;
   std::size_t depth_ = 0;  // of the list itself
-  std::size_t size_ = 0;
+  std::vector<NotedField> noted_;
+  std::vector<Element> elements_;
+  std::size_t written_ = 0;  // of the elements
   bool in_element_ = false;
   std::size_t element_begin_ = 0;
   KnownFields<kFields> fields_;

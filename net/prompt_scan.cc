@@ -55,6 +55,8 @@ constexpr std::array<std::string_view, field_count> field_names{"model",
                                                                 "continue_final_message",
                                                                 "add_special_tokens"};
 
+constexpr std::size_t worth_writing_bytes = 128 * 1024;
+
 // The one that holds the prompt.
 Field prompt_field(Endpoint endpoint) {
   switch (endpoint) {
@@ -154,13 +156,13 @@ struct PromptScan::State {
   }
 
   // False: it is not for us.
-  bool scan_on(std::string_view body, PromptWriter& out);
-  bool take(Token token, std::string_view body, PromptWriter& out);
-  bool value_known(std::string_view body, PromptWriter& out);
-  bool list_begins(PromptWriter& out, std::string_view body);
+  bool scan_on(std::string_view body);
+  bool take(Token token, std::string_view body);
+  bool value_known();
+  void list_begins();
   bool write_beginning(std::string_view body, PromptWriter& out);
-  bool write_prompt(std::string_view body, PromptWriter& out);
-  bool write_again(std::string_view body);
+  bool write_some(std::string_view body);
+  bool write_rest(std::string_view body);
   bool read_options(std::string_view body);
   bool read_stream_options(std::string_view body);
   bool read_token_fields(std::string_view body);
@@ -175,6 +177,7 @@ struct PromptScan::State {
   PromptForms forms;
   PromptList list;
   bool in_list = false;
+  bool is_list = false;  // the prompt
   bool writing = false;  // the beginning of the text is written
   bool late = false;     // and was not all of it
   bool unsure = false;
@@ -188,12 +191,10 @@ PromptScan::PromptScan(PromptScan&&) noexcept = default;
 
 void PromptScan::grown(std::string_view body) {
   State& state = *state_;
-  if (state.unsure) return;
-  PromptWriter out(state.sink);
-  state.unsure = !state.scan_on(body, out);
+  if (!state.unsure) state.unsure = !state.scan_on(body) || !state.write_some(body);
 }
 
-bool PromptScan::State::scan_on(std::string_view body, PromptWriter& out) {
+bool PromptScan::State::scan_on(std::string_view body) {
   for (;;) {
     const Token token = scan.next(body);
     if (token == Token::failed) return false;
@@ -201,14 +202,14 @@ bool PromptScan::State::scan_on(std::string_view body, PromptWriter& out) {
       ended = token == Token::end;
       return scan.check_utf8(body);
     }
-    if (!take(token, body, out)) return false;
+    if (!take(token, body)) return false;
   }
 }
 
 // Depth 1 is inside the body's object.
-bool PromptScan::State::take(Token token, std::string_view body, PromptWriter& out) {
+bool PromptScan::State::take(Token token, std::string_view body) {
   if (in_list) {
-    const PromptList::Step step = list.take(token, scan, body, out);
+    const PromptList::Step step = list.take(token, scan, body);
     if (step == PromptList::Step::done) {
       in_list = false;
       known.value_ended(scan.position());
@@ -226,21 +227,21 @@ bool PromptScan::State::take(Token token, std::string_view body, PromptWriter& o
       } else {
         known.value(value_begun(scan, token, body));
       }
-      return value_known(body, out);
+      return value_known();
     case 2:
       if (!opens(token)) return true;
       known.value(value_begun(scan, token, body));
-      return token == Token::object || list_begins(out, body);
+      if (token == Token::array) list_begins();
+      return true;
     default:
       return true;
   }
 }
 
 // With a field's value complete.
-bool PromptScan::State::value_known(std::string_view body, PromptWriter& out) {
+bool PromptScan::State::value_known() {
   const std::size_t field = known.at;
   if (field == field_count || !known.values[field].is_given()) return true;
-  if (field == prompt_field(endpoint)) return write_prompt(body, out);
   if (endpoint == Endpoint::embeddings && field == messages) return false;
   const bool of_responses = endpoint == Endpoint::responses;
   late |=
@@ -248,12 +249,19 @@ bool PromptScan::State::value_known(std::string_view body, PromptWriter& out) {
   return true;
 }
 
-bool PromptScan::State::list_begins(PromptWriter& out, std::string_view body) {
+void PromptScan::State::list_begins() {
   const bool has_lists = endpoint == Endpoint::chat || endpoint == Endpoint::responses;
-  if (!has_lists || known.at != prompt_field(endpoint)) return true;
-  in_list = true;
+  if (!has_lists || known.at != prompt_field(endpoint)) return;
+  in_list = is_list = true;
   list.begin(scan.depth());
-  return write_beginning(body, out);
+}
+
+// Messages are written in large steps, and not at once: more often than not, what comes before them
+// in the text comes soon after them in the body.
+bool PromptScan::State::write_some(std::string_view body) {
+  if (!is_list || late || scan.position() - list.written_to() < worth_writing_bytes) return true;
+  PromptWriter out(sink);
+  return (writing || write_beginning(body, out)) && list.write(body, out);
 }
 
 bool PromptScan::State::write_beginning(std::string_view body, PromptWriter& out) {
@@ -270,40 +278,31 @@ bool PromptScan::State::write_beginning(std::string_view body, PromptWriter& out
   return true;
 }
 
-// A prompt that is no list of messages.
-bool PromptScan::State::write_prompt(std::string_view body, PromptWriter& out) {
-  const JsonValue& value_of = value(prompt_field(endpoint));
-  if (endpoint == Endpoint::chat) return false;
-  if (endpoint != Endpoint::responses) return forms.read(value_of, body, out);
-  if (!value_of.is_string() || !write_beginning(body, out)) return false;
+bool PromptScan::State::write_rest(std::string_view body) {
+  if (late) {
+    sink.restart();
+    list.restart();
+    writing = false;
+  }
+  PromptWriter out(sink);
+  const JsonValue& prompt_value = value(prompt_field(endpoint));
+  const bool has_lists = endpoint == Endpoint::chat || endpoint == Endpoint::responses;
+  if (!has_lists) return forms.read(prompt_value, body, out);
+  if (!writing && !write_beginning(body, out)) return false;
+  if (is_list) return list.write(body, out);
+  if (endpoint == Endpoint::chat || !prompt_value.is_string()) return false;
   out.message({"user"});
-  out.text(value_of.string(body), nullptr);
+  out.text(prompt_value.string(body), nullptr);
   return true;
 }
 
-bool PromptScan::State::write_again(std::string_view body) {
-  sink.restart();
-  PromptWriter out(sink);
-  list = PromptList(list_kind());
-  const JsonValue& value_of = value(prompt_field(endpoint));
-  if (value_of.kind != Token::array) return write_prompt(body, out);
-  if (!write_beginning(body, out)) return false;
-  JsonScan again(value_of.begin);
-  again.next(body);
-  list.begin(again.depth());
-  for (;;) {
-    const PromptList::Step step = list.take(again.next(body), again, body, out);
-    if (step != PromptList::Step::going_on) return step == PromptList::Step::done;
-  }
-}
-
 std::optional<PromptFields> PromptScan::finish(std::string_view body) {
-  grown(body);
   State& state = *state_;
-  if (state.unsure || !state.ended || !state.read_options(body)) return std::nullopt;
+  if (state.unsure || !state.scan_on(body)) return std::nullopt;
+  if (!state.ended || !state.read_options(body)) return std::nullopt;
   if (!state.value(prompt_field(state.endpoint)).is_given()) return std::nullopt;
   if (state.endpoint == Endpoint::chat && state.list.size() == 0) return std::nullopt;
-  if (state.late && !state.write_again(body)) return std::nullopt;
+  if (!state.write_rest(body)) return std::nullopt;
   state.fields.system_key = state.list.system_key();
   if (state.tokens == Tokens::wanted && !state.read_token_fields(body)) return std::nullopt;
   return std::move(state.fields);

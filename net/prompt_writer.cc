@@ -2,6 +2,11 @@
 
 #include <simdjson.h>
 
+#include <bit>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 namespace dualmesh::net {
 namespace {
 
@@ -69,8 +74,57 @@ void PromptWriter::append(std::string_view text) {
   used_ += text.size();
 }
 
+// Copies while it looks for escapes, a vector at a time; returns where the last bytes begin, which
+// are too few for one.
+const char* PromptWriter::copy_unescaped(const char* at, const char* end) {
+#ifdef __SSE2__
+  constexpr std::ptrdiff_t step = 32;
+  const __m128i backslash = _mm_set1_epi8('\\');
+  while (end - at >= step) {
+    if (kHeldBytes - used_ < step + 8) flush();
+    char* const to = held_ + used_;
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), a);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16), b);
+    const auto low = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(a, backslash)));
+    const auto up = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(b, backslash)));
+    const unsigned found = low | up << 16;
+    const int plain = found == 0 ? 32 : std::countr_zero(found);
+    at += plain;
+    used_ += static_cast<std::size_t>(plain);
+    if (found != 0) at += put_escape(at, end);
+  }
+#endif
+  return at;
+}
+
+// With room for four bytes. Returns the escape's length.
+std::size_t PromptWriter::put_escape(const char* at, const char* end) {
+  const JsonEscape escape = read_escape(at, end);
+  char bytes[4];
+  const std::size_t size = encode_utf8(escape.code_point, bytes);
+  if (PromptMark::is(bytes[0])) {
+    held_[used_++] = PromptMark::escape;
+    held_[used_++] = PromptMark::escaped(bytes[0]);
+  } else {
+    std::memcpy(held_ + used_, bytes, 4);
+    used_ += size;
+  }
+  return escape.length;
+}
+
 void PromptWriter::words(const JsonString& string, SystemPrefix* system) {
   if (system != nullptr && system->is_full()) system = nullptr;
+  if (system == nullptr && string.escaped) {
+    const char* const end = string.raw.data() + string.raw.size();
+    const char* const rest = copy_unescaped(string.raw.data(), end);
+    return words_in_parts({{rest, static_cast<std::size_t>(end - rest)}, true}, nullptr);
+  }
+  words_in_parts(string, system);
+}
+
+void PromptWriter::words_in_parts(const JsonString& string, SystemPrefix* system) {
   each_part(
       string,
       [&](std::string_view run) {

@@ -80,6 +80,9 @@ class PromptWriter {
     held_[used_++] = c;
   }
   void append(std::string_view text);
+  const char* copy_unescaped(const char* at, const char* end);
+  std::size_t put_escape(const char* at, const char* end);
+  void words_in_parts(const JsonString& string, SystemPrefix* system);
   void json_string(const JsonString& string);
   bool number(std::string_view spelled);
 

@@ -56,7 +56,6 @@ TEST_CASE("agents' requests are read in one pass or two, and never by the reader
   CHECK(before.restarts == 0);
   const Twins after = agree(Endpoint::chat, chat(talk, "," + tools + R"(,"functions":[1.0])"));
   CHECK(after.sure);
-  CHECK(after.restarts == 1);
 
   const std::string items = R"([{"role":"user","content":"hi"},
       {"type":"function_call_output","call_id":"1","output":"4"},
@@ -66,7 +65,6 @@ TEST_CASE("agents' requests are read in one pass or two, and never by the reader
   const std::string late = R"(,"instructions":"Be \"kind\".",)" + tools + "}";
   const Twins twice = agree(Endpoint::responses, R"({"model":"m","input":)" + items + late);
   CHECK(twice.sure);
-  CHECK(twice.restarts == 1);
   CHECK(agree(Endpoint::responses, R"({"model":"m","input":"hello")" + late).sure);
 }
 
@@ -309,7 +307,6 @@ class RandomBody {
 
 TEST_CASE("random bodies with random cuts: the same fields and the same text") {
   int sure = 0;
-  int restarted = 0;
   constexpr int rounds = 6'000;
   for (int round = 0; round < rounds; ++round) {
     RandomBody random(static_cast<unsigned>(round));
@@ -326,10 +323,8 @@ TEST_CASE("random bodies with random cuts: the same fields and the same text") {
     CAPTURE(body);
     CHECK(twins.difference == "");
     sure += twins.sure ? 1 : 0;
-    restarted += twins.restarts;
   }
   CHECK(sure > rounds / 2);
-  CHECK(restarted > rounds / 20);
 }
 
 TEST_CASE("prompts of many blocks reach the sink piece by piece") {
@@ -343,12 +338,31 @@ TEST_CASE("prompts of many blocks reach the sink piece by piece") {
   } sink;
   std::string body = R"({"model":"m","messages":[)";
   PromptScan scan(Endpoint::chat, Tokens::unwanted, sink);
-  for (int i = 0; i < 100; ++i) {
-    body +=
-        (i > 0 ? "," : "") + (R"({"role":"user","content":")" + std::string(10'000, 'x')) + "\"}";
+  for (std::size_t i = 1; i <= 100; ++i) {
+    if (i > 1) body += ",";
+    body += R"({"role":"user","content":")" + std::string(10'000, 'x') + "\"}";
     scan.grown(body);
-    CHECK(sink.bytes == static_cast<std::size_t>(i + 1) * 10'006);
+    CHECK(sink.bytes <= i * 10'006);
+    CHECK(sink.bytes + 150'000 > i * 10'006);
   }
   body += "]}";
   CHECK(scan.finish(body).has_value());
+  CHECK(sink.bytes == 100 * 10'006);
+}
+
+TEST_CASE("what comes late and belongs to the beginning makes the text begin again") {
+  std::string messages = R"([{"role":"system","content":"Be brief."})";
+  for (int i = 0; i < 50; ++i) {
+    messages += R"(,{"content":"a\nb)" + std::string(10'000, 'x') + R"(","role":"user"})";
+  }
+  const std::string late = R"(],"tools":[{"a":1.0}],"instructions":"Be kind.","model":"m"})";
+  for (const auto& [endpoint, name] : {std::pair{Endpoint::chat, std::string("messages")},
+                                       std::pair{Endpoint::responses, std::string("input")}}) {
+    const std::string body = "{\"" + name + "\":" + messages + late;
+    const Twins twins = compare_twins(endpoint, body, Tokens::wanted, {200'000, 400'000});
+    CHECK(twins.difference == "");
+    CHECK(twins.sure);
+    CHECK(twins.restarts == 1);
+    CHECK(compare_twins(endpoint, body, Tokens::wanted, {}).restarts == 0);
+  }
 }
