@@ -1,4 +1,4 @@
-// Our parser of requests and its reader of chunked bodies beside http-parser and Boost.Beast: what
+// Our parsers and the reader of chunked bodies beside http-parser and Boost.Beast: what
 // we accept, they refuse or read alike; what we send on, they refuse or read as it was meant.
 #include <cstdint>
 
@@ -7,7 +7,8 @@
 
 using namespace dualmesh::net::testing;
 
-// The first byte says whether the rest is a connection, or the body of one chunked request.
+// The first byte says what the rest is: a connection's requests, the body of a chunked one, an
+// answer.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   std::string bytes;
@@ -15,6 +16,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     bytes = "POST /v1/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
   }
   bytes.append(reinterpret_cast<const char*>(data + 1), size - 1);
+  if (data[0] == 'a') {
+    const TwinReading answer = read_our_answer(bytes);
+    FUZZ_CHECK(has_tab_behind_chunked(bytes) ||
+               difference(answer, read_http_parser_answer(bytes)).empty());
+    FUZZ_CHECK(difference(answer, read_beast_answer(bytes)).empty());
+    return 0;
+  }
 
   const TwinReading ours = read_ours(bytes);
   FUZZ_CHECK(difference(ours, read_http_parser(bytes)).empty());

@@ -73,8 +73,11 @@ struct RelayingServer::Relaying final : RelayOwner {
   std::shared_ptr<Relaying> self;
 };
 
-RelayingServer::RelayingServer()
-    : client_(std::make_unique<HttpClient>(threads_.at(0), HttpClient::Limits{})) {
+RelayingServer::RelayingServer() {
+  // Less than the patience of the instance, which waits for requests on connections that are kept.
+  HttpClient::Limits limits;
+  limits.idle_time = std::chrono::milliseconds(patience_ms / 5);
+  client_ = std::make_unique<HttpClient>(threads_.at(0), limits);
   server_ = std::make_unique<HttpServer>(
       threads_, ServerLimits{}, [this](std::shared_ptr<Exchange> exchange) {
         std::string head;

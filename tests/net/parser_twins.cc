@@ -60,9 +60,13 @@ http_parser_settings callbacks() {
   };
   on.on_headers_complete = [](http_parser* parser) {
     auto& state = CallbackState::of(parser);
-    state.message.method = http_method_str(static_cast<http_method>(parser->method));
+    state.message.method = parser->type == HTTP_REQUEST
+                               ? http_method_str(static_cast<http_method>(parser->method))
+                               : std::to_string(parser->status_code);
     state.in_body = true;
-    return 0;
+    // It takes a length of these at its word, and must be told that there is no body.
+    const unsigned status = parser->type == HTTP_RESPONSE ? parser->status_code : 0;
+    return status / 100 == 1 || status == 204 || status == 304 ? 1 : 0;
   };
   on.on_body = [](http_parser* parser, const char* at, std::size_t length) {
     CallbackState::of(parser).message.body.append(at, length);
@@ -72,7 +76,9 @@ http_parser_settings callbacks() {
     auto& state = CallbackState::of(parser);
     state.reading.messages.push_back(std::move(state.message));
     state.in_message = false;
-    if (http_should_keep_alive(parser) == 0) http_parser_pause(parser, 1);  // Debian's reads on
+    const bool last = parser->type == HTTP_REQUEST ? http_should_keep_alive(parser) == 0
+                                                   : parser->status_code >= 200;
+    if (last) http_parser_pause(parser, 1);  // as Debian's reads on
     return 0;
   };
   return on;
@@ -177,21 +183,72 @@ TwinReading read_ours(std::string_view bytes) {
   return reading;
 }
 
-TwinReading read_http_parser(std::string_view bytes) {
+static TwinReading read_by_callbacks(std::string_view bytes, http_parser_type type) {
   static const http_parser_settings on = callbacks();
   CallbackState state;
   http_parser parser;
-  http_parser_init(&parser, HTTP_REQUEST);
+  http_parser_init(&parser, type);
   parser.data = &state;
   const std::size_t read = http_parser_execute(&parser, &on, bytes.data(), bytes.size());
+  const bool good = HTTP_PARSER_ERRNO(&parser) == HPE_OK && read == bytes.size();
+  const bool waits = good && state.in_message;
+  if (type == HTTP_RESPONSE && waits) http_parser_execute(&parser, &on, nullptr, 0);  // the end
   if (parser.upgrade || HTTP_PARSER_ERRNO(&parser) == HPE_PAUSED) {
     state.reading.end = End::closed;
-  } else if (HTTP_PARSER_ERRNO(&parser) != HPE_OK || read != bytes.size()) {
+  } else if (!good) {
     state.reading.end = End::refused;
   } else if (state.in_message) {
     state.reading.end = End::waits;
   }
   return state.reading;
+}
+
+TwinReading read_http_parser(std::string_view bytes) {
+  return read_by_callbacks(bytes, HTTP_REQUEST);
+}
+
+TwinReading read_http_parser_answer(std::string_view bytes) {
+  return read_by_callbacks(bytes, HTTP_RESPONSE);
+}
+
+bool has_tab_behind_chunked(std::string_view bytes) {
+  constexpr std::string_view kWord = "chunked";
+  for (std::size_t at = 0; at + kWord.size() < bytes.size(); ++at) {
+    if (!equals_ignoring_case(bytes.substr(at, kWord.size()), kWord)) continue;
+    const std::string_view after = bytes.substr(at + kWord.size());
+    if (after.substr(0, after.find_first_not_of(" \t")).find('\t') != std::string_view::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
+TwinReading read_our_answer(std::string_view bytes) {
+  TwinReading reading;
+  const End waits = ends_in_a_bad_line(bytes) ? End::refused : End::waits;
+  while (!bytes.empty()) {
+    HttpResponse answer;
+    ResponseParser parser(HeadLimits{}, false);
+    const Parsed parsed = parser.parse(bytes, answer);
+    if (parsed != Parsed::complete) {
+      reading.end = parsed == Parsed::failed ? End::refused : waits;
+      break;
+    }
+    bytes.remove_prefix(parser.head_size());
+    TwinMessage message{std::to_string(answer.status), "", {}, {}};
+    for (const auto& field : answer.headers) message.fields.emplace_back(field.name, field.value);
+    BodyReader body(parser.framing());
+    std::string_view piece;
+    Decoded step;
+    while ((step = body.decode(bytes, piece)) == Decoded::piece) message.body += piece;
+    const bool ends = step == Decoded::done || body.ends_with_connection();
+    if (!ends) reading.end = step == Decoded::failed ? End::refused : waits;
+    if (!ends) break;
+    reading.messages.push_back(std::move(message));
+    if (answer.status >= 200) reading.end = End::closed;
+    if (answer.status >= 200) break;
+  }
+  return reading;
 }
 
 std::string difference(const TwinReading& ours, const TwinReading& theirs) {

@@ -1,8 +1,9 @@
-// Two other parsers of HTTP/1.1 requests, http-parser (of Node.js, by its callbacks) and
+// Two other parsers of HTTP/1.1, http-parser (of Node.js, by its callbacks) and
 // Boost.Beast, beside ours: what each makes of the bytes of a connection.
 //
 // Invariant looked for (difference()): whatever we take for a request, each of them refuses or
-// takes for the same one: method, target, fields, body, and so the place where the next begins.
+// takes for the same one: method, target, fields, body, and so the place where the next begins. The
+// same for answers of instances, whose status stands for the method.
 // What they accept and we refuse is no matter: that is what "strict" means.
 //
 // Where they differ without harm, and difference() looks away:
@@ -40,6 +41,13 @@ struct TwinReading {
 TwinReading read_ours(std::string_view bytes);
 TwinReading read_http_parser(std::string_view bytes);
 TwinReading read_beast(std::string_view bytes);
+
+// Answers, up to the first that is not an interim one (1xx); the connection ends after the bytes.
+TwinReading read_our_answer(std::string_view bytes);
+TwinReading read_http_parser_answer(std::string_view bytes);
+TwinReading read_beast_answer(std::string_view bytes);
+// A fault of http-parser: with a TAB behind `chunked`, an answer is not chunked to it.
+bool has_tab_behind_chunked(std::string_view bytes);
 
 // What is wrong between our reading and another of the same bytes; empty: nothing.
 std::string difference(const TwinReading& ours, const TwinReading& theirs);

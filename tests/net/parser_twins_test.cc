@@ -1,4 +1,4 @@
-// Our parser of requests beside two others: the table of wire cases and seeded changes of it. What
+// Our parsers beside two others: the table of wire cases and seeded changes of it. What
 // we accept, both refuse or read alike; what we send on, they read as it was meant.
 #include "tests/net/parser_twins.h"
 
@@ -100,4 +100,33 @@ TEST_CASE("300,000 changes of them") {
   CHECK(counts.sent_on_refused * 100 < counts.sent_on);  // see parser_twins.h
   CHECK(counts.accepted > 20'000);
   CHECK(counts.refused > 20'000);
+}
+
+TEST_CASE("answers of instances, and 300,000 changes of them") {
+  const std::string ok = "HTTP/1.1 200 OK\r\n";
+  const std::vector<std::string> seeds{
+      ok + "Content-Length: 3\r\n\r\nabc",
+      ok + "content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+           "3\r\nabc\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n",
+      ok + "Connection: close\r\n\r\nabc",
+      "HTTP/1.0 200 OK\r\n\r\nabc",
+      "HTTP/1.1 100 Continue\r\n\r\n" + ok + "Content-Length: 3\r\n\r\nabc",
+      "HTTP/1.1 204 No Content\r\n\r\n",
+      "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n",
+      "HTTP/1.1 503\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"};
+  WireMutations mutations(seeds, 7);
+  std::size_t accepted = 0;
+  for (std::size_t round = 0; round < 300'000; ++round) {
+    const std::string bytes = round < seeds.size() ? seeds[round] : mutations.next();
+    CAPTURE(bytes);
+    const TwinReading ours = read_our_answer(bytes);
+    if (round < seeds.size()) REQUIRE(ours.end == TwinReading::End::closed);
+    if (!has_tab_behind_chunked(bytes)) {
+      REQUIRE(difference(ours, read_http_parser_answer(bytes)) == "");
+    }
+    REQUIRE(difference(ours, read_beast_answer(bytes)) == "");
+    if (!ours.messages.empty()) ++accepted;
+  }
+  MESSAGE("accepted " << accepted);
+  CHECK(accepted > 30'000);
 }
