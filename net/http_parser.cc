@@ -139,7 +139,13 @@ bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
   }
   std::string_view name, value;
   if (!split_field(line, name, value)) return fail(400, "a malformed header field");
-  switch (field_kind(name)) {
+  const FieldKind kind = field_kind(name);
+  const bool frames = kind == FieldKind::content_length || kind == FieldKind::transfer_encoding;
+  // Allowed, but some servers do not take it for a space here, and read another framing.
+  if (frames && line.find('\t') != std::string_view::npos) {
+    return fail(400, "a TAB in a field that says where the body ends");
+  }
+  switch (kind) {
     case FieldKind::content_length:
       if (!parse_content_length(value)) return false;
       if (drops_length_) return true;

@@ -147,9 +147,9 @@ def test_nothing_is_framed_differently(outcomes, other):
     both = sum(bool(ours[case][0]) and not refused(ours[case][0]) and not refused(theirs[case][0])
                for case in ours)
     they_alone = sum(refused(ours[case][0]) and not refused(theirs[case][0]) for case in ours)
-    we_alone = sum(refused(theirs[case][0]) and not refused(ours[case][0]) for case in ours)
+    we_alone = [case for case in ours if refused(theirs[case][0]) and not refused(ours[case][0])]
     print(f"{other}: {len(ours)} cases, taken by both {both}, by {other} alone {they_alone}, "
-          f"by us alone {we_alone}")
+          f"by us alone {len(we_alone)}:", *we_alone, sep="\n  ")
     assert {case: fault for case, fault in faults.items() if fault} == {}
     assert both > 50
 

@@ -211,18 +211,6 @@ TwinReading read_http_parser_answer(std::string_view bytes) {
   return read_by_callbacks(bytes, HTTP_RESPONSE);
 }
 
-bool has_tab_behind_chunked(std::string_view bytes) {
-  constexpr std::string_view kWord = "chunked";
-  for (std::size_t at = 0; at + kWord.size() < bytes.size(); ++at) {
-    if (!equals_ignoring_case(bytes.substr(at, kWord.size()), kWord)) continue;
-    const std::string_view after = bytes.substr(at + kWord.size());
-    if (after.substr(0, after.find_first_not_of(" \t")).find('\t') != std::string_view::npos) {
-      return true;
-    }
-  }
-  return false;
-}
-
 TwinReading read_our_answer(std::string_view bytes) {
   TwinReading reading;
   const End waits = ends_in_a_bad_line(bytes) ? End::refused : End::waits;

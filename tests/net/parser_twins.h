@@ -46,8 +46,6 @@ TwinReading read_beast(std::string_view bytes);
 TwinReading read_our_answer(std::string_view bytes);
 TwinReading read_http_parser_answer(std::string_view bytes);
 TwinReading read_beast_answer(std::string_view bytes);
-// A fault of http-parser: with a TAB behind `chunked`, an answer is not chunked to it.
-bool has_tab_behind_chunked(std::string_view bytes);
 
 // What is wrong between our reading and another of the same bytes; empty: nothing.
 std::string difference(const TwinReading& ours, const TwinReading& theirs);

@@ -127,7 +127,7 @@ TEST_CASE("the listener gives the verdict, and nothing else reaches the instance
 TEST_CASE("no byte beside Transfer-Encoding makes another reading of it") {
   for (int byte = 0; byte < 256; ++byte) {
     const std::string c(1, static_cast<char>(byte));
-    const bool is_space = c == " " || c == "\t";
+    const bool is_space = c == " ";
     const std::pair<std::string, bool> lines[] = {
         {c + "Transfer-Encoding: chunked", false},
         {"Transfer-Encoding" + c + ": chunked", c == ":"},  // then the value is ": chunked"
