@@ -32,6 +32,7 @@ bool LoggedRequest::is_plain() const {
 
 void LoggingInstance::accept_all() {
   while (!stopping_) {
+    if (!listener_.has_waiting(patience_ms / 10)) continue;  // all of them may be kept alive
     threads_.emplace_back(
         [this, peer = std::make_shared<RawPeer>(listener_.accept())] { serve(std::move(*peer)); });
   }

@@ -154,6 +154,11 @@ class RawListener {
   std::uint16_t port() const { return port_; }
   bool is_open() const { return fd_ >= 0; }
   std::string destination() const { return "127.0.0.1:" + std::to_string(port_); }
+  // Is there a connection to accept, within that time?
+  bool has_waiting(int within_ms) const {
+    pollfd waiting{fd_, POLLIN, 0};
+    return ::poll(&waiting, 1, within_ms) == 1;
+  }
   RawPeer accept() {
     pollfd waiting{fd_, POLLIN, 0};
     REQUIRE(::poll(&waiting, 1, patience_ms) == 1);
