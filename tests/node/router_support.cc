@@ -180,7 +180,8 @@ FlowSettings TestRouter::default_settings() {
 }
 
 TestRouter::TestRouter(ViewPointer view, FlowSettings settings, std::vector<std::string> api_keys,
-                       std::size_t thread_count, InstanceHealth::Settings health_settings)
+                       std::size_t thread_count, InstanceHealth::Settings health_settings,
+                       net::ServerLimits limits)
     : threads(thread_count),
       scheduler({}, threads, monotonic_now),
       health(threads.at(0), health_settings, monotonic_now,
@@ -201,8 +202,11 @@ TestRouter::TestRouter(ViewPointer view, FlowSettings settings, std::vector<std:
            {[] { return std::string(); }, [] { return std::string("metric 1\n"); },
             [this] { return merge_models(*scheduler.view(), {}); }}),
       server(
-          threads, {},
-          [this](std::shared_ptr<net::Exchange> exchange) { door.handle(std::move(exchange)); },
+          threads, limits,
+          [this](std::shared_ptr<net::Exchange> exchange) {
+            if (on_exchange) on_exchange(exchange);
+            door.handle(std::move(exchange));
+          },
           [this](const net::HttpRequest& head, net::IoThread& thread) {
             return door.head(head, thread);
           }) {

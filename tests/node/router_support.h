@@ -99,7 +99,7 @@ class TestRouter {
  public:
   explicit TestRouter(ViewPointer view, FlowSettings settings = default_settings(),
                       std::vector<std::string> api_keys = {}, std::size_t threads = 2,
-                      InstanceHealth::Settings health = {});
+                      InstanceHealth::Settings health = {}, net::ServerLimits limits = {});
   ~TestRouter();
   static FlowSettings default_settings();
 
@@ -114,6 +114,7 @@ class TestRouter {
   SharedResidency residency;
   std::atomic<int> failures{0};         // reported through instance_failed
   std::atomic<bool> mask_failed{true};  // as InstanceMonitor does on a failed connection
+  std::function<void(const std::shared_ptr<net::Exchange>&)> on_exchange;  // before traffic
   RequestFlow flow;
   FrontDoor door;
   net::HttpServer server;
