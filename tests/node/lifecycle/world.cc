@@ -13,7 +13,6 @@ using policies::Lifecycle;
 using std::chrono::seconds;
 
 constexpr std::uint32_t kBlock = 16;
-constexpr int kFewBytes = 4096;
 
 std::string request_of(Ask ask, std::size_t client) {
   const std::string prompt(600 + 100 * client, static_cast<char>('a' + client));
@@ -87,7 +86,7 @@ World::World(const Scene& given) : scene(given) {
     client.request = request_of(ask, clients.size() - 1);
   }
   router_ = std::make_unique<TestRouter>(view(), settings_of(scene), std::vector<std::string>(), 1,
-                                         limits_of(scene));
+                                         InstanceHealth::Settings(), limits_of(scene));
   router_->on_exchange = [this](const std::shared_ptr<net::Exchange>& exchange) {
     exchanges_.push_back(exchange);
   };
