@@ -94,6 +94,9 @@ class BodyListener {
   virtual ~BodyListener() = default;
   // The body so far: what there was at the last call, though it may have moved, and more.
   virtual void grown(std::string_view body) = 0;
+  // The server answers this itself and reads no further: too large, too slow, malformed, overload.
+  // Fields may be added.
+  virtual void refused(HttpResponse& /*answer*/) {}
 };
 
 // One request and its answer. Held by shared_ptr; answer it exactly once, by respond, by a stream,

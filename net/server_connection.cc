@@ -163,12 +163,12 @@ bool ServerConnection::process_head() {
 void ServerConnection::begin_body() {
   const BodyFraming& framing = parser_.framing();
   ++shared_->requests;
+  request_.peer = peer_;
+  if (!ask_head_handler()) return;
   if (framing.length > shared_->limits.body_bytes) {
     return refuse(413, "the body is larger than this server accepts");
   }
   if (!held_.acquire(shared_)) return refuse_overload();
-  request_.peer = peer_;
-  if (!ask_head_handler()) return;
   body_ = BodyReader(framing);
   phase_ = Phase::body;
   wire_body_bytes_ = in_.size();
@@ -262,6 +262,7 @@ void ServerConnection::send_refusal(const ApiError& error) {
 
 void ServerConnection::send_refusal(HttpResponse answer, bool keep_alive) {
   set_half_open(false);
+  if (listener_) listener_->refused(answer);
   std::string out;
   append_response_head(out, answer.status, answer.headers,
                        {.length = answer.body.size(),

@@ -44,6 +44,10 @@ int wait_drained(Session& session, const InstanceChange& change);  // drain_wait
 int run_lag(Session& session);
 int run_wait_converged(Session& session, std::uint32_t timeout_ms);
 
+// commands_keys.cc
+// A key from standard input, or a new one, hashed for the configuration. Asks no node.
+int run_hash_key(Session& session, bool make_new);
+
 // commands_kv.cc
 // An instance, INSTANCE/RANK, or all where it is empty.
 int run_kv(Session& session, const std::string& instance);

@@ -49,6 +49,9 @@ const std::map<std::string, std::string> kExamplesOf = {
      "  dualmeshctl kv h200-1\n"
      "  dualmeshctl kv h200-1/3\n"
      "  dualmeshctl kv --json | jq '.streams[] | {instance, confidence}'\n"},
+    {"hash-key",
+     "  dualmeshctl hash-key --new          # a key for a client, and its line for [[tenant]]\n"
+     "  dualmeshctl hash-key < key.txt\n"},
     {"rings", "  dualmeshctl rings\n"},
     {"lag",
      "  dualmeshctl lag\n"

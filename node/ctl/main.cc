@@ -28,6 +28,7 @@ struct Arguments {
   std::uint32_t last = 20;
   ctl::WatchQuery watch;
   std::string kv_instance;
+  bool new_key = false;
 };
 
 using Command = std::function<int(ctl::Session&)>;
@@ -86,12 +87,20 @@ void add_weight_commands(CLI::App& app, Arguments& arguments, Command& command) 
   });
   auto* set = show->add_subcommand("set", "set them on all nodes, in place of those set before");
   set->add_option("weights", arguments.weights,
-                  "NAME=WEIGHT (API key or `user`) or #KEY=WEIGHT; none: all have 1");
+                  "NAME=WEIGHT (tenant, API key or `user`) or #KEY=WEIGHT; none: all have 1");
   set->add_option("--file", arguments.weights_file, "more of them, one a line");
   set->callback([&] {
     command = [&](ctl::Session& session) {
       return ctl::run_weights_set(session, arguments.weights, arguments.weights_file);
     };
+  });
+}
+
+void add_key_command(CLI::App& app, Arguments& arguments, Command& command) {
+  auto* hash = app.add_subcommand("hash-key", "an API key as the configuration takes it, hashed");
+  hash->add_flag("--new", arguments.new_key, "make a random key; else it is read from stdin");
+  hash->callback([&] {
+    command = [&](ctl::Session& session) { return ctl::run_hash_key(session, arguments.new_key); };
   });
 }
 
@@ -201,6 +210,7 @@ int main(int argc, char** argv) {
   add_weight_commands(app, arguments, command);
   add_instance_commands(app, arguments, command);
   add_kv_command(app, arguments, command);
+  add_key_command(app, arguments, command);
   add_convergence_commands(app, arguments, command);
   add_request_commands(app, arguments, command);
   ctl::add_help(app);

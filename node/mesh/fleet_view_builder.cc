@@ -186,6 +186,8 @@ void FleetViewBuilder::read_settings(const SharedState& state,
     // What cannot be read, of a newer node perhaps, leaves the weights as they were.
     if (weights_text_ != *text && weights_.read_text(*text).empty()) weights_text_ = *text;
     settings.client_weights = weights_;
+  } else {
+    settings.client_weights = configured_weights_;
   }
 }
 

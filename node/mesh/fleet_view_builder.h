@@ -32,8 +32,12 @@ class FleetViewBuilder {
   explicit FleetViewBuilder(const MeshConfig& config)
       : config_(config),
         parameters_(configured_parameters(config)),
+        configured_weights_(config.routing.client_weights),
         weights_(config.routing.client_weights) {}
 
+  void set_configured_weights(policies::ClientWeights weights) {
+    configured_weights_ = std::move(weights);
+  }
   // The registry moved: reads it before the next view. Returns the instances seen for the first
   // time.
   std::vector<policies::InstanceId> read_registry(const Registry& registry);
@@ -97,6 +101,7 @@ class FleetViewBuilder {
   std::map<std::string, RingMembers> models_;
   std::uint64_t ring_digest_ = 0;
   std::optional<std::string> weights_text_;  // what weights_ were read from, if not configured
+  policies::ClientWeights configured_weights_;  // while the mesh has none
   policies::ClientWeights weights_;
   std::shared_ptr<const policies::DepthMarks> depth_;
   crdt::StateDigest depth_source_;  // what depth_ was read from

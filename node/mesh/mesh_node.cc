@@ -290,6 +290,11 @@ void MeshNode::local_changes() {
   }));
 }
 
+void MeshNode::set_configured_weights(policies::ClientWeights weights) {
+  builder_.set_configured_weights(std::move(weights));
+  publish_view();
+}
+
 void MeshNode::set_draining() {
   draining_ = true;
   judge_ready();

@@ -85,6 +85,7 @@ class MeshNode final : private StateObserver,
   void instances_found(const std::vector<SeedInstance>& instances);
   void models_found(const std::string& instance, const std::vector<std::string>& models);
   void set_draining();
+  void set_configured_weights(policies::ClientWeights weights);
   void leave(std::uint32_t timeout_ms, std::function<void()> done);
 
   // Administration, on the mesh thread.

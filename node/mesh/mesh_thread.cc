@@ -108,6 +108,12 @@ void MeshThread::set_draining() {
   state_->loop.mailbox.post([](MeshNode& node) { node.set_draining(); });
 }
 
+void MeshThread::set_configured_weights(policies::ClientWeights weights) {
+  state_->loop.mailbox.post([weights = std::move(weights)](MeshNode& node) mutable {
+    node.set_configured_weights(std::move(weights));
+  });
+}
+
 std::string MeshThread::metrics() const {
   std::lock_guard lock(state_->loop.metrics_mutex);
   return state_->loop.metrics_text;

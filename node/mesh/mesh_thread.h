@@ -44,6 +44,8 @@ class MeshThread {
   void leave(std::uint32_t timeout_ms, std::function<void()> done);
   // Draining: still a member, no longer ready.
   void set_draining();
+  // Those of this node's configuration, which hold until the mesh has weights of its own.
+  void set_configured_weights(policies::ClientWeights weights);
 
   std::string metrics() const;     // Prometheus text of the mesh half
   std::string dump_state() const;  // for the state-dump signal; waits up to 1 s for the mesh thread

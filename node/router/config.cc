@@ -16,6 +16,8 @@
 namespace dualmesh::node {
 namespace {
 
+constexpr std::size_t kShortestSecret = 32;
+
 std::string host_name() {
   char name[256] = {};
   return gethostname(name, sizeof name - 1) == 0 ? name : "node";
@@ -73,6 +75,59 @@ void check_listeners(const Config& config, const std::string& where, ConfigProbl
                           listeners[j].first));
     }
   }
+}
+
+void check_folder(const char* setting, const std::string& file, const std::string& where,
+                  ConfigProblems& problems) {
+  const std::size_t slash = file.rfind('/');
+  if (slash == std::string::npos) return;
+  const std::string folder = file.substr(0, slash + 1);
+  if (::access(folder.c_str(), W_OK) == 0) return;
+  problems.push_back({where, fmt::format("{}: nothing can be written into {}", setting, folder)});
+}
+
+void check_identity(const Config& config, const std::string& where, ConfigProblems& problems) {
+  std::vector<std::string> weights = config.client_weights;
+  std::string problem = policies::ClientWeights().read(weights);
+  if (!problem.empty()) problems.push_back({where, "routing.client_weights: " + problem});
+  if (const auto directory = make_directory(config.identity)) {
+    weights.insert(weights.end(), directory->weights().begin(), directory->weights().end());
+  } else {
+    problems.push_back({where, directory.error().message});
+  }
+  if (problem.empty() && !(problem = policies::ClientWeights().read(weights)).empty()) {
+    problems.push_back({where, "tenant.weight, with routing.client_weights: " + problem});
+  }
+  const std::string& secret = config.identity.namespace_secret;
+  if (!secret.empty() && secret.size() < kShortestSecret) {
+    problems.push_back({where, fmt::format("http.namespace_secret: has {} characters; must have at "
+                                           "least {}, or be empty",
+                                           secret.size(), kShortestSecret)});
+  }
+  if (config.metrics_token.starts_with("sha256:")) {
+    if (const auto digest = read_key_digest(config.metrics_token); !digest) {
+      problems.push_back({where, "http.metrics_token: " + digest.error().message});
+    }
+  }
+}
+
+std::string print_tenants(const Config& config) {
+  std::string out =
+      "\n# Tenants, on whose behalf clients ask; http.tenants_file may hold more. keys: as\n"
+      "# dualmeshctl hash-key prints them. weight: share of service (routing.client_weights).\n"
+      "# private_prefixes: what is cached for it is used by nobody else (http.namespace_secret).\n";
+  if (config.identity.tenants.empty()) {
+    out +=
+        "# [[tenant]]\n# name = \"search\"\n# keys = [\"sha256:...\"]\n# weight = 1\n"
+        "# private_prefixes = false\n";
+  }
+  for (const TenantSettings& tenant : config.identity.tenants) {
+    out += fmt::format("[[tenant]]\nname = {}\n", quoted(tenant.name));
+    if (!tenant.keys.empty()) out += fmt::format("# Set, but not shown: {}.\n", tenant.keys.size());
+    out += fmt::format("keys = []\nweight = {}\nprivate_prefixes = {}\n", tenant.weight,
+                       tenant.private_prefixes);
+  }
+  return out;
 }
 
 }  // namespace
@@ -192,10 +247,7 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
            fmt::format("instance.name: \"{}\" is there twice; names must differ", instance.name)});
     }
   }
-  if (const std::string problem = policies::ClientWeights().read(config.client_weights);
-      !problem.empty()) {
-    problems.push_back({where, "routing.client_weights: " + problem});
-  }
+  check_identity(config, where, problems);
   net::HostPort listen;
   if (net::split_destination(config.mesh.listen, listen, net::PortZero::allowed) &&
       !net::is_loopback(listen.host)) {
@@ -212,12 +264,8 @@ ConfigProblems check_whole(const Config& config, const std::string& where) {
     }
   }
   check_listeners(config, where, problems);
-  const std::size_t slash = config.log_file.rfind('/');
-  if (slash != std::string::npos &&
-      ::access(config.log_file.substr(0, slash + 1).c_str(), W_OK) != 0) {
-    problems.push_back({where, fmt::format("node.log_file: nothing can be written into {}",
-                                           config.log_file.substr(0, slash + 1))});
-  }
+  check_folder("node.log_file", config.log_file, where, problems);
+  check_folder("log.access_file", config.access_file, where, problems);
   if (!config.mesh.alone && config.mesh.seeds.empty() && config.mesh_dns.empty()) {
     problems.push_back(
         {where, "mesh: nothing to join; set mesh.seeds, mesh.dns or mesh.alone = true"});
@@ -271,7 +319,7 @@ std::string print_toml(const Config& config) {
         quoted(instance.name), quoted(instance.address), models, instance.weight,
         quoted(instance.kv_events));
   }
-  return out;
+  return out + print_tenants(config);
 }
 
 }  // namespace dualmesh::node

@@ -20,6 +20,7 @@
 #include "net/certificate_files.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
+#include "node/identity/tenants.h"
 #include "node/mesh/mesh_config.h"
 #include "node/router/request_deadline.h"
 #include "policies/admission.h"
@@ -45,6 +46,8 @@ struct Config {
   std::string log_level = "info";
   std::string log_file;
   std::uint32_t drain_timeout_s = 30;
+  std::string access_file;
+  std::uint32_t access_waiting_records = 16'384;
 
   std::string http_listen = "127.0.0.1:8080";  // empty: TLS alone
   std::string http_tls_listen;                 // empty: no TLS
@@ -54,7 +57,8 @@ struct Config {
   net::ClientTimeouts upstream_timeouts;
   net::HttpClient::Limits upstream_pool;
   DeadlineSettings deadlines;
-  std::vector<std::string> api_keys;
+  IdentitySettings identity;
+  std::string metrics_token;
   std::string upstream_api_key;
 
   MeshConfig mesh;
@@ -121,7 +125,7 @@ ConfigProblems check_certificate(const Config& config, const std::string& where,
                                  std::int64_t now_s);
 
 // Every setting with its help, its range and the value it has, as TOML that reads back to the same.
-// API keys are left out.
+// Secrets are left out, and so are the digests of keys.
 std::string print_toml(const Config& config);
 
 }  // namespace dualmesh::node

@@ -1,22 +1,11 @@
 // Reading TOML: walks the parsed document along the table of settings.
-#define TOML_EXCEPTIONS 0
-// The library asserts that a key begins well before it checks and refuses that itself, so "[#a]"
-// would end the process.
-#define TOML_ASSERT(expression) static_cast<void>(0)
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
-// Its tables of characters beyond ASCII end in "unreachable" for some that can be reached: those
-// are simply not in the table.
-#include <toml++/impl/forward_declarations.h>
-#undef TOML_UNREACHABLE
-#define TOML_UNREACHABLE return false
-#include <toml++/impl/unicode.h>
-#undef TOML_UNREACHABLE
-#define TOML_UNREACHABLE __builtin_unreachable()
-#include <toml++/toml.h>
 
 #include "net/destination.h"
+#include "node/identity/tenant_reader.h"
+#include "node/program/toml.h"
 #include "node/router/settings_table.h"
 
 namespace dualmesh::node {
@@ -34,6 +23,10 @@ class Reader {
     for (const auto& [key, node] : document) {
       if (key.str() == "instance") {
         read_instances(node);
+      } else if (key.str() == "tenant") {
+        read_tenants(
+            node, [this](const toml::node& at, std::string text) { problem(at, std::move(text)); },
+            config_.identity.tenants);
       } else if (const auto* section = node.as_table(); section && is_section(key.str())) {
         read_section(std::string(key.str()), *section);
       } else if (is_section(key.str())) {
@@ -63,7 +56,8 @@ class Reader {
     for (const SettingSection& section : all_sections())
       known += fmt::format("[{}], ", section.name);
     problem(at,
-            fmt::format("{}: unknown; a file holds the sections {}and [[instance]]", name, known));
+            fmt::format("{}: unknown; a file holds the sections {}[[instance]] and [[tenant]]",
+                        name, known));
   }
 
   void unknown_key(const toml::node& at, std::string_view section, std::string_view name,

@@ -1,7 +1,8 @@
 // dualmeshd: a router node.
 //
 // Signals: SIGTERM and SIGINT drain, a second one exits at once; SIGUSR2 writes the state to the
-// log (SIGUSR1 belongs to kj). All are blocked before any thread starts and waited for here.
+// log (SIGUSR1 belongs to kj); SIGHUP opens the access log anew and looks at the tenants' file. All
+// are blocked before any thread starts and waited for here.
 #include <malloc.h>
 #include <signal.h>
 #include <spdlog/sinks/basic_file_sink.h>
@@ -16,6 +17,7 @@
 #include "node/router/command_line.h"
 #include "node/router/crash_handler.h"
 #include "node/router/node.h"
+#include "node/router/secret_arguments.h"
 
 namespace {
 
@@ -24,7 +26,7 @@ using namespace dualmesh;
 sigset_t block_signals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&signals, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR2, SIGHUP}) sigaddset(&signals, signal);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);  // a peer that closes is an error value, not a signal
   return signals;
@@ -61,6 +63,8 @@ int serve(node::Config config, const sigset_t& signals) {
     const int signal = sigtimedwait(&signals, nullptr, &patience);
     if (signal == SIGUSR2) {
       spdlog::info("state:\n{}", node->dump_state());
+    } else if (signal == SIGHUP) {
+      node->look_at_files();
     } else if (signal == SIGTERM || signal == SIGINT) {
       if (draining) {
         spdlog::warn("second signal: exiting at once");
@@ -97,7 +101,13 @@ int main(int argc, char** argv) {
     std::puts("configuration is good");
     return 0;
   }
+  const std::vector<std::string> shown = node::blank_secret_arguments(argc, argv);
   if (!set_up_log(line.run->config)) return 1;
+  for (const std::string& setting : shown) {
+    spdlog::warn("{} was given as a flag, which others on this machine could read, and logs of "
+                 "shells and units keep; use the configuration file",
+                 setting);
+  }
   net::raise_descriptor_limit();
   const sigset_t signals = block_signals();
   const int status = serve(line.run->config, signals);

@@ -1,7 +1,5 @@
 #include "node/router/front_door.h"
 
-#include <openssl/crypto.h>
-
 #include "node/router/api_error.h"
 #include "node/router/incoming_request.h"
 #include "node/router/request_flow.h"
@@ -64,69 +62,100 @@ net::HttpResponse method_not_allowed(const net::HttpRequest& request) {
 
 }  // namespace
 
-// The length of a key is no secret.
-bool equal_in_constant_time(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+FrontDoor::FrontDoor(RequestFlow& flow, const Tenants& tenants, Settings settings, Answers answers)
+    : flow_(flow),
+      tenants_(tenants),
+      metrics_token_(settings.metrics_token.empty()
+                         ? std::nullopt
+                         : std::optional(digest_of_setting(settings.metrics_token))),
+      access_(std::move(settings.access)),
+      answers_(std::move(answers)) {
+  for (std::size_t i = 0; i < settings.threads; ++i) random_.emplace_back(settings.seed());
 }
 
-FrontDoor::FrontDoor(RequestFlow& flow, std::vector<std::string> api_keys, Answers answers)
-    : flow_(flow), api_keys_(std::move(api_keys)), answers_(std::move(answers)) {}
-
-bool FrontDoor::is_known(std::string_view key) const {
-  bool known = false;
-  for (const std::string& accepted : api_keys_) known |= equal_in_constant_time(key, accepted);
-  return known;
+// Paths that are nobody's are answered without a key: 404, as they are to everybody.
+bool FrontDoor::may_ask(const net::HttpRequest& head, Asker& asker) const {
+  const std::string_view path = head.path();
+  const std::string_view key = bearer_key(head);
+  if (path == "/metrics") {
+    return !metrics_token_ || equal_in_constant_time(digest_of(key), *metrics_token_);
+  }
+  if (!path.starts_with("/v1/")) return true;
+  if (!tenants_.needs_key()) {
+    asker.client = policies::client_key(key);
+    return true;
+  }
+  asker.tenant = tenants_.directory()->find(key);
+  if (asker.tenant) asker.client = asker.tenant->client;
+  return asker.tenant != nullptr;
 }
 
 net::HeadVerdict FrontDoor::head(const net::HttpRequest& head, net::IoThread& thread) {
-  auto incoming = std::make_unique<IncomingRequest>();
-  flow_.begin(head, thread, *incoming);
   net::HeadVerdict verdict;
+  auto incoming =
+      std::make_unique<IncomingRequest>(head, random_[thread.index()], access_, thread.index());
+  if (!may_ask(head, incoming->asker)) {
+    flow_.stats().unauthorized.fetch_add(1, std::memory_order_relaxed);
+    verdict.refusal = unauthorized(head);
+    incoming->sign(*verdict.refusal, RequestEnd::refused);
+    return verdict;
+  }
+  flow_.begin(head, thread, *incoming);
   if (incoming->prompt && is_compressed(head)) {
     flow_.stats().bad_requests.fetch_add(1, std::memory_order_relaxed);
     verdict.refusal = error_response({415, "the body must come without Content-Encoding",
                                       "invalid_request_error", "", "unsupported_content_encoding"});
+    incoming->sign(*verdict.refusal, RequestEnd::refused);
     return verdict;
   }
   verdict.listener = std::move(incoming);
   return verdict;
 }
 
+net::HttpResponse FrontDoor::unauthorized(const net::HttpRequest& head) const {
+  net::HttpResponse answer = error_response(
+      {401,
+       bearer_key(head).empty() ? "You didn't provide an API key." : "Incorrect API key provided.",
+       "invalid_request_error", "", "invalid_api_key"});
+  answer.headers.add("WWW-Authenticate", "Bearer");
+  return answer;
+}
+
+// What is no success is a refusal here: no instance has been asked.
+void FrontDoor::respond(net::Exchange& exchange, IncomingRequest& incoming,
+                        net::HttpResponse answer) {
+  incoming.sign(answer, answer.status < 400 ? RequestEnd::complete : RequestEnd::refused);
+  exchange.respond(std::move(answer));
+}
+
 void FrontDoor::handle(std::shared_ptr<net::Exchange> exchange) {
-  // head() made it; a server that was not told to ask head() has none.
-  const std::unique_ptr<net::BodyListener> listener = exchange->take_listener();
+  std::unique_ptr<IncomingRequest> incoming(
+      static_cast<IncomingRequest*>(exchange->take_listener().release()));
+  DUALMESH_CHECK(incoming, "nobody has judged {}", exchange->request().target);
   const net::HttpRequest& request = exchange->request();
   const std::string_view path = request.path();
   if (is_own_path(path)) {
-    return exchange->respond(is_read(request) ? answer_own(path) : method_not_allowed(request));
+    return respond(*exchange, *incoming,
+                   is_read(request) ? answer_own(path) : method_not_allowed(request));
   }
-  if (path.starts_with("/v1/")) {
-    return answer_api(std::move(exchange), static_cast<IncomingRequest*>(listener.get()));
-  }
-  exchange->respond(
+  if (path.starts_with("/v1/")) return answer_api(std::move(exchange), std::move(incoming));
+  respond(
+      *exchange, *incoming,
       error_response({404, "Unknown request URL: " + request.method + " " + std::string(path) + ".",
                       "invalid_request_error", "", "unknown_url"}));
 }
 
-void FrontDoor::answer_api(std::shared_ptr<net::Exchange> exchange, IncomingRequest* incoming) {
+void FrontDoor::answer_api(std::shared_ptr<net::Exchange> exchange,
+                           std::unique_ptr<IncomingRequest> incoming) {
   const net::HttpRequest& request = exchange->request();
-  const std::string_view key = bearer_key(request);
-  if (!api_keys_.empty() && !is_known(key)) {
-    flow_.stats().unauthorized.fetch_add(1, std::memory_order_relaxed);
-    net::HttpResponse response = error_response(
-        {401, key.empty() ? "You didn't provide an API key." : "Incorrect API key provided.",
-         "invalid_request_error", "", "invalid_api_key"});
-    response.headers.add("WWW-Authenticate", "Bearer");
-    return exchange->respond(std::move(response));
-  }
   const std::string_view path = request.path();
   if (is_read(request) && path == kModelsPath) {
-    return exchange->respond(json_response(200, models_json(answers_.models())));
+    return respond(*exchange, *incoming, json_response(200, models_json(answers_.models())));
   }
   if (is_read(request) && path.starts_with(kModelsPath) && path[kModelsPath.size()] == '/') {
-    return exchange->respond(answer_model(path.substr(kModelsPath.size() + 1)));
+    return respond(*exchange, *incoming, answer_model(path.substr(kModelsPath.size() + 1)));
   }
-  flow_.handle(std::move(exchange), key, incoming);
+  flow_.handle(std::move(exchange), std::move(incoming));
 }
 
 net::HttpResponse FrontDoor::answer_model(std::string_view encoded_id) const {

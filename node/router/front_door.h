@@ -1,12 +1,13 @@
 // FrontDoor: the first look at every request: which path, whether its key is known, and who
 // answers.
 //
-//   /health /ready /metrics     this node, without a key
+//   /health /ready              this node, without a key
+//   /metrics                    this node, with http.metrics_token where there is one
 //   /v1/models, /v1/models/ID   merged over the instances
 //   /v1/...                     RequestFlow
 //
-// Bodies whose prompts are to be read must come as they are: a compressed one is refused with 415
-// at its head.
+// The key is judged when the head is complete, before a byte of the body is read. Bodies whose
+// prompts are to be read must come as they are: a compressed one is refused with 415, then too.
 //
 // Threads: head() and handle() on any I/O thread; the answers it asks for must be thread-safe.
 #pragma once
@@ -19,15 +20,14 @@
 #include <vector>
 
 #include "net/http_server.h"
+#include "node/identity/tenants.h"
+#include "node/router/incoming_request.h"
 #include "node/router/models_list.h"
 
 namespace dualmesh::node {
 
 class IncomingRequest;
 class RequestFlow;
-
-// Compares in a time that depends on the lengths only.
-bool equal_in_constant_time(std::string_view a, std::string_view b);
 
 class FrontDoor {
  public:
@@ -36,20 +36,33 @@ class FrontDoor {
     std::function<std::string()> metrics;
     std::function<std::vector<ListedModel>()> models;
   };
-  FrontDoor(RequestFlow& flow, std::vector<std::string> api_keys, Answers answers);
+  struct Settings {
+    std::string metrics_token;  // in clear or as a digest; empty: none is needed
+    std::size_t threads = 1;
+    std::function<std::uint64_t()> seed;  // of the request ids made on each thread
+    AccessKeeping access;
+  };
+  FrontDoor(RequestFlow& flow, const Tenants& tenants, Settings settings, Answers answers);
 
   // With the head of a request, before its body: what is refused at once, and what will know of it.
   net::HeadVerdict head(const net::HttpRequest& head, net::IoThread& thread);
+  // REQUIRES the listener that head() gave.
   void handle(std::shared_ptr<net::Exchange> exchange);
 
  private:
-  bool is_known(std::string_view key) const;
-  void answer_api(std::shared_ptr<net::Exchange> exchange, IncomingRequest* incoming);
+  bool may_ask(const net::HttpRequest& head, Asker& asker) const;
+  net::HttpResponse unauthorized(const net::HttpRequest& head) const;
+  static void respond(net::Exchange& exchange, IncomingRequest& incoming, net::HttpResponse answer);
+  void answer_api(std::shared_ptr<net::Exchange> exchange,
+                  std::unique_ptr<IncomingRequest> incoming);
   net::HttpResponse answer_model(std::string_view encoded_id) const;
   net::HttpResponse answer_own(std::string_view path) const;
 
   RequestFlow& flow_;
-  const std::vector<std::string> api_keys_;
+  const Tenants& tenants_;
+  const std::optional<KeyDigest> metrics_token_;
+  const AccessKeeping access_;
+  std::vector<std::mt19937_64> random_;  // by thread
   const Answers answers_;
 };
 

@@ -3,11 +3,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <random>
 #include <thread>
 
-#include "node/router/node_metrics.h"
+#include "node/mesh/ring_generation.h"
 #include "node/router/node_settings.h"
-#include "policies/hits.h"
 
 namespace dualmesh::node {
 namespace {
@@ -30,14 +30,34 @@ net::HostPort host_port(const std::string& address) {
 }
 
 Config completed(Config config) {
+  if (const auto directory = make_directory(config.identity)) {
+    const std::vector<std::string>& weights = directory->weights();
+    config.client_weights.insert(config.client_weights.end(), weights.begin(), weights.end());
+  }
   config.mesh = mesh_config(config);
   return config;
 }
 
+void warn_of_open_doors(const Config& config) {
+  if (!config.identity.api_keys.empty()) {
+    spdlog::warn("http.api_keys: {} keys in clear; dualmeshctl hash-key makes [[tenant]] keys",
+                 config.identity.api_keys.size());
+  }
+  for (const std::string& listen : {config.http_listen, config.http_tls_listen}) {
+    if (!config.metrics_token.empty() || net::is_loopback(host_port(listen).host)) continue;
+    if (listen.empty()) continue;
+    spdlog::warn("http.metrics_token: empty, and {} is beyond loopback: whoever reaches it may "
+                 "read /metrics",
+                 listen);
+  }
+}
+
 }  // namespace
 
-Node::Node(Config config)
-    : config_(completed(std::move(config))),
+Node::Node(Config config, std::unique_ptr<AccessLog> access_log)
+    : own_weights_(config.client_weights),
+      config_(completed(std::move(config))),
+      access_log_(std::move(access_log)),
       io_threads_(thread_count(config_.io_threads)),
       scheduler_(scheduler_settings(config_), io_threads_, monotonic_now),
       residency_(residency_limits(config_)),
@@ -56,7 +76,9 @@ Node::Node(Config config)
           io_threads_, scheduler_, health_, residency_, flow_settings(config_),
           [this](policies::Slot slot, net::ClientError error) { monitor_.failed(slot, error); },
           [this] { wake_mesh(); }),
-      front_door_(flow_, config_.api_keys,
+      tenants_(config_.identity,
+               [this](const std::vector<std::string>& weights) { use_weights(weights); }),
+      front_door_(flow_, tenants_, front_door_settings(),
                   {[this] { return not_ready_reason(); },
                    [this] { return metrics() + mesh_ready_.load()->metrics(); },
                    [this] { return merge_models(*scheduler_.view(), monitor_.listed_models()); }}),
@@ -87,9 +109,32 @@ Node::Node(Config config)
 }
 
 net::Result<std::unique_ptr<Node>> Node::start(Config config) {
-  std::unique_ptr<Node> node(new Node(std::move(config)));
+  std::unique_ptr<AccessLog> access_log;
+  if (!config.access_file.empty()) {
+    auto opened = AccessLog::open({.file = config.access_file,
+                                   .node = mesh_config(config).node_name,
+                                   .lanes = thread_count(config.io_threads),
+                                   .waiting_records = config.access_waiting_records});
+    if (opened.has_error()) return net::Error{"log.access_file: " + opened.error().message};
+    access_log = std::move(*opened);
+  }
+  std::unique_ptr<Node> node(new Node(std::move(config), std::move(access_log)));
   if (auto joined = node->join_mesh(); joined.has_error()) return joined.error();
   return node;
+}
+
+FrontDoor::Settings Node::front_door_settings() const {
+  const auto wall_us = [] {
+    return std::chrono::duration_cast<std::chrono::microseconds>(
+               std::chrono::system_clock::now().time_since_epoch())
+        .count();
+  };
+  const auto seed = [] {
+    std::random_device device;
+    return (std::uint64_t{device()} << 32) | device();
+  };
+  return {config_.metrics_token, io_threads_.count(), seed,
+          {access_log_.get(), monotonic_now, wall_us}};
 }
 
 net::Result<void> Node::join_mesh() {
@@ -100,6 +145,8 @@ net::Result<void> Node::join_mesh() {
   mesh_ready_.store(mesh_.get());
   monitor_.set_view(scheduler_.view());
   mesh_->wake();
+  warn_of_open_doors(config_);
+  tenants_.watch();
   if (!config_.mesh_dns.empty()) peers_.start();
   if (!config_.instances_dns.empty()) instances_.start();
   io_threads_.at(0).post([this] {
@@ -116,9 +163,23 @@ Node::~Node() {
   // First the threads stop, those that use the mesh before the mesh; then the parts go in the
   // reverse of their making.
   io_threads_.stop();
+  tenants_.stop();
   kv_.stop();
   mesh_ready_.store(nullptr);
   mesh_.reset();
+}
+
+// Of tenants, whose file has changed.
+void Node::use_weights(const std::vector<std::string>& of_tenants) {
+  MeshThread* mesh = mesh_ready_.load();
+  if (!mesh) return;  // the first are in config_
+  std::vector<std::string> all = own_weights_;
+  all.insert(all.end(), of_tenants.begin(), of_tenants.end());
+  policies::ClientWeights weights;
+  if (const std::string problem = weights.read(all); !problem.empty()) {
+    return spdlog::error("tenants: their weights stay as they were: {}", problem);
+  }
+  mesh->set_configured_weights(std::move(weights));
 }
 
 void Node::wake_mesh() {
@@ -262,111 +323,5 @@ std::string Node::not_ready_reason() const {
 }
 
 std::uint16_t Node::mesh_port() const { return mesh_->port(); }
-
-// --- questions of administrators ---
-
-HostStatus Node::status() {
-  const net::ServerStats http = server_.stats();
-  const ViewPointer view = scheduler_.view();
-  HostStatus status;
-  status.held_body_bytes = http.held_body_bytes;
-  status.open_connections = http.open_connections;
-  status.draining = draining_.load();
-  scheduler_.read([&](const policies::Scheduler& scheduler) {
-    for (const auto& [name, model] : view->models) {
-      if (scheduler.panicking(name)) status.panicking_models.push_back(name);
-    }
-  });
-  return status;
-}
-
-policies::SchedulerTotals Node::totals() {
-  return scheduler_.read([](const policies::Scheduler& scheduler) { return scheduler.totals(); });
-}
-
-std::vector<policies::QueueSnapshot> Node::queues() {
-  return scheduler_.read([](const policies::Scheduler& scheduler) { return scheduler.queues(); });
-}
-
-InstanceFacts Node::facts(policies::Slot slot) {
-  InstanceFacts facts = monitor_.facts(slot);
-  const InstanceHealth::Verdict verdict = health_.verdict(slot);
-  if (facts.healthy && !verdict.reason.empty()) {
-    facts.healthy = verdict.usable();
-    facts.unhealthy_reason = verdict.reason;
-  }
-  facts.resident_blocks = residency_.size(slot);
-  const ViewPointer view = scheduler_.view();
-  if (slot < view->instances.size()) {
-    facts.tokens_lacking = in_words(flow_.lacks_tokens(view->instances[slot].address));
-  }
-  facts.engine_ranks = monitor_.engine_metrics(slot).ranks;
-  return facts;
-}
-
-std::vector<policies::DecisionRecord> Node::decisions(std::size_t last) {
-  return scheduler_.read(
-      [last](const policies::Scheduler& scheduler) { return scheduler.decisions(last); });
-}
-
-void Node::explain(const std::string& path, std::string body, Explained done) {
-  const net::Endpoint endpoint = net::endpoint_of(path);
-  if (endpoint == net::Endpoint::other) {
-    return done(
-        net::Error{path + " is not routed by prefix; it is passed to the least loaded instance"});
-  }
-  net::PromptReader reader;
-  auto fields = reader.read(endpoint, body, net::Tokens::wanted);
-  if (fields.has_error()) return done(net::Error{fields.error().message});
-  const ViewPointer view = scheduler_.view();
-  if (!view->models.contains(fields->model)) {
-    return done(net::Error{"no instance serves the model \"" + fields->model + "\""});
-  }
-  flow_.arrival_of(view, std::move(*fields), std::move(body),
-                   [this, view, done = std::move(done)](const policies::Arrival& arrival,
-                                                        const RankChoices& ranks) {
-                     done(explanation_of(arrival, ranks, *view));
-                   });
-}
-
-Explanation Node::explanation_of(const policies::Arrival& arrival, const RankChoices& ranks,
-                                 const policies::FleetView& view) {
-  Explanation explanation;
-  explanation.decision = scheduler_.read([&](const policies::Scheduler& scheduler) {
-    return scheduler.explain(arrival, scheduler_.now());
-  });
-  const auto model = view.models.find(arrival.model);
-  if (model == view.models.end()) return explanation;
-  const auto caches = flow_.knowledge().view();
-  for (const policies::Slot slot : model->second.serving) {
-    const policies::HitSource source = policies::hit_source(arrival, slot);
-    std::uint32_t block_tokens = arrival.block_tokens;
-    if (source >= policies::HitSource::degraded && caches && slot < caches->by_slot.size()) {
-      block_tokens = caches->by_slot[slot].block_tokens;
-    }
-    Explanation::Hit hit{slot, policies::hit_tokens(arrival, slot), block_tokens, source};
-    if (caches && slot < caches->by_slot.size()) hit.ranks = caches->by_slot[slot].ranks;
-    if (const RankChoice* choice = ranks.at(slot)) hit.rank = choice->rank;
-    explanation.hits.push_back(hit);
-  }
-  return explanation;
-}
-
-std::string Node::metrics() {
-  return node_metrics({*scheduler_.view(), totals(), queues(), status(), server_.stats(),
-                       certificate_state(), flow_.stats(), residency_.size(),
-                       [this](policies::Slot slot) { return monitor_.engine_metrics(slot); },
-                       [this](policies::Slot slot) { return health_.verdict(slot).state; },
-                       health_.ejections()}) +
-         flow_.cache_metrics() + kv_.metrics();
-}
-
-std::string Node::dump_state() {
-  std::string out = fmt::format("node {}: ready {}, draining {}, live requests {}\n",
-                                config_.mesh.node_name, ready(), draining_.load(), live_requests());
-  out += metrics();
-  out += mesh_->dump_state();
-  return out;
-}
 
 }  // namespace dualmesh::node

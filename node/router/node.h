@@ -26,6 +26,8 @@
 #include "net/http_server.h"
 #include "node/mesh/mesh_thread.h"
 #include "node/router/config.h"
+#include "node/access/access_log.h"
+#include "node/identity/tenants.h"
 #include "node/router/discovery.h"
 #include "node/router/front_door.h"
 #include "node/router/instance_health.h"
@@ -59,9 +61,11 @@ class Node final : private MeshHost, private AdminHost {
   std::uint64_t live_requests() const { return flow_.live_requests(); }
   net::ServerStats http_stats() const { return server_.stats(); }
   std::string dump_state();
+  // The access log's file is opened anew, and the tenants' read if it has changed.
+  void look_at_files();
 
  private:
-  explicit Node(Config config);
+  Node(Config config, std::unique_ptr<AccessLog> access_log);
   net::Result<void> join_mesh();
 
   // MeshHost
@@ -83,6 +87,8 @@ class Node final : private MeshHost, private AdminHost {
 
   Explanation explanation_of(const policies::Arrival& arrival, const RankChoices& ranks,
                              const policies::FleetView& view);
+  std::string identity_metrics() const;
+  void use_weights(const std::vector<std::string>& of_tenants);
   void wake_mesh();
   void cache_lost(policies::Slot slot);
   void health_changed(policies::Slot slot, bool healthy);  // by the probes
@@ -97,15 +103,20 @@ class Node final : private MeshHost, private AdminHost {
   void check_drained();
   void leave_mesh();
   void stopped(int exit_status);
+  FrontDoor::Settings front_door_settings() const;
   std::string not_ready_reason() const;
 
+  const std::vector<std::string> own_weights_;  // without those of tenants
   const Config config_;
+  const std::unique_ptr<AccessLog> access_log_;  // null: none is kept; outlives every request
   net::IoThreads io_threads_;
   SharedScheduler scheduler_;
   SharedResidency residency_;
   InstanceHealth health_;
   InstanceMonitor monitor_;
   RequestFlow flow_;
+  std::atomic<MeshThread*> mesh_ready_{nullptr};  // mesh_, once it may be called
+  Tenants tenants_;
   FrontDoor front_door_;
   net::HttpServer server_;
   std::unique_ptr<ListenerCertificate> certificate_;  // null: no TLS
@@ -113,7 +124,6 @@ class Node final : private MeshHost, private AdminHost {
   Discovery instances_;
   NodeKv kv_;
   std::unique_ptr<MeshThread> mesh_;
-  std::atomic<MeshThread*> mesh_ready_{nullptr};  // mesh_, once it may be called
 
   mutable std::mutex mutex_;  // guards the next four; taken alone
   std::condition_variable changed_;

@@ -27,7 +27,7 @@ FlowSettings flow_settings(const Config& config) {
   if (!config.upstream_api_key.empty()) {
     settings.upstream_authorization = "Bearer " + config.upstream_api_key;
   }
-  settings.drop_client_key = !config.api_keys.empty();
+  settings.drop_client_key = config.identity.needs_key();
   settings.tokens = {config.kv.tokenize != "off",
                      std::chrono::milliseconds(config.kv.tokenize_timeout_ms),
                      std::size_t{config.kv.token_cache_mb} << 20};

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "net/prompt_scan.h"
+#include "node/identity/namespace_salt.h"
 #include "policies/prompt_chain.h"
 
 namespace dualmesh::node {
@@ -19,8 +20,9 @@ struct ReadPrompt {
   policies::PromptChain chain;
 };
 
-// Of fields that PromptReader has read.
-ReadPrompt cut_prompt(net::PromptFields fields, const policies::ChainParameters& parameters);
+// Of fields that PromptReader has read. `salt`: of the namespace of whoever asks.
+ReadPrompt cut_prompt(net::PromptFields fields, const policies::ChainParameters& parameters,
+                      const NamespaceSalt& salt);
 
 class PromptIntake {
  public:
@@ -32,7 +34,7 @@ class PromptIntake {
 
   net::Tokens tokens() const { return tokens_; }
   void grown(std::string_view body) { scan_.grown(body); }
-  std::optional<ReadPrompt> finish(std::string_view body);
+  std::optional<ReadPrompt> finish(std::string_view body, const NamespaceSalt& salt);
 
  private:
   // Hashes the text, and keeps it only for those who ask engines for its tokens.

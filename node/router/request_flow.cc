@@ -9,6 +9,16 @@
 
 namespace dualmesh::node {
 
+namespace {
+
+void refuse(net::Exchange& exchange, IncomingRequest& incoming, const net::ApiError& error) {
+  net::HttpResponse answer = error_response(error);
+  incoming.sign(answer, RequestEnd::refused);
+  exchange.respond(std::move(answer));
+}
+
+}  // namespace
+
 void PassThroughLoad::add(policies::Slot slot, int change) {
   const std::lock_guard lock(mutex_);
   if (slot >= requests_.size()) requests_.resize(slot + 1u);
@@ -52,7 +62,7 @@ policies::Slot PassThroughLoad::least_loaded(const SharedScheduler& scheduler,
 }
 
 policies::Arrival make_arrival(const FlowSettings& settings, ReadPrompt& prompt,
-                               std::string_view api_key) {
+                               const Asker& asker) {
   const net::PromptFields& fields = prompt.fields;
   policies::Arrival arrival;
   arrival.model = fields.model;
@@ -62,9 +72,8 @@ policies::Arrival make_arrival(const FlowSettings& settings, ReadPrompt& prompt,
   arrival.chain = std::move(prompt.chain);
   arrival.input_tokens =
       fields.token_ids > 0 ? fields.token_ids : static_cast<std::uint32_t>(estimate);
-  const std::string_view client = api_key.empty() ? std::string_view(fields.user) : api_key;
-  arrival.system_key = fields.system_key;
-  arrival.client = policies::client_key(client);
+  arrival.system_key = asker.salt().system_key(fields.system_key);
+  arrival.client = asker.client_or(fields.user);
   return arrival;
 }
 
@@ -111,51 +120,54 @@ void RequestFlow::begin(const net::HttpRequest& head, net::IoThread& thread,
   incoming.prompt.emplace(endpoint, wanted_tokens(), here(thread).chain);
 }
 
-void RequestFlow::handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key,
-                         IncomingRequest* incoming) {
+void RequestFlow::handle(std::shared_ptr<net::Exchange> exchange,
+                         std::unique_ptr<IncomingRequest> incoming) {
   FlowThread& home = here(exchange->thread());
   const net::HttpRequest& request = exchange->request();
   const auto timeout = request_timeout(request.headers, shared_.settings.deadlines);
   if (timeout.has_error()) {
     shared_.stats.bad_requests.fetch_add(1, std::memory_order_relaxed);
-    return exchange->respond(
-        error_response({400, timeout.error().message, "invalid_request_error", "", ""}));
+    return refuse(*exchange, *incoming,
+                  {400, timeout.error().message, "invalid_request_error", "", ""});
   }
   const net::Endpoint endpoint = net::endpoint_of(request.path());
   if (request.method == "POST" && endpoint != net::Endpoint::other) {
-    route(home, std::move(exchange), endpoint, api_key, *timeout, incoming);
+    route(home, std::move(exchange), endpoint, std::move(incoming), *timeout);
   } else {
-    pass_through(home, std::move(exchange), *timeout);
+    pass_through(home, std::move(exchange), std::move(incoming), *timeout);
   }
 }
 
 boost::system::result<ReadPrompt, net::ApiError> RequestFlow::read_prompt(
-    FlowThread& home, net::Endpoint endpoint, std::string_view body, IncomingRequest* incoming) {
+    FlowThread& home, net::Endpoint endpoint, std::string_view body, IncomingRequest& incoming) {
   const net::Tokens wanted = wanted_tokens();
-  const bool scanned = incoming != nullptr && incoming->prompt &&
-                       (wanted == net::Tokens::unwanted || incoming->prompt->tokens() == wanted);
+  const NamespaceSalt& salt = incoming.asker.salt();
+  const bool scanned =
+      incoming.prompt && (wanted == net::Tokens::unwanted || incoming.prompt->tokens() == wanted);
   if (scanned) {
-    if (auto prompt = incoming->prompt->finish(body)) {
+    if (auto prompt = incoming.prompt->finish(body, salt)) {
       shared_.stats.scanned.fetch_add(1, std::memory_order_relaxed);
       return std::move(*prompt);
     }
   }
   auto fields = home.reader.read(endpoint, body, wanted);
   if (fields.has_error()) return std::move(fields.error());
-  return cut_prompt(std::move(*fields), home.chain);
+  return cut_prompt(std::move(*fields), home.chain, salt);
 }
 
 void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
-                        net::Endpoint endpoint, std::string_view api_key,
-                        std::chrono::milliseconds timeout, IncomingRequest* incoming) {
-  auto prompt = read_prompt(home, endpoint, exchange->request().body, incoming);
+                        net::Endpoint endpoint, std::unique_ptr<IncomingRequest> incoming,
+                        std::chrono::milliseconds timeout) {
+  auto prompt = read_prompt(home, endpoint, exchange->request().body, *incoming);
   if (prompt.has_error()) {
     shared_.stats.bad_requests.fetch_add(1, std::memory_order_relaxed);
-    return exchange->respond(error_response(prompt.error()));
+    return refuse(*exchange, *incoming, prompt.error());
   }
   net::PromptFields* const fields = &prompt->fields;
+  // The engines' caches know no tenants: what they hold of this text is not of this namespace.
+  if (!incoming->asker.salt().shares()) fields->token_form = net::TokenForm::none;
   RoutedRequest::Scheduled scheduled;
-  scheduled.arrival = make_arrival(shared_.settings, *prompt, api_key);
+  scheduled.arrival = make_arrival(shared_.settings, *prompt, incoming->asker);
   scheduled.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *shared_.scheduler.view(),
                                   prompt->parameters, *fields, scheduled.arrival);
   scheduled.arrival.id = shared_.scheduler.next_id(home.thread.index());
@@ -165,8 +177,8 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
   scheduled.generates = endpoint != net::Endpoint::embeddings;
   shared_.stats.routed.fetch_add(1, std::memory_order_relaxed);
   const policies::RequestId id = scheduled.arrival.id;
-  const auto request = std::make_shared<RoutedRequest>(home, std::move(exchange), id, fields->model,
-                                                       std::move(scheduled));
+  const auto request = std::make_shared<RoutedRequest>(
+      home, std::move(exchange), std::move(incoming), id, fields->model, std::move(scheduled));
   home.live.emplace(id, request);
   request->start(timeout);
 }
@@ -190,8 +202,9 @@ void RequestFlow::arrival_of(
   io_threads_.at(0).post([this, question] {
     FlowThread& home = here(io_threads_.at(0));
     Question& asked = *question;
-    ReadPrompt prompt = cut_prompt(std::move(asked.fields), home.chain);
-    asked.arrival = make_arrival(shared_.settings, prompt, "");
+    const Asker nobody;
+    ReadPrompt prompt = cut_prompt(std::move(asked.fields), home.chain, nobody.salt());
+    asked.arrival = make_arrival(shared_.settings, prompt, nobody);
     asked.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *asked.fleet, prompt.parameters,
                                 prompt.fields, asked.arrival);
     const auto answer = [this, question] {
@@ -217,6 +230,7 @@ std::string RequestFlow::cache_metrics() const {
 }
 
 void RequestFlow::pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
+                               std::unique_ptr<IncomingRequest> incoming,
                                std::chrono::milliseconds timeout) {
   // The body may be anything; a model is honoured where one can be read.
   std::string model;
@@ -227,8 +241,8 @@ void RequestFlow::pass_through(FlowThread& home, std::shared_ptr<net::Exchange> 
   }
   shared_.stats.passed_through.fetch_add(1, std::memory_order_relaxed);
   const policies::RequestId id = shared_.scheduler.next_id(home.thread.index());
-  const auto request = std::make_shared<RoutedRequest>(home, std::move(exchange), id,
-                                                       std::move(model), std::nullopt);
+  const auto request = std::make_shared<RoutedRequest>(
+      home, std::move(exchange), std::move(incoming), id, std::move(model), std::nullopt);
   home.live.emplace(id, request);
   request->start(timeout);
 }

@@ -140,7 +140,7 @@ struct FlowThread {
 // The scheduler's view of a request but for its hits (RoutedTokens), the same for a live one and
 // for `explain`. It takes the prompt's chain.
 policies::Arrival make_arrival(const FlowSettings& settings, ReadPrompt& prompt,
-                               std::string_view api_key);
+                               const Asker& asker);
 
 class RequestFlow {
  public:
@@ -152,10 +152,8 @@ class RequestFlow {
 
   // With the head of a request: gets ready to read its prompt, where its endpoint has one.
   void begin(const net::HttpRequest& head, net::IoThread& thread, IncomingRequest& incoming);
-  // Any /v1/ request but the list of models. `api_key` as the client presented it, or empty;
-  // `incoming` may be null.
-  void handle(std::shared_ptr<net::Exchange> exchange, std::string_view api_key,
-              IncomingRequest* incoming);
+  // Any /v1/ request but the list of models.
+  void handle(std::shared_ptr<net::Exchange> exchange, std::unique_ptr<IncomingRequest> incoming);
   // Any thread: what prompts are cut with from now on; requests under way keep their chains.
   void set_chain(const policies::ChainParameters& chain);
   void abort_all();  // ends every live request, on its thread
@@ -182,18 +180,17 @@ class RequestFlow {
   FlowThread& here(net::IoThread& thread);
   void receive(std::size_t thread, std::span<const Delivery> deliveries, const ViewPointer& view);
   void route(FlowThread& home, std::shared_ptr<net::Exchange> exchange, net::Endpoint endpoint,
-             std::string_view api_key, std::chrono::milliseconds timeout,
-             IncomingRequest* incoming);
+             std::unique_ptr<IncomingRequest> incoming, std::chrono::milliseconds timeout);
   net::Tokens wanted_tokens() const {
     return shared_.knowledge.wants_tokens() ? net::Tokens::wanted : net::Tokens::unwanted;
   }
-  // Also by what has been read while the body arrived, if anything was.
+  // By what has been read while the body arrived, where that is enough.
   boost::system::result<ReadPrompt, net::ApiError> read_prompt(FlowThread& home,
                                                                net::Endpoint endpoint,
                                                                std::string_view body,
-                                                               IncomingRequest* incoming);
+                                                               IncomingRequest& incoming);
   void pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
-                    std::chrono::milliseconds timeout);
+                    std::unique_ptr<IncomingRequest> incoming, std::chrono::milliseconds timeout);
 
   net::IoThreads& io_threads_;
   FlowShared shared_;

@@ -13,10 +13,11 @@ void count(Counter& counter) { counter.fetch_add(1, std::memory_order_relaxed); 
 }  // namespace
 
 RoutedRequest::RoutedRequest(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
-                             policies::RequestId id, std::string model,
-                             std::optional<Scheduled> scheduled)
+                             std::unique_ptr<IncomingRequest> incoming, policies::RequestId id,
+                             std::string model, std::optional<Scheduled> scheduled)
     : home_(home),
       exchange_(std::move(exchange)),
+      incoming_(std::move(incoming)),
       id_(id),
       model_(std::move(model)),
       scheduled_(std::move(scheduled)) {
@@ -166,6 +167,9 @@ bool RoutedRequest::begins_relay(const Delivery& delivery) {
   leave_line();
   state_ = State::relaying;
   reason_ = delivery.reason;
+  if (AccessRecord* record = incoming_->record()) {
+    record->queue_wait_s = policies::to_seconds(home_.shared.scheduler.now() - began_);
+  }
   if (scheduled_ && scheduled_->generates && !scheduled_->streamed) {
     presume_prefill(delivery.prefill_s);
   }
@@ -207,10 +211,13 @@ void RoutedRequest::abort() {
   const auto exchange = exchange_;
   if (!exchange->answered()) {
     net::HttpResponse answer = unavailable("This node is shutting down.", "draining");
+    sign(answer, How::cancelled);
+    if (AccessRecord* record = incoming_->record()) record->end = RequestEnd::aborted;
     end(How::cancelled);
     exchange->call_off();
-    return respond(*exchange, std::move(answer));
+    return exchange->respond(std::move(answer));
   }
+  write_down(RequestEnd::aborted, 0);
   end(How::cancelled);
   exchange->abort();
 }
@@ -257,16 +264,22 @@ void RoutedRequest::deadline_passed() {
   const net::ApiError late{504, "The request was not answered within its time.", "server_error", "",
                            "request_timeout"};
   const auto exchange = exchange_;
-  const bool answered = exchange->answered();
+  if (exchange->answered()) {
+    write_down(RequestEnd::timeout, 0);
+    end(How::cancelled);
+    return exchange->break_off(late);
+  }
+  net::HttpResponse answer = error_response(late);
+  sign(answer, How::cancelled);
   end(How::cancelled);
-  if (answered) return exchange->break_off(late);
   exchange->call_off();
-  respond(*exchange, error_response(late));
+  exchange->respond(std::move(answer));
 }
 
-void RoutedRequest::client_gone() {
+void RoutedRequest::client_gone(std::uint64_t bytes_out) {
   if (state_ == State::ended) return;
   count(home_.shared.stats.clients_gone);
+  write_down(RequestEnd::client_gone, bytes_out);
   end(How::cancelled);
 }
 
@@ -279,13 +292,39 @@ void RoutedRequest::leave_instance() {
 
 void RoutedRequest::end_with(How how, net::HttpResponse answer) {
   const auto exchange = exchange_;
+  sign(answer, how);
   end(how);
-  respond(*exchange, std::move(answer));
+  exchange->respond(std::move(answer));
 }
 
-void RoutedRequest::respond(net::Exchange& exchange, net::HttpResponse answer) const {
+// An answer of this node's own.
+void RoutedRequest::sign(net::HttpResponse& answer, How how) {
   answer.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
-  exchange.respond(std::move(answer));
+  const bool tried = failures_.any() || how == How::failed;
+  const bool late = answer.status == 504 || (state_ == State::waiting && how == How::cancelled);
+  status_ = answer.status;
+  write_down({}, 0);
+  incoming_->sign(answer, late    ? RequestEnd::timeout
+                          : tried ? RequestEnd::upstream_failed
+                                  : RequestEnd::refused);
+}
+
+void RoutedRequest::write_down(RequestEnd end, std::uint64_t bytes_out) {
+  AccessRecord* record = incoming_->record();
+  if (!record) return;
+  record->end = end;
+  record->bytes_out = bytes_out;
+  record->model = model_.substr(0, AccessRecord::kMostTextBytes);
+  record->status = status_;
+  record->retries = retries_;
+  if (slot_ != policies::kNoSlot || away_) {
+    (away_ ? record->handed_to : record->instance) = instance_name_;
+    record->reason = scheduled_ ? policies::to_string(reason_) : "passed_through";
+  }
+  if (!watcher_) return;
+  record->prompt_tokens = watcher_->prompt_tokens();
+  record->completion_tokens = watcher_->completion_tokens();
+  record->cached_tokens = watcher_->cached_tokens();
 }
 
 void RoutedRequest::end(How how) {
@@ -298,6 +337,7 @@ void RoutedRequest::end(How how) {
   leave_instance();
   home_.live.erase(id_);
   exchange_.reset();
+  incoming_.reset();
   if (!scheduled_) return;
   scheduled_->tokens.stop();
   if (how == How::rejected) return;  // the scheduler has forgotten it

@@ -39,7 +39,8 @@ class RoutedRequest final : public net::RelayOwner,
     bool streamed = false;  // the first token will be seen
     bool generates = true;  // goes on computing after the prefill
   };
-  RoutedRequest(FlowThread& home, std::shared_ptr<net::Exchange> exchange, policies::RequestId id,
+  RoutedRequest(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
+                std::unique_ptr<IncomingRequest> incoming, policies::RequestId id,
                 std::string model, std::optional<Scheduled> scheduled);
   ~RoutedRequest() override;
 
@@ -70,7 +71,7 @@ class RoutedRequest final : public net::RelayOwner,
   void queue_timed_out();
   void deadline_passed();
   void presume_prefill(double prefill_s);
-  void client_gone();
+  void client_gone(std::uint64_t bytes_out = 0);
   void relay_to(const std::string& destination);
   bool relay_head(net::HttpResponse& head) override;
   bool peers_head_arrived(net::HttpResponse& head);
@@ -82,9 +83,10 @@ class RoutedRequest final : public net::RelayOwner,
   void retry();
   void place_again();
   void give_up(const net::RelayResult& result);
+  void write_down(RequestEnd end, std::uint64_t bytes_out);
   void end(How how);
   void end_with(How how, net::HttpResponse answer);
-  void respond(net::Exchange& exchange, net::HttpResponse answer) const;
+  void sign(net::HttpResponse& answer, How how);
   void leave_instance();
   bool may_retry(net::ClientError error) const;
   bool somebody_is_left() const;
@@ -92,6 +94,7 @@ class RoutedRequest final : public net::RelayOwner,
 
   FlowThread& home_;
   std::shared_ptr<net::Exchange> exchange_;
+  std::unique_ptr<IncomingRequest> incoming_;  // until it ends
   const policies::RequestId id_;
   const std::string model_;  // may be empty when passed through
   std::optional<Scheduled> scheduled_;

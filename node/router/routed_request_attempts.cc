@@ -17,7 +17,8 @@ void RoutedRequest::relay_to(const std::string& destination) {
   const FlowSettings& settings = home_.shared.settings;
   net::ClientTimeouts timeouts = settings.upstream_timeouts;
   if (away_) timeouts.first_byte += settings.queue_timeout;  // it may have to wait there as well
-  net::FieldChanges changes = away_ ? peer_changes(settings) : instance_changes(settings);
+  net::FieldChanges changes = away_ ? peer_changes(*incoming_, settings)
+                                     : instance_changes(*incoming_, settings);
   if (scheduled_) changes.dropped.push_back("Accept-Encoding");  // we read the answer ourselves
   std::string rank;
   if (rank_place_.rank() && !ranks_.wanted) {
@@ -75,6 +76,7 @@ bool RoutedRequest::relay_head(net::HttpResponse& head) {
     failures_.answered(head.status, head.headers);
     return false;
   }
+  head.headers.set(kRequestIdHeader, incoming_->id.text());
   head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
   head.headers.set("x-dualmesh-instance", instance_name_);
   head.headers.set("x-dualmesh-reason",
@@ -88,6 +90,8 @@ bool RoutedRequest::relay_head(net::HttpResponse& head) {
 bool RoutedRequest::peers_head_arrived(net::HttpResponse& head) {
   const std::string_view instance = head.headers.find("x-dualmesh-instance");
   if (is_worth_a_retry(head.status) || (instance.empty() && head.status != 504)) return false;
+  if (AccessRecord* record = incoming_->record()) record->instance = instance;
+  head.headers.set(kRequestIdHeader, incoming_->id.text());
   head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
   head.headers.set("x-dualmesh-reason", policies::to_string(reason_));
   head.headers.set("x-dualmesh-handed-to", instance_name_);
@@ -110,8 +114,9 @@ void RoutedRequest::relay_body(std::string_view piece) {
   const bool first = watcher_->feed(piece);
   // A whole answer arrives long after its first token was made, so it says nothing about it.
   if (!first || !scheduled_->streamed) return;
-  const policies::Time now = home_.shared.scheduler.now();
-  home_.shared.stats.ttft.observe(policies::to_seconds(now - began_));
+  const double ttft_s = policies::to_seconds(home_.shared.scheduler.now() - began_);
+  home_.shared.stats.ttft.observe(ttft_s);
+  if (AccessRecord* record = incoming_->record()) record->ttft_s = ttft_s;
   home_.shared.scheduler.enter(
       [&](policies::Scheduler& scheduler, policies::Time at, policies::Effects& effects) {
         scheduler.first_token(id_, at, effects);
@@ -123,13 +128,15 @@ void RoutedRequest::relay_done(const net::RelayResult& result) {
   if (!away_) judge_instance(result);
   switch (result.end) {
     case net::RelayResult::End::complete:
+      write_down(RequestEnd::complete, result.body_bytes);
       return end(status_ < 500 ? How::finished : How::failed);
     case net::RelayResult::End::client_gone:
-      return client_gone();
+      return client_gone(result.body_bytes);
     case net::RelayResult::End::broken:
       count(home_.shared.stats.upstream_broken);
       spdlog::warn("{} {} broke off its answer after {} bytes: {}", away_ ? "node" : "instance",
                    instance_name_, result.body_bytes, net::to_string(result.error));
+      write_down(RequestEnd::upstream_failed, result.body_bytes);
       return end(How::failed);
     case net::RelayResult::End::not_started:
       return attempt_failed(result);

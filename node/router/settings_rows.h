@@ -35,6 +35,7 @@ inline Setting optional_address(std::string_view key, SettingPlace place, std::s
   return {key, place, help, 0, 0, TextRule::address_or_empty};
 }
 
+void add_http(std::vector<Setting>& table);  // settings_http.cc
 void add_instances(std::vector<Setting>& table);
 void add_routing(std::vector<Setting>& table);
 void add_residency(std::vector<Setting>& table);

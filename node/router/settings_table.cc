@@ -27,91 +27,6 @@ void add_node(std::vector<Setting>& table) {
         "How long SIGTERM lets requests in flight finish before they are broken off.", 0, kDay_s}});
 }
 
-void add_http(std::vector<Setting>& table) {
-  table.insert(
-      table.end(),
-      {{"http.listen", TEXT(http_listen),
-        "Where clients connect without TLS. Port 0 picks a free one; [::] is every address, IPv4 "
-        "as well. Empty: nowhere, TLS alone.",
-        0, 0, TextRule::ip_address_or_empty},
-       optional_address("http.advertise", TEXT(mesh.http_advertise),
-                        "The address of http.listen as shown to people and to peers, which hand "
-                        "requests on over it. Empty: as listened."),
-       {"http.tls.listen", TEXT(http_tls_listen),
-        "Where clients connect with TLS 1.2 or 1.3. Empty: nowhere.", 0, 0,
-        TextRule::ip_address_or_empty},
-       {"http.tls.certificate", TEXT(http_tls.certificate),
-        "PEM file of the certificate shown to clients, those above it after it."},
-       {"http.tls.key", TEXT(http_tls.key), "PEM file of that certificate's key."},
-       {"http.tls.check_interval_ms", COUNT(http_tls_check_interval_ms),
-        "How often those files are looked at; renewed ones serve new connections.", 10, kDay_ms},
-       {"http.api_keys",
-        TEXTS(api_keys),
-        "Keys that clients may present as `Authorization: Bearer KEY`. Empty: everybody may.",
-        0,
-        0,
-        TextRule::not_empty,
-        {},
-        true},
-       {"http.upstream_api_key",
-        TEXT(upstream_api_key),
-        "Key presented to the instances in place of the client's. Empty: the client's is passed "
-        "on, "
-        "unless http.api_keys is set.",
-        0,
-        0,
-        TextRule::any,
-        {},
-        true},
-       {"http.max_head_bytes", SIZE(http_limits.head_bytes),
-        "Longest request line and header fields together.", kKiB, 1024 * kKiB},
-       {"http.max_header_fields", SIZE(http_limits.header_fields), "Most header fields.", 10,
-        10'000},
-       {"http.max_body_bytes", SIZE(http_limits.body_bytes), "Largest request body; beyond it 413.",
-        kKiB, 4 * kGiB},
-       {"http.max_held_body_bytes", SIZE(http_limits.held_body_bytes),
-        "All bodies held at one time; beyond it 503 with Retry-After.", kKiB, 1024 * kGiB},
-       {"http.max_held_requests", SIZE(http_limits.held_requests),
-        "All requests held at one time; beyond it 503 with Retry-After.", 1, 10'000'000},
-       {"http.max_connections", SIZE(http_limits.connections),
-        "Client connections at one time; beyond it 503 with Retry-After, over TLS an alert.", 1,
-        10'000'000},
-       {"http.max_connections_per_address", SIZE(http_limits.connections_per_address),
-        "The same of one client address (IPv6: of 64 bits); beyond it 429. 0: no limit.", 0,
-        10'000'000},
-       {"http.head_timeout_ms", MILLIS(http_limits.head_timeout),
-        "From the first byte of a request to the end of its head.", 1, kDay_ms},
-       {"http.body_timeout_ms", MILLIS(http_limits.body_timeout), "Between two reads of a body.", 1,
-        kDay_ms},
-       {"http.min_body_rate_bytes_per_s", SIZE(http_limits.min_body_rate_bytes_per_s),
-        "A body may take http.body_timeout_ms and its length at this rate, and no longer; then "
-        "408. 0: as long as it likes.",
-        0, kGiB},
-       {"http.idle_timeout_ms", MILLIS(http_limits.idle_timeout),
-        "How long a connection is kept without a request.", 1, kDay_ms},
-       {"http.write_timeout_ms", MILLIS(http_limits.write_timeout),
-        "How long a client may leave its answer unread.", 1, kDay_ms},
-       {"http.max_connection_age_s", SECONDS(http_limits.max_connection_age),
-        "Answers on an older connection end it, so that clients resolve the name again. 0: never.",
-        0, kDay_s},
-       {"http.request_timeout_ms", MILLIS(deadlines.standard),
-        "A request not answered whole by then ends with 504 or, in mid-stream, an error event; "
-        "x-request-timeout-ms of a request goes before it. 0: no limit.",
-        0, kDay_ms},
-       {"http.max_request_timeout_ms", MILLIS(deadlines.most),
-        "The longest time that a request may have by either.", 1, kDay_ms},
-       {"http.upstream_connect_timeout_ms", MILLIS(upstream_timeouts.connect),
-        "Connecting to an instance.", 1, kDay_ms},
-       {"http.upstream_first_byte_timeout_ms", MILLIS(upstream_timeouts.first_byte),
-        "From a request sent to an instance to the first byte of its answer's body.", 1, kDay_ms},
-       {"http.upstream_idle_timeout_ms", MILLIS(upstream_timeouts.idle),
-        "Between two pieces of an instance's answer.", 1, kDay_ms},
-       {"http.upstream_idle_connections", SIZE(upstream_pool.idle_per_destination),
-        "Kept-alive connections per instance and I/O thread.", 0, 100'000},
-       {"http.upstream_keep_ms", MILLIS(upstream_pool.idle_time),
-        "How long an idle connection to an instance is kept.", 1, kDay_ms}});
-}
-
 void add_mesh(std::vector<Setting>& table) {
   table.insert(
       table.end(),
@@ -183,6 +98,16 @@ void add_mesh(std::vector<Setting>& table) {
         "Own prefix placements shared; beyond it the oldest expire first.", 1'000, 100'000'000}});
 }
 
+void add_log(std::vector<Setting>& table) {
+  table.insert(
+      table.end(),
+      {{"log.access_file", TEXT(access_file),
+        "File to which a line of JSON is written per request, opened anew when it is renamed or on "
+        "SIGHUP. \"-\": standard output. Empty: nowhere."},
+       {"log.access_waiting_records", COUNT(access_waiting_records),
+        "Lines that may wait to be written; more are dropped and counted.", 1, 10'000'000}});
+}
+
 std::vector<Setting> make_table() {
   std::vector<Setting> table;
   add_node(table);
@@ -192,10 +117,11 @@ std::vector<Setting> make_table() {
   add_routing(table);
   add_residency(table);
   add_kv(table);
+  add_log(table);
   return table;
 }
 
-constexpr std::array<SettingSection, 7> kSections = {{
+constexpr std::array<SettingSection, 8> kSections = {{
     {"node", "This process."},
     {"http", "Clients on one side, inference instances on the other."},
     {"mesh", "The other nodes."},
@@ -203,6 +129,7 @@ constexpr std::array<SettingSection, 7> kSections = {{
     {"routing", "How a request finds its instance."},
     {"residency", "What is believed to be in the instances' prefix caches."},
     {"kv", "What is known of those caches, from the KV events of instances that have `kv_events`."},
+    {"log", "What is written down of requests. node.log_level is of what the node says of itself."},
 }};
 
 }  // namespace

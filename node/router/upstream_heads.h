@@ -5,6 +5,7 @@
 
 #include "net/http_message.h"
 #include "net/http_writer.h"
+#include "node/access/trace_context.h"
 #include "node/router/request_flow.h"
 
 namespace dualmesh::node {
@@ -13,16 +14,21 @@ namespace dualmesh::node {
 inline constexpr std::string_view kHopHeader = "x-dualmesh-handed-by";
 
 // What changes in every head that leaves, and of those to instances and to nodes. The values are
-// views into the settings.
-inline net::FieldChanges upstream_changes() {
+// views into the settings and into what came in.
+inline net::FieldChanges upstream_changes(const IncomingRequest& incoming) {
   net::FieldChanges changes;
   changes.dropped = {"Host"};              // the other's own, set by the client
   changes.dropped_prefix = "x-dualmesh-";  // what we say of requests nobody says in our name
+  if (incoming.drops_trace) {
+    changes.dropped.insert(changes.dropped.end(), {kTraceParentHeader, kTraceStateHeader});
+  }
+  changes.set.push_back({kRequestIdHeader, incoming.id.text()});
   return changes;
 }
 
-inline net::FieldChanges instance_changes(const FlowSettings& settings) {
-  net::FieldChanges changes = upstream_changes();
+inline net::FieldChanges instance_changes(const IncomingRequest& incoming,
+                                          const FlowSettings& settings) {
+  net::FieldChanges changes = upstream_changes(incoming);
   if (!settings.upstream_authorization.empty()) {
     changes.set.push_back({"Authorization", settings.upstream_authorization});
   } else if (settings.drop_client_key) {
@@ -32,8 +38,9 @@ inline net::FieldChanges instance_changes(const FlowSettings& settings) {
 }
 
 // The other node asks for the client's key as this one did.
-inline net::FieldChanges peer_changes(const FlowSettings& settings) {
-  net::FieldChanges changes = upstream_changes();
+inline net::FieldChanges peer_changes(const IncomingRequest& incoming,
+                                      const FlowSettings& settings) {
+  net::FieldChanges changes = upstream_changes(incoming);
   changes.set.push_back({kHopHeader, settings.node_name});
   return changes;
 }

@@ -14,7 +14,7 @@ from cluster import Cluster, chat_body, post, wait_until
 
 PROGRAMS = ["dualmeshd", "dualmeshctl", "dualmesh-engine", "dualmesh-replay"]
 COMMANDS = ["status", "members", "instances", "rings", "lag", "metrics", "drain", "policy",
-            "policy set", "weights", "weights set", "instance", "instance add", "instance drain",
+            "policy set", "weights", "weights set", "hash-key", "instance", "instance add", "instance drain",
             "instance resume", "instance remove", "diff", "watch", "wait-converged", "explain",
             "decisions", "kv"]
 SENSELESS = {

@@ -95,7 +95,7 @@ address = "127.0.0.1:9002"
   CHECK(config.http_limits.idle_timeout == std::chrono::seconds(7));
   CHECK(config.http_limits.max_connection_age == std::chrono::seconds(60));
   CHECK(config.http_limits.head_timeout == std::chrono::seconds(15));
-  CHECK(config.api_keys == std::vector<std::string>{"k1", "k2"});
+  CHECK(config.identity.api_keys == std::vector<std::string>{"k1", "k2"});
   CHECK(config.mesh.seeds == std::vector<std::string>{"127.0.1.2:7000"});
   CHECK(config.mesh.alone);
   CHECK(config.mesh.routing.policy == "round_robin");
@@ -142,7 +142,7 @@ TEST_CASE("every bad setting is named with its line and what is allowed") {
        "d.toml:2: residency.zzz: unknown setting; allowed: capacity_blocks, ttl_s\n"},
       {"\n\n[nods]\nname = \"x\"",
        "d.toml:3: nods: unknown; a file holds the sections [node], [http], [mesh], [instances], "
-       "[routing], [residency], [kv], and [[instance]]\n"},
+       "[routing], [residency], [kv], [log], [[instance]] and [[tenant]]\n"},
       {"node = 1", "d.toml:1: node: must be a section, [node]\n"},
       {"[http]\nlisten = \"localhost\"",
        "d.toml:2: http.listen: must be a text of the form IP:PORT or [IPV6]:PORT, or empty\n"},
@@ -308,18 +308,50 @@ TEST_CASE("instance flags") {
   CHECK(config.mesh.instances.size() == 3);
 }
 
+TEST_CASE("who is a tenant, and with which weight, is checked as a whole") {
+  const std::string key = to_text(digest_of("k"));
+  const std::string secret = std::string(32, 's');
+  const auto problems = [](const std::string& text) {
+    Config config;
+    const std::string wrong = text_of(read_toml(text + "[mesh]\nalone = true\n", "d.toml", config));
+    return wrong.empty() ? text_of(check_whole(config, "d.toml")) : wrong;
+  };
+  const std::string one = "[[tenant]]\nname = 'a'\nkeys = ['" + key + "']\n";
+  const std::string other = "[[tenant]]\nname = 'b'\nkeys = ['" + key + "']\n";
+  const std::string own = one + "private_prefixes = true\n";
+  CHECK(problems(one) == "");
+  CHECK(problems(own + "[http]\nnamespace_secret = '" + secret + "'\n") == "");
+  CHECK(problems(own).find("http.namespace_secret") != std::string::npos);
+  CHECK(problems(one + other).find("tenant.keys") != std::string::npos);
+  CHECK(problems("[http]\nnamespace_secret = 'short'\n").find("has 5 characters") !=
+        std::string::npos);
+  CHECK(problems("[http]\nmetrics_token = 'sha256:12'\n").find("http.metrics_token") !=
+        std::string::npos);
+  CHECK(problems("[http]\ntenants_file = '/nowhere/t.toml'\n").find("cannot be read") !=
+        std::string::npos);
+  CHECK(problems(one + "weight = 2\n[routing]\nclient_weights = ['a=3']\n")
+            .find("a client has two weights") != std::string::npos);
+  CHECK(problems("[[tenant]]\nname = 'a'\nkeys = ['sk-in-clear']\n").find("sk-in-clear") ==
+        std::string::npos);
+}
+
 TEST_CASE("what is printed reads back to the same, keys left out") {
   Config config = good(
-      "[node]\nname = 'quote\" back\\slash'\n[http]\napi_keys = ['secret']\n[routing]\nslo_ttft_s "
-      "= "
-      "2.5\n[mesh]\nseeds=['a:1']\n[[instance]]\naddress='h:1'\nmodels=['m']\nweight=1.5\n"
-      "kv_events='tcp://h:2,ranks=2'\n[kv]\ntokenize='off'");
+      "[node]\nname = 'quote\" back\\slash'\n[http]\napi_keys = ['hidden-key']\n[routing]\n"
+      "slo_ttft_s = 2.5\n[mesh]\nseeds=['a:1']\n[[instance]]\naddress='h:1'\nmodels=['m']\n"
+      "weight=1.5\n"
+      "kv_events='tcp://h:2,ranks=2'\n[kv]\ntokenize='off'\n[[tenant]]\nname='a'\nkeys=['" +
+      to_text(digest_of("k")) + "']\nweight=0.1\nprivate_prefixes=true");
   const std::string printed = print_toml(config);
-  CHECK(printed.find("secret") == std::string::npos);
+  CHECK(printed.find("hidden") == std::string::npos);
   Config again;
   CHECK(text_of(read_toml(printed, "p.toml", again)) == "");
-  CHECK(again.api_keys.empty());
-  again.api_keys = config.api_keys;
+  CHECK(again.identity.api_keys.empty());
+  REQUIRE(again.identity.tenants.size() == 1);
+  CHECK(again.identity.tenants[0].keys.empty());
+  CHECK(again.identity.tenants[0].weight == 0.1);
+  again.identity.api_keys = config.identity.api_keys;
+  again.identity.tenants[0].keys = config.identity.tenants[0].keys;
   CHECK(print_toml(again) == printed);
   CHECK(again.mesh.node_name == config.mesh.node_name);
   CHECK(again.mesh.instances[0].weight == 1.5);

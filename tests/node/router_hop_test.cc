@@ -31,7 +31,7 @@ FlowSettings named(const std::string& name) {
 // what is not handed over shows up at `own`.
 struct CutOff {
   explicit CutOff(const std::string& peer, FlowSettings settings = named("n1"))
-      : router(view_of(own.address(), peer), std::move(settings), {"key"}) {
+      : router(view_of(own.address(), peer), std::move(settings), {.api_keys = {"key"}}) {
     router.scheduler.enter(
         [](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
           scheduler.set_health(0, false, now, effects);
@@ -62,7 +62,7 @@ struct CutOff {
 // n2, which reaches `instance` as e1.
 struct Reaching {
   explicit Reaching(const FakeInstance& instance)
-      : router(view_of(instance.address()), named("n2"), {"key"}) {}
+      : router(view_of(instance.address()), named("n2"), {.api_keys = {"key"}}) {}
   std::string address() const { return "127.0.0.1:" + std::to_string(router.port()); }
   TestRouter router;
 };

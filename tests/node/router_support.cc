@@ -179,9 +179,10 @@ FlowSettings TestRouter::default_settings() {
   return settings;
 }
 
-TestRouter::TestRouter(ViewPointer view, FlowSettings settings, std::vector<std::string> api_keys,
+TestRouter::TestRouter(ViewPointer view, FlowSettings settings, IdentitySettings identity,
                        std::size_t thread_count, InstanceHealth::Settings health_settings,
-                       net::ServerLimits limits)
+                       net::ServerLimits limits, const std::string& metrics_token,
+                       const AccessKeeping& access)
     : threads(thread_count),
       scheduler({}, threads, monotonic_now),
       health(threads.at(0), health_settings, monotonic_now,
@@ -198,7 +199,8 @@ TestRouter::TestRouter(ViewPointer view, FlowSettings settings, std::vector<std:
                 });
           },
           [] {}),
-      door(flow, std::move(api_keys),
+      tenants(std::move(identity)),
+      door(flow, tenants, {metrics_token, thread_count, [] { return 1u; }, access},
            {[] { return std::string(); }, [] { return std::string("metric 1\n"); },
             [this] { return merge_models(*scheduler.view(), {}); }}),
       server(

@@ -98,8 +98,9 @@ ViewPointer make_view(const std::vector<ViewInstance>& instances,
 class TestRouter {
  public:
   explicit TestRouter(ViewPointer view, FlowSettings settings = default_settings(),
-                      std::vector<std::string> api_keys = {}, std::size_t threads = 2,
-                      InstanceHealth::Settings health = {}, net::ServerLimits limits = {});
+                      IdentitySettings identity = {}, std::size_t threads = 2,
+                      InstanceHealth::Settings health = {}, net::ServerLimits limits = {},
+                      const std::string& metrics_token = {}, const AccessKeeping& access = {});
   ~TestRouter();
   static FlowSettings default_settings();
 
@@ -116,6 +117,7 @@ class TestRouter {
   std::atomic<bool> mask_failed{true};  // as InstanceMonitor does on a failed connection
   std::function<void(const std::shared_ptr<net::Exchange>&)> on_exchange;  // before traffic
   RequestFlow flow;
+  Tenants tenants;
   FrontDoor door;
   net::HttpServer server;
 

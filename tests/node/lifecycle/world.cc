@@ -85,7 +85,7 @@ World::World(const Scene& given) : scene(given) {
     client.ask = ask;
     client.request = request_of(ask, clients.size() - 1);
   }
-  router_ = std::make_unique<TestRouter>(view(), settings_of(scene), std::vector<std::string>(), 1,
+  router_ = std::make_unique<TestRouter>(view(), settings_of(scene), IdentitySettings{}, 1,
                                          InstanceHealth::Settings(), limits_of(scene));
   router_->on_exchange = [this](const std::shared_ptr<net::Exchange>& exchange) {
     exchanges_.push_back(exchange);
