@@ -4,8 +4,8 @@
 // client that offers others alone is refused. A client may resume by a ticket as long as this
 // certificate is in use; the server keeps nothing for it. Clients show no certificate.
 //
-// Invariant: what loaded can serve: the key belongs to the certificate, which is for servers and valid
-// now.
+// Invariant: what loaded can serve: the key belongs to the certificate, which is for servers and
+// valid now.
 // Threads: immutable, shared by all; connections keep what they began with.
 // Source: RFC 8446, RFC 7301; Mozilla's "intermediate" profile without DHE.
 #pragma once

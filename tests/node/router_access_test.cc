@@ -134,7 +134,7 @@ TEST_CASE("the log has one record for each request, however it ended") {
     TestRouter router(make_view({{"e1", one.address(), {"m"}},
                                  {"e2", failing.address(), {"bad"}},
                                  {"e3", silent.address(), {"slow"}}}),
-                      settings, identity, 2, {}, {}, file.keeping());
+                      settings, identity, 2, {}, {}, {}, file.keeping());
     TestClient client;
     const auto ask = [&](const char* id, const char* key, net::HttpRequest request) {
       request.headers.set("X-Request-Id", id);

@@ -169,7 +169,7 @@ TEST_CASE("a key is judged at the head: who has none need not send the body") {
 }
 
 TEST_CASE("the token of /metrics opens nothing else, and nothing else opens /metrics") {
-  TestRouter router(make_view({}), TestRouter::default_settings(), {.api_keys = {"key"}}, 2, {},
+  TestRouter router(make_view({}), TestRouter::default_settings(), {.api_keys = {"key"}}, 2, {}, {},
                     to_text(digest_of("token")));
   TestClient client;
   const auto status = [&](const std::string& target, const std::string& bearer) {
