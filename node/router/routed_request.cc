@@ -160,7 +160,9 @@ bool RoutedRequest::begins_relay(const Delivery& delivery) {
   slot_ = delivery.slot;
   if (home_.shared.aborting.load()) {
     // By a post: ending this one here would dispatch the next from inside it, and so on.
-    home_.thread.post([self = shared_from_this()] { self->abort(); });
+    home_.thread.post([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->abort();
+    });
     return false;
   }
   timer_.reset();
