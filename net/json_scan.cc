@@ -68,6 +68,35 @@ __m128i run_ends(__m128i bytes) {
   return _mm_or_si128(_mm_or_si128(quote, backslash), control);
 }
 unsigned mask(__m128i bytes) { return static_cast<unsigned>(_mm_movemask_epi8(bytes)); }
+
+// Past all that stands for itself and past escapes of two characters, as far as whole steps go: to
+// the first thing else, or where less than a step is left. Text of programs has an escape every
+// few bytes; to look anew after each would cost more than all the rest.
+const char* skip_common(const char* at, const char* end, bool& high, bool& escaped) {
+  constexpr std::ptrdiff_t step = 32;
+  while (end - at >= step) {
+    const __m128i a = load(at), b = load(at + 16);
+    unsigned ends = mask(run_ends(a)) | mask(run_ends(b)) << 16;
+    const unsigned highs = mask(a) | mask(b) << 16;
+    const char* next = at + step;
+    while (ends != 0) {
+      const int i = std::countr_zero(ends);
+      const char* const found = at + i;
+      if (*found != '\\' || end - found < 2 || !is_short_escape(found[1])) {
+        high = high || (highs & ((1U << i) - 1)) != 0;
+        return found;
+      }
+      escaped = true;
+      if (i == step - 1) next = found + 2;
+      ends &= ~(std::uint64_t{3} << i);
+    }
+    high = high || highs != 0;
+    at = next;
+  }
+  return at;
+}
+#else
+const char* skip_common(const char* at, const char*, bool&, bool&) { return at; }
 #endif
 
 }  // namespace
@@ -275,6 +304,7 @@ JsonScan::Token JsonScan::go_on_in_string(std::string_view text) {
   const char* const end = begin + text.size();
   const char* at = begin + position_;
   for (;;) {
+    at = skip_common(at, end, high_, escaped_);
     at = find_in_string(at, end, high_);
     if (at == end) break;
     if (*at == '"') {
