@@ -91,9 +91,14 @@ const char* PromptWriter::copy_unescaped(const char* at, const char* end) {
 #ifdef __SSE2__
   constexpr std::ptrdiff_t step = 32;
   const __m128i backslash = _mm_set1_epi8('\\');
+  char* to = held_ + used_;
+  const char* const full = held_ + kHeldBytes - step - 8;
   while (end - at >= step) {
-    if (kHeldBytes - used_ < step + 8) flush();
-    char* const to = held_ + used_;
+    if (to > full) {
+      used_ = static_cast<std::size_t>(to - held_);
+      flush();
+      to = held_;
+    }
     const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
     const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), a);
@@ -101,21 +106,26 @@ const char* PromptWriter::copy_unescaped(const char* at, const char* end) {
     const auto low = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(a, backslash)));
     const auto up = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(b, backslash)));
     const unsigned found = low | up << 16;
-    const int plain = found == 0 ? 32 : std::countr_zero(found);
+    const int plain = found == 0 ? step : std::countr_zero(found);
     at += plain;
-    used_ += static_cast<std::size_t>(plain);
-    if (found != 0) at += put_escape(at, end);
+    to += plain;
+    if (found == 0) continue;
+    if (const char stands_for = short_escape_of(at[1])) {  // none of these is a mark
+      *to++ = stands_for;
+      at += 2;
+      continue;
+    }
+    used_ = static_cast<std::size_t>(to - held_);
+    at += put_escape(at, end);
+    to = held_ + used_;
   }
+  used_ = static_cast<std::size_t>(to - held_);
 #endif
   return at;
 }
 
 // With room for four bytes. Returns the escape's length.
 std::size_t PromptWriter::put_escape(const char* at, const char* end) {
-  if (const char stands_for = short_escape_of(at[1])) {  // none of these is a mark
-    held_[used_++] = stands_for;
-    return 2;
-  }
   const JsonEscape escape = read_escape(at, end);
   char bytes[4];
   const std::size_t size = encode_utf8(escape.code_point, bytes);
