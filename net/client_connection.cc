@@ -145,7 +145,7 @@ void ClientConnection::send(std::shared_ptr<PendingCall> call) {
 }
 
 void ClientConnection::begin_request() {
-  answer_seen_ = in_body_ = body_seen_ = false;
+  answer_seen_ = in_body_ = body_seen_ = asked_ = false;
   parser_ = new_parser();
   response_ = {};
   deadline_.set(call_->timeouts.first_byte, shared_from_this());
@@ -153,6 +153,7 @@ void ClientConnection::begin_request() {
 }
 
 void ClientConnection::write_request() {
+  asked_ = true;
   const std::array<asio::const_buffer, 2> buffers = {
       asio::buffer(writing_->request.head),
       asio::buffer(writing_->request.body.data(), writing_->request.body.size())};
@@ -188,7 +189,9 @@ void ClientConnection::received(const std::error_code& error, std::size_t count)
   if (closed_) return;
   if (error) return stream_ended(error == asio::error::eof);
   in_.commit(count);
-  if (!call_) return close();  // an idle connection on which the server talks is of no use
+  // A server that talks before it is asked is of no use, and what it says is no answer.
+  if (!call_) return close();
+  if (!asked_) return stream_ended(false);
   answer_seen_ = true;
   if (!writing_) call_->forget_request();
   if (body_seen_) deadline_.set(call_->timeouts.idle, shared_from_this());

@@ -103,6 +103,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   bool connecting_ = false;
   bool closed_ = false;
   bool reused_ = false;
+  bool asked_ = false;        // bytes of the request may have left
   bool answer_seen_ = false;  // any byte of it
   bool in_body_ = false;
   bool body_seen_ = false;  // a byte of it

@@ -44,6 +44,7 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
   bool is_gone() const { return gone_; }
   void relay_ended() { relay_.reset(); }
   void release_body();  // nobody will read it again
+  bool has_length() const { return length_left_.has_value(); }  // the answer that has begun
 
  private:
   std::shared_ptr<ServerConnection> connection_;  // null once finished or gone

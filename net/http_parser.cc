@@ -114,6 +114,7 @@ bool HeadParser::parse_connection(std::string_view value) {
     if (equals_ignoring_case(option, "close")) says_close_ = true;
     if (equals_ignoring_case(option, "keep-alive")) says_keep_alive_ = true;
     if (!option.empty() && may_end_here(option)) named_.emplace_back(option);
+    if (named_.size() > kMostNamed) return fail(400, "a Connection field that names too many");
     value.remove_prefix(comma == std::string_view::npos ? value.size() : comma + 1);
   }
   return true;

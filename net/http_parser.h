@@ -68,8 +68,9 @@ class HeadParser {
   std::size_t searched_ = 0;  // no LF before this
   std::size_t fields_ = 0;
   std::vector<Headers::Place> places_;  // of the fields kept, from the first byte of the head
-  std::vector<std::string> named_;      // by Connection; hardly ever any
-  bool started_ = false;                // the first line has been taken
+  static constexpr std::size_t kMostNamed = 16;
+  std::vector<std::string> named_;  // by Connection; hardly ever any
+  bool started_ = false;            // the first line has been taken
   int minor_version_ = 1;
   int hosts_ = 0;
   bool has_length_ = false;

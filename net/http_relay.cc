@@ -90,7 +90,8 @@ void Relay::on_done(ClientError error) {
 // The client has part of an answer. That of an event stream ends with whole events, so it can be
 // told in its own words; the connection is closed next, without the mark of a complete body.
 void Relay::tell(const ApiError& why) {
-  if (started_ && framer_ && framer_->between_events()) {
+  // Where a length was promised there is no room for a word of ours.
+  if (started_ && framer_ && framer_->between_events() && !exchange_->has_length()) {
     exchange_->write("data: " + to_json(why) + "\n\n");
   }
 }

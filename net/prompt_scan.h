@@ -7,7 +7,8 @@
 // Invariant: finish() gives the fields that PromptReader gives for the same body, and the sink has
 // heard the canonical text of it; or nothing, and then PromptReader is to be asked: for errors, for
 // media, and for all that is unusual.
-// Cost: about a nanosecond per 10 bytes; memory: none per byte.
+// Cost: about a nanosecond per 10 bytes; memory: by elements and fields of messages,
+// 64 bytes or so each, none by their text.
 // Threads: one scan per request, on its thread. Source: ours.
 #pragma once
 

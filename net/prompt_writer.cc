@@ -185,6 +185,7 @@ bool PromptWriter::number(std::string_view spelled) {
     append(spelled);
     return true;
   }
+  if (++fractions_ > kMostFractions) return false;
   simdjson::dom::parser parser;
   simdjson::dom::element value;
   if (parser.parse(spelled.data(), spelled.size()).get(value) != simdjson::SUCCESS) return false;

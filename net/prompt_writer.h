@@ -74,6 +74,7 @@ class PromptWriter {
  private:
   static constexpr std::size_t kHeldBytes = 8192;
   static constexpr std::size_t kWorthNoCopy = 4096;
+  static constexpr std::size_t kMostFractions = 1000;  // each costs a parser; a tree is for more
 
   void put(char c) {
     if (used_ == kHeldBytes) flush();
@@ -88,6 +89,7 @@ class PromptWriter {
 
   PromptSink& sink_;
   std::size_t used_ = 0;
+  std::size_t fractions_ = 0;
   char held_[kHeldBytes];
 };
 

@@ -40,6 +40,8 @@ OwnContext new_context() {
   SSL_CTX_set_alpn_select_cb(c, choose_protocol, nullptr);
   // Idle connections keep no buffers; a write may stop after a record, and go on from elsewhere;
   // a record and what follows it is read at once.
+  // A read returns after a record that brought nothing, or a client could keep it for ever.
+  SSL_CTX_clear_mode(c, SSL_MODE_AUTO_RETRY);
   SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                           SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
   SSL_CTX_set_read_ahead(c, 1);

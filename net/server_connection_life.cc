@@ -66,6 +66,7 @@ void ServerConnection::close() {
   look_again_.reset();
   socket_.close();
   held_.release();
+  listener_.reset();
   if (const auto exchange = exchange_.lock()) exchange->client_gone();
 }
 

@@ -49,14 +49,24 @@ bool is_served_method(std::string_view method) {
 
 // A segment ends at a slash or backslash, escaped ones too, and its name at a semicolon, as some
 // servers read it.
+// Two spellings of one path: what we compare, and what a server makes of it.
+bool is_unreserved(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+         c == '_' || c == '~';
+}
+
 std::string_view target_fault(std::string_view target) {
   std::size_t dots = 0, others = 0;  // of the segment's name
   bool in_path = true, in_name = true;
   const auto is_dot_segment = [&] { return others == 0 && (dots == 1 || dots == 2); };
   while (!target.empty()) {
     in_path = in_path && target.front() != '?';
+    const bool escaped = target.front() == '%';
     const auto c = take(target);
     if (!c) return "an escape in the request target without two hexadecimal digits";
+    if (escaped && in_path && is_unreserved(*c)) {
+      return "an escape in the request target of a character that needs none";
+    }
     if (*c == 0) return "a NUL in the request target";
     if (!in_path) continue;
     if (*c == '/' || *c == '\\') {

@@ -17,7 +17,12 @@ inline net::HttpResponse error_response(const net::ApiError& error) {
 }
 
 inline net::HttpResponse unknown_model(const std::string& model) {
-  return error_response({404, "The model `" + model + "` does not exist or is not served here.",
+  std::string quoted = model;
+  if (std::size_t end = 256; quoted.size() > end) {
+    while (end > 0 && (static_cast<unsigned char>(quoted[end]) & 0xc0) == 0x80) --end;
+    quoted.replace(end, std::string::npos, "...");
+  }
+  return error_response({404, "The model `" + quoted + "` does not exist or is not served here.",
                          "invalid_request_error", "model", "model_not_found"});
 }
 

@@ -35,7 +35,7 @@ void append_flow_stats(MetricsText& out, const FlowStats& stats) {
   count("dualmesh_requests_passed_through_total", "Other requests passed on unrouted.",
         stats.passed_through);
   count("dualmesh_requests_unauthorized_total", "Requests answered 401.", stats.unauthorized);
-  count("dualmesh_requests_bad_total", "Requests answered 400.", stats.bad_requests);
+  count("dualmesh_requests_bad_total", "Requests answered 400 or 415.", stats.bad_requests);
   count("dualmesh_requests_unknown_model_total", "Requests answered 404 for their model.",
         stats.unknown_models);
   count("dualmesh_requests_no_instance_total", "Requests answered 503 for want of an instance.",

@@ -36,7 +36,7 @@ struct FlowStats {
   Counter scanned{0};         // of these, whose prompts were read while they came
   Counter passed_through{0};  // other /v1/ requests
   Counter unauthorized{0};
-  Counter bad_requests{0};  // answered 400
+  Counter bad_requests{0};  // answered 400 or 415
   Counter unknown_models{0};
   Counter no_instance{0};  // answered 503: nobody left to ask
   Counter queue_timeouts{0};

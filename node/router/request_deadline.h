@@ -11,7 +11,7 @@
 
 namespace dualmesh::node {
 
-// Whole milliseconds from the arrival of the request. Sent on with what is left of them.
+// Whole milliseconds from when the request has been read whole. Sent on with what is left of them.
 inline constexpr std::string_view kTimeoutHeader = "x-request-timeout-ms";
 
 struct DeadlineSettings {

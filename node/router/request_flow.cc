@@ -144,11 +144,12 @@ boost::system::result<ReadPrompt, net::ApiError> RequestFlow::read_prompt(
   const NamespaceSalt& salt = incoming.asker.salt();
   const bool scanned =
       incoming.prompt && (wanted == net::Tokens::unwanted || incoming.prompt->tokens() == wanted);
-  if (scanned) {
-    if (auto prompt = incoming.prompt->finish(body, salt)) {
-      shared_.stats.scanned.fetch_add(1, std::memory_order_relaxed);
-      return std::move(*prompt);
-    }
+  std::optional<ReadPrompt> prompt;
+  if (scanned) prompt = incoming.prompt->finish(body, salt);
+  incoming.prompt.reset();  // what it noted is many times a small body, and the request lives on
+  if (prompt) {
+    shared_.stats.scanned.fetch_add(1, std::memory_order_relaxed);
+    return std::move(*prompt);
   }
   auto fields = home.reader.read(endpoint, body, wanted);
   if (fields.has_error()) return std::move(fields.error());

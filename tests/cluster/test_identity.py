@@ -101,9 +101,11 @@ def test_keys_and_secrets_are_seen_nowhere(tmp_path, recorder):
         bearer = {"Authorization": f"Bearer {late}"}
         assert post(address, CHAT, body, bearer)[0] == 401
         tenants.write_text(f'[[tenant]]\nname = "late"\nkeys = ["{digest(late)}"]\n')
-        wait_until(lambda: post(address, CHAT, body, bearer)[0] == 200)
+        wait_until(lambda: post(address, CHAT, body, bearer)[0] == 200, 10.0,
+                   "the new tenant is let in")
         tenants.write_text("[[tenant\n")
-        wait_until(lambda: "dualmesh_tenants_broken_total 1" in scrape(address, TOKEN))
+        wait_until(lambda: "dualmesh_tenants_broken_total 1" in scrape(address, TOKEN), 10.0,
+                   "the broken file is counted")
         assert post(address, CHAT, body, bearer)[0] == 200
         with pytest.raises(urllib.error.HTTPError):
             scrape(address, KEY)
@@ -113,7 +115,7 @@ def test_keys_and_secrets_are_seen_nowhere(tmp_path, recorder):
         def logged():
             records[:] = map(json.loads, (tmp_path / "access.log").read_text().splitlines())
             return any(record["request_id"] == "from-the-client" for record in records)
-        wait_until(logged)
+        wait_until(logged, 10.0, "the request is in the log")
         mine = next(r for r in records if r["request_id"] == "from-the-client")
         assert (mine["tenant"], mine["status"], mine["end"]) == ("first", 200, "complete")
         assert (mine["instance"], mine["prompt_tokens"]) == ("echo", 5)

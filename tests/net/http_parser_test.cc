@@ -79,6 +79,16 @@ using Kind = BodyFraming::Kind;
 
 }  // namespace
 
+TEST_CASE("a Connection field names a few fields that end here, not hundreds") {
+  std::string options;
+  for (int i = 0; i < 17; ++i) options += "x" + std::to_string(i) + ",";
+  const std::string head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: " + options + "\r\n\r\n";
+  HttpRequest request;
+  RequestParser parser(HeadLimits{});
+  CHECK(parser.parse(head, request) == Parsed::failed);
+  CHECK(parser.error_status() == 400);
+}
+
 TEST_CASE("requests that are refused, and how") {
   const std::string nul(1, '\0');
   const std::pair<std::string, int> cases[] = {

@@ -211,6 +211,21 @@ TEST_CASE("an instance that dies in the middle of a stream") {
   CHECK(proxy.ended.get().error == ClientError::truncated);
 }
 
+TEST_CASE("a stream of a promised length that is cut short gets no word of ours") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send(ask);
+  RawPeer server = upstream.accept();
+  server.receive_message();
+  server.send(
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 60\r\n\r\n"
+      "data: 0\n\n");
+  server.close();
+  CHECK(client.receive_to_end().ends_with("\r\n\r\ndata: 0\n\n"));
+  CHECK(proxy.ended.get().end == End::broken);
+}
+
 TEST_CASE("a stream that ends without a blank line passes on whole") {
   RawListener upstream;
   Proxy proxy(upstream.destination());

@@ -25,6 +25,15 @@ TEST_CASE("targets with one meaning are taken") {
   }
 }
 
+TEST_CASE("a path has one spelling: what needs no escape has none") {
+  for (const std::string_view target :
+       {"/v1/chat/completion%73", "/%76%31/chat", "/v1/x%2Dy", "/v1/%7euser", "/v1/%41"}) {
+    CAPTURE(target);
+    CHECK(target_fault(target) == "an escape in the request target of a character that needs none");
+  }
+  CHECK(target_fault("/v1/models?after=%41%2d").empty());
+}
+
 TEST_CASE("targets that a server may resolve to others are refused") {
   for (const std::string_view target :
        {"/..", "/.", "/v1/..", "/v1/../metrics", "/v1/./x", "/v1/%2e%2e/metrics",
