@@ -60,10 +60,11 @@ std::shared_ptr<const Tenant> TenantDirectory::find(std::string_view key) const 
 }
 
 const TenantDirectory::Entry* TenantDirectory::entry_of(const KeyDigest& digest) const {
-  const auto [first, last] = std::ranges::equal_range(
-      entries_, index_of(digest), {}, [](const Entry& entry) { return index_of(entry.digest); });
+  const auto index = index_of(digest);
+  auto entry = std::ranges::lower_bound(
+      entries_, index, {}, [](const Entry& other) { return index_of(other.digest); });
   const Entry* found = nullptr;
-  for (auto entry = first; entry != last; ++entry) {
+  for (; entry != entries_.end() && index_of(entry->digest) == index; ++entry) {
     if (equal_in_constant_time(entry->digest, digest)) found = &*entry;
   }
   return found;

@@ -142,7 +142,8 @@ void append_http(MetricsText& out, const net::ServerStats& http) {
               number(http.accepted));
   out.gauge("dualmesh_http_connections_open", "Client connections now.",
             number(http.open_connections));
-  out.counter("dualmesh_http_requests_total", "Requests whose heads were read.", number(http.requests));
+  out.counter("dualmesh_http_requests_total", "Requests whose heads were read.",
+              number(http.requests));
   out.family("dualmesh_http_refused_total", MetricType::counter,
              "Requests refused by the listener.");
   out.sample({{"why", "malformed"}}, number(http.refused_malformed));
