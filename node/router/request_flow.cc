@@ -152,7 +152,7 @@ boost::system::result<ReadPrompt, net::ApiError> RequestFlow::read_prompt(
     return std::move(*prompt);
   }
   auto fields = home.reader.read(endpoint, body, wanted);
-  if (fields.has_error()) return std::move(fields.error());
+  if (fields.has_error()) return fields.error();
   return cut_prompt(std::move(*fields), home.chain, salt);
 }
 

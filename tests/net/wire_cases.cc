@@ -164,7 +164,7 @@ class Reading {
     return false;
   }
 
-  const ServerLimits limits_;
+  ServerLimits limits_;
   std::string buffer_;
   HttpRequest request_;
   RequestParser parser_{HeadLimits{}};

@@ -19,14 +19,14 @@ TEST_CASE("salts are equal for equal secrets and names, and differ for any other
   CHECK(NamespaceSalt("secret of the mesh", "a").name_space("m") == one.name_space("m"));
   std::set<std::string> spaces{"m", one.name_space("m")};
   std::set<std::uint64_t> keys{7, one.system_key(7)};
-  for (const auto& [secret, tenant] : {std::pair{"secret of the mesh", "b"},
-                                       {"secret of the mesh", "A"},
-                                       {"secret of the mesH", "a"},
-                                       {"secret of the mesh", "aa"}}) {
-    CAPTURE(secret);
-    CAPTURE(tenant);
-    CHECK(spaces.insert(NamespaceSalt(secret, tenant).name_space("m")).second);
-    CHECK(keys.insert(NamespaceSalt(secret, tenant).system_key(7)).second);
+  for (const auto& other : {std::pair{"secret of the mesh", "b"},
+                            {"secret of the mesh", "A"},
+                            {"secret of the mesH", "a"},
+                            {"secret of the mesh", "aa"}}) {
+    CAPTURE(other.first);
+    CAPTURE(other.second);
+    CHECK(spaces.insert(NamespaceSalt(other.first, other.second).name_space("m")).second);
+    CHECK(keys.insert(NamespaceSalt(other.first, other.second).system_key(7)).second);
   }
   CHECK(one.system_key(0) == 0);
   CHECK(one.name_space("m") != one.name_space("n"));
