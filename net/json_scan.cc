@@ -16,13 +16,6 @@ bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; 
 bool is_digit(char c) { return static_cast<unsigned char>(c - '0') < 10; }
 bool ends_run(char c) { return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20; }
 
-constexpr std::array<bool, 256> short_escapes = [] {
-  std::array<bool, 256> is{};
-  for (const unsigned char c : std::string_view("\"\\/bfnrt")) is[c] = true;
-  return is;
-}();
-bool is_short_escape(char c) { return short_escapes[static_cast<unsigned char>(c)]; }
-
 constexpr std::size_t max_number_bytes = 64;
 constexpr std::size_t max_integer_digits = 18;  // any such fits in 64 bits with a sign
 constexpr std::size_t max_exponent_digits = 2;  // and any such is a finite double
@@ -82,7 +75,7 @@ const char* skip_common(const char* at, const char* end, bool& high, bool& escap
     while (ends != 0) {
       const int i = std::countr_zero(ends);
       const char* const found = at + i;
-      if (*found != '\\' || end - found < 2 || !is_short_escape(found[1])) {
+      if (*found != '\\' || end - found < 2 || short_escape(found[1]) == 0) {
         high = high || (highs & ((1U << i) - 1)) != 0;
         return found;
       }
@@ -133,26 +126,10 @@ const char* find_in_string(const char* from, const char* end, bool& high) {
 JsonEscape read_escape(const char* from, const char* end) {
   using Kind = JsonEscape::Kind;
   if (end - from < 2) return {Kind::cut_off};
-  switch (from[1]) {
-    case '"':
-    case '\\':
-    case '/':
-      return {Kind::whole, 2, static_cast<char32_t>(from[1])};
-    case 'b':
-      return {Kind::whole, 2, '\b'};
-    case 'f':
-      return {Kind::whole, 2, '\f'};
-    case 'n':
-      return {Kind::whole, 2, '\n'};
-    case 'r':
-      return {Kind::whole, 2, '\r'};
-    case 't':
-      return {Kind::whole, 2, '\t'};
-    case 'u':
-      break;
-    default:
-      return {};
+  if (const char meant = short_escape(from[1])) {
+    return {Kind::whole, 2, static_cast<char32_t>(meant)};
   }
+  if (from[1] != 'u') return {};
   if (end - from < 6) return {Kind::cut_off};
   const int first = hex4(from + 2);
   if (first < 0) return {};
@@ -318,7 +295,7 @@ JsonScan::Token JsonScan::go_on_in_string(std::string_view text) {
       after_value();
       return Token::string;
     }
-    if (*at == '\\' && end - at >= 2 && is_short_escape(at[1])) {
+    if (*at == '\\' && end - at >= 2 && short_escape(at[1]) != 0) {
       escaped_ = true;
       at += 2;
       continue;

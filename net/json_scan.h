@@ -27,6 +27,19 @@ struct JsonString {
 // byte of 0x80 or above on the way.
 const char* find_in_string(const char* from, const char* end, bool& high);
 
+// What a backslash and `c` stand for, where two characters are the whole escape; else NUL.
+inline char short_escape(char c) {
+  static constexpr std::array<char, 256> meant = [] {
+    std::array<char, 256> table{};
+    constexpr std::string_view spelled = "\"\\/bfnrt", means = "\"\\/\b\f\n\r\t";
+    for (std::size_t i = 0; i < spelled.size(); ++i) {
+      table[static_cast<unsigned char>(spelled[i])] = means[i];
+    }
+    return table;
+  }();
+  return meant[static_cast<unsigned char>(c)];
+}
+
 // One escape, from its backslash on; a pair of surrogates counts as one.
 struct JsonEscape {
   enum class Kind : std::uint8_t { whole, cut_off, invalid } kind = Kind::invalid;

@@ -2,7 +2,6 @@
 
 #include <simdjson.h>
 
-#include <array>
 #include <bit>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -12,16 +11,6 @@ namespace dualmesh::net {
 namespace {
 
 constexpr std::string_view hex_digits = "0123456789abcdef";
-
-constexpr std::array<char, 256> short_escapes = [] {
-  std::array<char, 256> value{};
-  constexpr std::string_view spelled = "\"\\/bfnrt", meant = "\"\\/\b\f\n\r\t";
-  for (std::size_t i = 0; i < spelled.size(); ++i) {
-    value[static_cast<unsigned char>(spelled[i])] = meant[i];
-  }
-  return value;
-}();
-char short_escape_of(char c) { return short_escapes[static_cast<unsigned char>(c)]; }
 
 // As simdjson writes them: the short form where JSON has one, and only what must be escaped.
 std::string_view escaped_in_json(char c, char (&into)[6]) {
@@ -110,7 +99,7 @@ const char* PromptWriter::copy_unescaped(const char* at, const char* end) {
     at += plain;
     to += plain;
     if (found == 0) continue;
-    if (const char stands_for = short_escape_of(at[1])) {  // none of these is a mark
+    if (const char stands_for = short_escape(at[1])) {  // none of these is a mark
       *to++ = stands_for;
       at += 2;
       continue;

@@ -4,14 +4,12 @@
 
 #include <set>
 
-#include "net/destination.h"
 #include "node/router/command_line.h"
 #include "node/router/config.h"
 #include "node/router/settings_table.h"
 #include "policies/scheduler.h"
 
 using namespace dualmesh::node;
-namespace net = dualmesh::net;
 
 namespace {
 
@@ -359,52 +357,11 @@ TEST_CASE("what is printed reads back to the same, keys left out") {
   CHECK(again.kv.tokenize == "off");
 }
 
-TEST_CASE("addresses") {
-  net::HostPort out;
-  CHECK(net::split_destination("a:1", out));
-  CHECK(out.host == "a");
-  CHECK(net::split_destination("[fe80::1]:65535", out));
-  CHECK(out.host == "fe80::1");
-  CHECK(out.port == 65535);
-  for (const char* bad : {"", "a", ":1", "a:", "a:x", "a:65536", "a:-1", "a:+1", "a: 1", "::1:80",
-                          "[a]:1", "[::1]", "a b:1", "a/b:1", "a:1:2", "a:000001"}) {
-    CAPTURE(bad);
-    CHECK(!net::split_destination(bad, out, net::PortZero::allowed));
-  }
-  CHECK(!net::split_destination("a:0", out));
-  CHECK(net::split_destination("a:0", out, net::PortZero::allowed));
+TEST_CASE("an instance has a port") {
   Config config;
   CHECK(read_instance_flag("address=127.0.0.1:0", config).size() == 1);
   CHECK(read_toml("[[instance]]\naddress = \"a:0\"", "d.toml", config).size() == 1);
   CHECK(config.mesh.instances.empty());
-}
-
-TEST_CASE("an address taken apart and put together is the same") {
-  for (const char* address : {"a:1", "10.0.0.1:65535", "[::]:8000", "[fe80::1]:80"}) {
-    CAPTURE(address);
-    net::HostPort parts;
-    REQUIRE(net::split_destination(address, parts));
-    CHECK(net::join_destination(parts) == address);
-  }
-}
-
-TEST_CASE("every address of a host is one of three, and no single one") {
-  for (const char* all : {"0.0.0.0", "::", "*"}) CHECK(net::is_everywhere(all));
-  for (const char* one : {"127.0.0.1", "::1", "0.0.0.1", "localhost", ""}) {
-    CHECK(!net::is_everywhere(one));
-  }
-}
-
-TEST_CASE("loopback is what an address is, not how it is spelled") {
-  for (const char* here : {"localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"}) {
-    CAPTURE(here);
-    CHECK(net::is_loopback(here));
-  }
-  for (const char* beyond : {"127.example.org", "127.0.0.1.example.org", "0.0.0.0",
-                             "::", "10.0.0.1", "::ffff:10.0.0.1", ""}) {
-    CAPTURE(beyond);
-    CHECK(!net::is_loopback(beyond));
-  }
 }
 
 TEST_CASE("the command line: flags outrank the file, errors end with status 2") {
