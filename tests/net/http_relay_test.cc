@@ -104,6 +104,19 @@ std::string begin_stream(RawPeer& server, RawPeer& client) {
   return head;
 }
 
+// A request that has reached the instance and waits for its answer.
+struct Asked {
+  Asked() {
+    client.send(ask);
+    server = upstream.accept();
+    server.receive_message();
+  }
+  RawListener upstream;
+  Proxy proxy{upstream.destination()};
+  RawPeer client = RawPeer::connect(proxy.port);
+  RawPeer server;
+};
+
 }  // namespace
 
 TEST_CASE("an event stream passes on event by event") {
@@ -136,12 +149,10 @@ TEST_CASE("an event stream passes on event by event") {
 }
 
 TEST_CASE("a client that leaves cancels upstream at once") {
-  RawListener upstream;
-  Proxy proxy(upstream.destination());
-  RawPeer client = RawPeer::connect(proxy.port);
-  client.send(ask);
-  RawPeer server = upstream.accept();
-  server.receive_message();
+  Asked asked;
+  Proxy& proxy = asked.proxy;
+  RawPeer& client = asked.client;
+  RawPeer& server = asked.server;
   SUBCASE("before the head") { client.close(); }
   SUBCASE("in the middle of the body") {
     begin_stream(server, client);
@@ -153,12 +164,10 @@ TEST_CASE("a client that leaves cancels upstream at once") {
 }
 
 TEST_CASE("aborting a relayed answer cancels upstream and closes the client's connection") {
-  RawListener upstream;
-  Proxy proxy(upstream.destination());
-  RawPeer client = RawPeer::connect(proxy.port);
-  client.send(ask);
-  RawPeer server = upstream.accept();
-  server.receive_message();
+  Asked asked;
+  Proxy& proxy = asked.proxy;
+  RawPeer& client = asked.client;
+  RawPeer& server = asked.server;
   begin_stream(server, client);
   proxy.abort_current();
   CHECK(server.is_closed_by_peer());
@@ -185,12 +194,10 @@ TEST_CASE("a relay that is called off before the client has seen anything goes e
 }
 
 TEST_CASE("an instance that dies in the middle of a stream") {
-  RawListener upstream;
-  Proxy proxy(upstream.destination());
-  RawPeer client = RawPeer::connect(proxy.port);
-  client.send(ask);
-  RawPeer server = upstream.accept();
-  server.receive_message();
+  Asked asked;
+  Proxy& proxy = asked.proxy;
+  RawPeer& client = asked.client;
+  RawPeer& server = asked.server;
   begin_stream(server, client);
   SUBCASE("between events: an error event, and no proper end") {
     server.reset();
@@ -212,12 +219,10 @@ TEST_CASE("an instance that dies in the middle of a stream") {
 }
 
 TEST_CASE("a stream of a promised length that is cut short gets no word of ours") {
-  RawListener upstream;
-  Proxy proxy(upstream.destination());
-  RawPeer client = RawPeer::connect(proxy.port);
-  client.send(ask);
-  RawPeer server = upstream.accept();
-  server.receive_message();
+  Asked asked;
+  Proxy& proxy = asked.proxy;
+  RawPeer& client = asked.client;
+  RawPeer& server = asked.server;
   server.send(
       "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 60\r\n\r\n"
       "data: 0\n\n");
@@ -227,12 +232,10 @@ TEST_CASE("a stream of a promised length that is cut short gets no word of ours"
 }
 
 TEST_CASE("a stream that ends without a blank line passes on whole") {
-  RawListener upstream;
-  Proxy proxy(upstream.destination());
-  RawPeer client = RawPeer::connect(proxy.port);
-  client.send(ask);
-  RawPeer server = upstream.accept();
-  server.receive_message();
+  Asked asked;
+  Proxy& proxy = asked.proxy;
+  RawPeer& client = asked.client;
+  RawPeer& server = asked.server;
   begin_stream(server, client);
   server.send("6\r\ndata: \r\n1\r\n1\r\n0\r\n\r\n");
   CHECK(client.receive_bytes(17) == "7\r\ndata: 1\r\n0\r\n\r\n");
@@ -240,12 +243,10 @@ TEST_CASE("a stream that ends without a blank line passes on whole") {
 }
 
 TEST_CASE("the body of a request is let go with the first byte of its answer") {
-  RawListener upstream;
-  Proxy proxy(upstream.destination());
-  RawPeer client = RawPeer::connect(proxy.port);
-  client.send(ask);
-  RawPeer server = upstream.accept();
-  server.receive_message();
+  Asked asked;
+  Proxy& proxy = asked.proxy;
+  RawPeer& client = asked.client;
+  RawPeer& server = asked.server;
   CHECK(proxy.server.stats().held_body_bytes == 2);
   begin_stream(server, client);
   CHECK(becomes_true([&] { return proxy.server.stats().held_body_bytes == 0; }));
@@ -255,12 +256,10 @@ TEST_CASE("the body of a request is let go with the first byte of its answer") {
 }
 
 TEST_CASE("a whole answer cut short is cut short for the client too") {
-  RawListener upstream;
-  Proxy proxy(upstream.destination());
-  RawPeer client = RawPeer::connect(proxy.port);
-  client.send(ask);
-  RawPeer server = upstream.accept();
-  server.receive_message();
+  Asked asked;
+  Proxy& proxy = asked.proxy;
+  RawPeer& client = asked.client;
+  RawPeer& server = asked.server;
   server.send(
       "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{\"a\"");
   server.close();
