@@ -26,7 +26,6 @@
 
 namespace dualmesh::node {
 
-class IncomingRequest;
 class RequestFlow;
 
 class FrontDoor {
