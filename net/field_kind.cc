@@ -13,40 +13,43 @@ bool is_one_of(std::string_view name, std::initializer_list<std::string_view> na
                              [&](std::string_view one) { return equals_ignoring_case(name, one); });
 }
 
-bool is_disguised_framing(std::string_view name) {
-  return name.find('_') != std::string_view::npos &&
-         is_one_of(name, {"content_length", "transfer_encoding"});
+FieldKind kind_if(std::string_view name, std::string_view known, FieldKind kind) {
+  return equals_ignoring_case(name, known) ? kind : FieldKind::other;
 }
 
 }  // namespace
 
-// By the size of its name first, as most are none of these.
-FieldKind field_kind(std::string_view name) {
-  const auto is = [name](std::string_view known) { return equals_ignoring_case(name, known); };
-  switch (name.size()) {
-    case 2:
-      return is("te") ? FieldKind::dropped : FieldKind::other;
-    case 4:
-      return is("host") ? FieldKind::host : FieldKind::other;
-    case 6:
-      return is("expect") ? FieldKind::expect : FieldKind::other;
-    case 7:
-      return is("trailer") || is("upgrade") ? FieldKind::dropped : FieldKind::other;
-    case 10:
-      if (is("connection")) return FieldKind::connection;
-      return is("keep-alive") ? FieldKind::dropped : FieldKind::other;
-    case 14:
-      if (is("content-length")) return FieldKind::content_length;
-      return is_disguised_framing(name) ? FieldKind::disguised : FieldKind::other;
-    case 16:
-      return is("proxy-connection") ? FieldKind::dropped : FieldKind::other;
-    case 17:
-      if (is("transfer-encoding")) return FieldKind::transfer_encoding;
-      return is_disguised_framing(name) ? FieldKind::disguised : FieldKind::other;
-    case 18:
-      return is("proxy-authenticate") ? FieldKind::dropped : FieldKind::other;
-    case 19:
-      return is("proxy-authorization") ? FieldKind::dropped : FieldKind::other;
+FieldKind field_kind(std::string_view name, std::uint32_t fingerprint) {
+  switch (fingerprint) {
+    case name_fingerprint("content-length"):
+      return kind_if(name, "content-length", FieldKind::content_length);
+    case name_fingerprint("transfer-encoding"):
+      // The middle of a long name is not in its fingerprint.
+      return equals_ignoring_case(name, "transfer_encoding")
+                 ? FieldKind::disguised
+                 : kind_if(name, "transfer-encoding", FieldKind::transfer_encoding);
+    case name_fingerprint("connection"):
+      return kind_if(name, "connection", FieldKind::connection);
+    case name_fingerprint("host"):
+      return kind_if(name, "host", FieldKind::host);
+    case name_fingerprint("expect"):
+      return kind_if(name, "expect", FieldKind::expect);
+    case name_fingerprint("te"):
+      return kind_if(name, "te", FieldKind::dropped);
+    case name_fingerprint("trailer"):
+      return kind_if(name, "trailer", FieldKind::dropped);
+    case name_fingerprint("upgrade"):
+      return kind_if(name, "upgrade", FieldKind::dropped);
+    case name_fingerprint("keep-alive"):
+      return kind_if(name, "keep-alive", FieldKind::dropped);
+    case name_fingerprint("proxy-connection"):
+      return kind_if(name, "proxy-connection", FieldKind::dropped);
+    case name_fingerprint("proxy-authenticate"):
+      return kind_if(name, "proxy-authenticate", FieldKind::dropped);
+    case name_fingerprint("proxy-authorization"):
+      return kind_if(name, "proxy-authorization", FieldKind::dropped);
+    case name_fingerprint("content_length"):
+      return kind_if(name, "content_length", FieldKind::disguised);
     default:
       return FieldKind::other;
   }

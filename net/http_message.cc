@@ -5,42 +5,65 @@
 namespace dualmesh::net {
 namespace {
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+// The capitals among eight bytes in small.
+std::uint64_t lower(std::uint64_t bytes) {
+  constexpr std::uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
+  const std::uint64_t seven = bytes & ~high;
+  const std::uint64_t from_a = seven + ones * (0x80 - 'A'), past_z = seven + ones * (0x7f - 'Z');
+  return bytes | ((from_a ^ past_z) & ~bytes & high) >> 2;
+}
+
+bool equal_words(const char* a, const char* b, std::size_t bytes) {
+  for (; bytes > 8; a += 8, b += 8, bytes -= 8) {
+    if (lower(load<std::uint64_t>(a)) != lower(load<std::uint64_t>(b))) return false;
+  }
+  return lower(load_short(a, bytes)) == lower(load_short(b, bytes));
+}
 
 }  // namespace
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  if (a.size() != b.size()) return false;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (a[i] != b[i] && lower(a[i]) != lower(b[i])) return false;
-  }
-  return true;
+  return a.size() == b.size() && equal_words(a.data(), b.data(), a.size());
 }
 
-// Values of our own making could carry a line end from outside; it must not become a field.
+// Values of our own making could carry a line end from outside; it must not become a field. The
+// value may be a view of ours, so it is copied before the buffer may move.
 void Headers::add(std::string_view name, std::string_view value) {
   if (places_.empty()) {
     text_.reserve(256);
     places_.reserve(8);
   }
-  const std::size_t at = text_.size();
-  const auto begin = static_cast<std::uint32_t>(at);
-  const auto name_bytes = static_cast<std::uint32_t>(name.size());
-  const auto value_bytes = static_cast<std::uint32_t>(value.size());
-  text_.append(value).append(name);  // first the one that may be a view of ours
-  places_.push_back({begin + value_bytes, name_bytes, begin, value_bytes});
-  for (std::size_t i = at; i < at + value.size(); ++i) {
+  const std::size_t begin = text_.size();
+  const std::size_t value_at = begin + name.size() + 2;
+  const std::size_t size = value_at + value.size() + 2;
+  if (size > text_.capacity()) {
+    std::string larger;
+    larger.reserve(2 * size);
+    larger.append(text_).append(name).append(": ").append(value).append("\r\n");
+    text_ = std::move(larger);
+  } else {
+    text_.append(name).append(": ").append(value).append("\r\n");
+  }
+  for (std::size_t i = value_at; i < value_at + value.size(); ++i) {
     if (text_[i] == '\r' || text_[i] == '\n' || text_[i] == '\0') text_[i] = ' ';
   }
+  const std::uint32_t fingerprint = name_fingerprint(name);
+  seen_ |= bit_of(fingerprint);
+  places_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(name.size()),
+                     static_cast<std::uint32_t>(value_at), static_cast<std::uint32_t>(value.size()),
+                     fingerprint, true});
 }
 
 // The value may be a view of what is replaced: nothing is taken out of the buffer.
 void Headers::set(std::string_view name, std::string_view value) {
   const std::size_t replaced = places_.size();
+  const bool is_there = has(name);
   add(name, value);
+  if (!is_there) return;
+  const std::string_view added = (*this)[replaced].name;
   std::size_t kept = 0;
   for (std::size_t i = 0; i < places_.size(); ++i) {
-    if (i >= replaced || !equals_ignoring_case((*this)[i].name, (*this)[replaced].name)) {
+    if (i >= replaced || !is_named(places_[i], added, places_[replaced].fingerprint)) {
       places_[kept++] = places_[i];
     }
   }
@@ -48,16 +71,22 @@ void Headers::set(std::string_view name, std::string_view value) {
 }
 
 void Headers::remove(std::string_view name) {
-  std::erase_if(places_, [&](const Place& at) {
-    return equals_ignoring_case({text_.data() + at.name, at.name_bytes}, name);
-  });
+  const std::uint32_t fingerprint = name_fingerprint(name);
+  std::erase_if(places_, [&](const Place& at) { return is_named(at, name, fingerprint); });
 }
 
 std::string_view Headers::find(std::string_view name) const {
-  for (const Field field : *this) {
-    if (equals_ignoring_case(field.name, name)) return field.value;
+  const std::uint32_t fingerprint = name_fingerprint(name);
+  if ((seen_ & bit_of(fingerprint)) == 0) return {};
+  for (const Place& at : places_) {
+    if (is_named(at, name, fingerprint)) return {text_.data() + at.value, at.value_bytes};
   }
   return {};
+}
+
+bool Headers::is_named(const Place& at, std::string_view name, std::uint32_t fingerprint) const {
+  return at.fingerprint == fingerprint &&
+         equals_ignoring_case({text_.data() + at.name, at.name_bytes}, name);
 }
 
 bool Headers::operator==(const Headers& other) const {

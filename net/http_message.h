@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "net/name_fingerprint.h"
+
 namespace dualmesh::net {
 
 // Fields in their order, names with the case they came in. Names and values lie in one buffer:
@@ -21,6 +23,8 @@ class Headers {
   };
   struct Place {  // of a field, in the buffer
     std::uint32_t name = 0, name_bytes = 0, value = 0, value_bytes = 0;
+    std::uint32_t fingerprint = 0;  // of its name
+    bool as_written = false;        // is followed by CRLF, and ": " stands between the two
   };
   class Iterator {
    public:
@@ -50,15 +54,31 @@ class Headers {
   bool has(std::string_view name) const { return find(name).data() != nullptr; }
   bool operator==(const Headers& other) const;
 
+  // For the writer: fields that stand in the buffer as they are written, side by side, are copied
+  // at once.
+  const Place& place(std::size_t index) const { return places_[index]; }
+  std::string_view lines(const Place& first, const Place& last) const {
+    return std::string_view(text_).substr(first.name,
+                                          last.value + last.value_bytes + 2 - first.name);
+  }
+
   // For the parser: `places` in `head`, whose values it has checked.
   void adopt(std::string_view head, std::vector<Place> places) {
     text_.assign(head);
     places_ = std::move(places);
+    seen_ = 0;
+    for (const Place& at : places_) seen_ |= bit_of(at.fingerprint);
   }
 
  private:
+  static std::uint64_t bit_of(std::uint32_t fingerprint) {
+    return std::uint64_t{1} << (fingerprint & 63);
+  }
+  bool is_named(const Place& at, std::string_view name, std::uint32_t fingerprint) const;
+
   std::string text_;
   std::vector<Place> places_;
+  std::uint64_t seen_ = 0;  // the bits of all names that are there, perhaps of others
 };
 
 struct HttpRequest {

@@ -1,58 +1,16 @@
 #include "net/http_parser.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "net/field_kind.h"
+#include "net/head_text.h"
 #include "net/target_check.h"
 
 namespace dualmesh::net {
 namespace {
 
-constexpr std::array<bool, 256> token_table() {
-  std::array<bool, 256> table{};
-  for (int c = '0'; c <= '9'; ++c) table[c] = true;
-  for (int c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
-  for (char c : {'!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~'}) {
-    table[static_cast<unsigned char>(c)] = true;
-  }
-  return table;
-}
-constexpr auto token_characters = token_table();
-
-bool is_token(std::string_view text) {
-  bool good = !text.empty();
-  for (unsigned char c : text) good &= token_characters[c];
-  return good;
-}
-
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-// Visible ASCII, TAB, space and bytes above 127; no other control character. Eight bytes at a time:
-// a byte below 0x20 or equal to 0x7f sets the high bit of its place, and so may TAB, which is
-// looked at again.
-bool is_field_value(std::string_view text) {
-  constexpr std::uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
-  const auto is_good = [](unsigned char c) { return (c >= 0x20 && c != 0x7f) || c == '\t'; };
-  std::size_t at = 0;
-  for (; at + 8 <= text.size(); at += 8) {
-    std::uint64_t bytes;
-    std::memcpy(&bytes, text.data() + at, 8);
-    const std::uint64_t is_low = (bytes - ones * 0x20) & ~bytes;
-    const std::uint64_t deleted = bytes ^ ones * 0x7f;
-    const std::uint64_t is_delete = (deleted - ones) & ~deleted;
-    if (((is_low | is_delete) & high) == 0) continue;
-    if (!std::ranges::all_of(text.substr(at, 8), is_good)) return false;
-  }
-  return std::ranges::all_of(text.substr(at), is_good);
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
 
 // "HTTP/1.0" or "HTTP/1.1": 0 or 1; another version -1; anything else -2.
 int http_version(std::string_view text) {
@@ -66,12 +24,17 @@ int http_version(std::string_view text) {
 
 }  // namespace
 
-bool split_field(std::string_view line, std::string_view& name, std::string_view& value) {
-  const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos) return false;
+// Of a line without control characters.
+bool split_clean_field(std::string_view line, std::string_view& name, std::string_view& value) {
+  const std::size_t colon = token_length(line);
+  if (colon == 0 || colon == line.size() || line[colon] != ':') return false;
   name = line.substr(0, colon);
   value = trim(line.substr(colon + 1));
-  return is_token(name) && is_field_value(value);
+  return true;
+}
+
+bool split_field(std::string_view line, std::string_view& name, std::string_view& value) {
+  return split_clean_field(line, name, value) && is_field_value(value);
 }
 
 bool HeadParser::fail(int status, std::string_view reason) {
@@ -80,12 +43,23 @@ bool HeadParser::fail(int status, std::string_view reason) {
   return false;
 }
 
+// Where the line that goes on at `searched_` ends: after its LF. Null: it has none yet.
+const char* HeadParser::line_end(std::string_view buffered) {
+  const char* const end = buffered.data() + buffered.size();
+  const char* const stop = find_control(buffered.data() + searched_, end);
+  searched_ = static_cast<std::size_t>(stop - buffered.data());
+  if (stop == end || (*stop == '\r' && stop + 1 == end)) return nullptr;
+  if (stop[0] == '\r' && stop[1] == '\n') return stop + 2;
+  dirty_ = true;
+  searched_ = buffered.size();
+  const void* const found = std::memchr(stop, '\n', static_cast<std::size_t>(end - stop));
+  return found ? static_cast<const char*>(found) + 1 : nullptr;
+}
+
 HeadParser::Line HeadParser::next_line(std::string_view buffered, std::string_view& line) {
-  const void* found = searched_ < buffered.size() ? std::memchr(buffered.data() + searched_, '\n',
-                                                                buffered.size() - searched_)
-                                                  : nullptr;
+  const char* const found = line_end(buffered);
   const std::size_t end =
-      found ? static_cast<const char*>(found) - buffered.data() + 1 : buffered.size();
+      found ? static_cast<std::size_t>(found - buffered.data()) : buffered.size();
   if (end > limits_.head_bytes) {
     if (started_) {
       fail(431, "the header fields are larger than this server accepts");
@@ -94,10 +68,9 @@ HeadParser::Line HeadParser::next_line(std::string_view buffered, std::string_vi
     }
     return Line::failed;
   }
-  searched_ = end;
   if (!found) return Line::need_more;
   line = buffered.substr(position_, end - position_ - 1);
-  position_ = end;
+  position_ = searched_ = end;
   if (line.empty() || line.back() != '\r') {
     fail(400, "a line does not end with CR LF");
     return Line::failed;
@@ -111,9 +84,13 @@ bool HeadParser::parse_connection(std::string_view value) {
     const std::size_t comma = value.find(',');
     const std::string_view option = trim(value.substr(0, comma));
     if (!option.empty() && !is_token(option)) return fail(400, "a malformed Connection field");
-    if (equals_ignoring_case(option, "close")) says_close_ = true;
-    if (equals_ignoring_case(option, "keep-alive")) says_keep_alive_ = true;
-    if (!option.empty() && may_end_here(option)) named_.emplace_back(option);
+    if (equals_ignoring_case(option, "keep-alive")) {
+      says_keep_alive_ = true;
+    } else if (equals_ignoring_case(option, "close")) {
+      says_close_ = true;
+    } else if (!option.empty() && may_end_here(option)) {
+      named_.emplace_back(option);
+    }
     if (named_.size() > kMostNamed) return fail(400, "a Connection field that names too many");
     value.remove_prefix(comma == std::string_view::npos ? value.size() : comma + 1);
   }
@@ -139,8 +116,11 @@ bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
     return fail(431, "more header fields than this server accepts");
   }
   std::string_view name, value;
-  if (!split_field(line, name, value)) return fail(400, "a malformed header field");
-  const FieldKind kind = field_kind(name);
+  if (dirty_ || !split_clean_field(line, name, value)) {
+    return fail(400, "a malformed header field");
+  }
+  const std::uint32_t fingerprint = name_fingerprint(name);
+  const FieldKind kind = field_kind(name, fingerprint);
   const bool frames = kind == FieldKind::content_length || kind == FieldKind::transfer_encoding;
   // Allowed, but some servers do not take it for a space here, and read another framing.
   if (frames && line.find('\t') != std::string_view::npos) {
@@ -173,10 +153,12 @@ bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
       break;
   }
   if (places_.empty()) places_.reserve(16);
-  places_.push_back({static_cast<std::uint32_t>(name.data() - buffered.data()),
-                     static_cast<std::uint32_t>(name.size()),
-                     static_cast<std::uint32_t>(value.data() - buffered.data()),
-                     static_cast<std::uint32_t>(value.size())});
+  places_.push_back(
+      {static_cast<std::uint32_t>(name.data() - buffered.data()),
+       static_cast<std::uint32_t>(name.size()),
+       static_cast<std::uint32_t>(value.data() - buffered.data()),
+       static_cast<std::uint32_t>(value.size()), fingerprint,
+       line.size() == name.size() + 2 + value.size() && line[name.size() + 1] == ' '});
   return true;
 }
 

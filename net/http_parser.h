@@ -52,6 +52,7 @@ class HeadParser {
 
  protected:
   enum class Line { complete, need_more, failed };
+  const char* line_end(std::string_view buffered);
   Line next_line(std::string_view buffered, std::string_view& line);
   // `line` lies in `buffered`.
   bool take_field(std::string_view buffered, std::string_view line);
@@ -66,6 +67,7 @@ class HeadParser {
   bool drops_length_;
   std::size_t position_ = 0;  // start of the first line not yet taken
   std::size_t searched_ = 0;  // no LF before this
+  bool dirty_ = false;        // a line has a control character in it
   std::size_t fields_ = 0;
   std::vector<Headers::Place> places_;  // of the fields kept, from the first byte of the head
   static constexpr std::size_t kMostNamed = 16;

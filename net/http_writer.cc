@@ -37,36 +37,66 @@ bool is_framing(std::string_view name) {
   }
 }
 
-void append_fields(std::string& out, const Headers& headers, const FieldChanges& changes) {
-  for (const Headers::Field field : headers) {
-    if (is_framing(field.name) || !changes.keeps(field.name)) continue;
-    append_field(out, field.name, field.value);
+// Which fields are written again, asked once for each.
+class FieldFilter {
+ public:
+  explicit FieldFilter(const FieldChanges& changes) : prefix_(changes.dropped_prefix) {
+    for (const std::string_view name : changes.dropped) leave_out(name);
+    for (const Headers::Field& field : changes.set) leave_out(field.name);
   }
-  for (const Headers::Field field : changes.set) append_unchecked(out, field.name, field.value);
+
+  bool keeps(std::string_view name, std::uint32_t fingerprint) const {
+    for (const Gone& gone : gone_) {
+      if (gone.fingerprint == fingerprint && equals_ignoring_case(gone.name, name)) return false;
+    }
+    return !is_framing(name) &&
+           (prefix_.empty() || !equals_ignoring_case(name.substr(0, prefix_.size()), prefix_));
+  }
+
+ private:
+  struct Gone {
+    std::string_view name;
+    std::uint32_t fingerprint;
+  };
+  void leave_out(std::string_view name) { gone_.push_back({name, name_fingerprint(name)}); }
+
+  const std::string_view prefix_;
+  boost::container::small_vector<Gone, 8> gone_;
+};
+
+void append_fields(std::string& out, const Headers& headers, const FieldFilter& filter) {
+  for (std::size_t i = 0; i < headers.size();) {
+    const Headers::Place& first = headers.place(i);
+    const Headers::Field field = headers[i++];
+    if (!filter.keeps(field.name, first.fingerprint)) continue;
+    if (!first.as_written) {
+      append_field(out, field.name, field.value);
+      continue;
+    }
+    const Headers::Place* last = &first;
+    for (; i < headers.size(); ++i) {
+      const Headers::Place& next = headers.place(i);
+      const bool is_adjacent = next.as_written && next.name == last->value + last->value_bytes + 2;
+      if (!is_adjacent || !filter.keeps(headers[i].name, next.fingerprint)) break;
+      last = &next;
+    }
+    out.append(headers.lines(first, *last));
+  }
 }
 
 }  // namespace
-
-bool FieldChanges::keeps(std::string_view name) const {
-  if (!dropped_prefix.empty() &&
-      equals_ignoring_case(name.substr(0, dropped_prefix.size()), dropped_prefix)) {
-    return false;
-  }
-  for (const std::string_view gone : dropped) {
-    if (equals_ignoring_case(gone, name)) return false;
-  }
-  for (const Headers::Field& field : set) {
-    if (equals_ignoring_case(field.name, name)) return false;
-  }
-  return true;
-}
 
 void append_request_head(std::string& out, const HttpRequest& request, std::string_view authority,
                          std::size_t body_bytes, const FieldChanges& changes) {
   out.append(request.method).append(" ");
   out.append(request.target.empty() ? "/" : request.target).append(" HTTP/1.1\r\n");
-  if (!changes.keeps("host") || !request.headers.has("host")) append_field(out, "Host", authority);
-  append_fields(out, request.headers, changes);
+  const FieldFilter filter(changes);
+  constexpr std::string_view host = "host";
+  if (!request.headers.has(host) || !filter.keeps(host, name_fingerprint(host))) {
+    append_field(out, "Host", authority);
+  }
+  append_fields(out, request.headers, filter);
+  for (const Headers::Field field : changes.set) append_unchecked(out, field.name, field.value);
   if (body_bytes > 0 || request.method == "POST" || request.method == "PUT" ||
       request.method == "PATCH") {
     out.append("Content-Length: ");
@@ -81,7 +111,7 @@ void append_response_head(std::string& out, int status, const Headers& headers,
   out.append("HTTP/1.1 ");
   append_number(out, static_cast<std::uint64_t>(status));
   out.append(" ").append(reason_phrase(status)).append("\r\n");
-  append_fields(out, headers, {});
+  append_fields(out, headers, FieldFilter({}));
   if (framing.length) {
     out.append("Content-Length: ");
     append_number(out, *framing.length);

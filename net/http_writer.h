@@ -21,8 +21,6 @@ struct FieldChanges {
   boost::container::small_vector<std::string_view, 4> dropped;
   std::string_view dropped_prefix;  // of names, in small letters; empty: none
   boost::container::small_vector<Headers::Field, 4> set;  // in place of every field of that name
-
-  bool keeps(std::string_view name) const;
 };
 
 // Request line, Host (from `authority` unless given) and fields; Content-Length for `body_bytes`

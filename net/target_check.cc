@@ -4,13 +4,21 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 
 #include "net/http_message.h"
 
 namespace dualmesh::net {
 namespace {
+
+constexpr std::array<bool, 256> characters(std::string_view which) {
+  std::array<bool, 256> table{};
+  for (unsigned char c : which) table[c] = true;
+  return table;
+}
+// Without these a target has no escapes, no dot segments and no names cut short.
+constexpr auto needs_care = characters(std::string_view("%.;\\\0", 5));
+constexpr auto ends_host = characters("/?#@,\\\"<>[]");
 
 // Takes the next character of `text`, unescaped. Nothing: a `%` without two hexadecimal digits.
 std::optional<unsigned char> take(std::string_view& text) {
@@ -56,6 +64,11 @@ bool is_unreserved(char c) {
 }
 
 std::string_view target_fault(std::string_view target) {
+  // Most hold nothing that would have to be looked at closely.
+  if (std::ranges::none_of(target,
+                           [](char c) { return needs_care[static_cast<unsigned char>(c)]; })) {
+    return "";
+  }
   std::size_t dots = 0, others = 0;  // of the segment's name
   bool in_path = true, in_name = true;
   const auto is_dot_segment = [&] { return others == 0 && (dots == 1 || dots == 2); };
@@ -93,7 +106,7 @@ bool is_host(std::string_view value) {
   if (colon != std::string_view::npos && !is_port(value.substr(colon + 1))) return false;
   const std::string_view name = value.substr(0, colon);
   return !name.empty() && std::ranges::all_of(name, [](unsigned char c) {
-    return c > 0x20 && c < 0x7f && std::strchr("/?#@,\\\"<>[]", c) == nullptr;
+    return c > 0x20 && c < 0x7f && !ends_host[c];
   });
 }
 

@@ -34,6 +34,7 @@ RequestId RequestId::make(std::mt19937_64& random) {
 }
 
 RequestId RequestId::of(const net::Headers& head, std::mt19937_64& random) {
+  if (!head.has(kRequestIdHeader)) return make(random);
   std::optional<RequestId> id;
   std::size_t fields = 0;
   for (const auto& field : head) {

@@ -31,6 +31,7 @@ std::string_view trace_id_of(std::string_view text) {
 
 TraceContext read_trace_context(const net::Headers& head) {
   TraceContext context;
+  if (!head.has(kTraceParentHeader) && !head.has(kTraceStateHeader)) return context;
   std::size_t parents = 0;
   bool state = false;
   for (const auto& field : head) {

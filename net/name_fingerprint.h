@@ -1,0 +1,47 @@
+// A number for the name of a header field, whatever its case: names that differ have, but for rare
+// chance, different ones. Made of the name's ends and size; whoever finds two alike compares them.
+//
+// Threads: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <type_traits>
+
+namespace dualmesh::net {
+
+// The first eight, or four, bytes from `from` on as one number.
+template <class Word>
+constexpr std::uint64_t load(const char* from) {
+  if (!std::is_constant_evaluated()) {
+    Word word;
+    std::memcpy(&word, from, sizeof word);
+    return word;
+  }
+  std::uint64_t word = 0;
+  for (std::size_t i = 0; i < sizeof(Word); ++i) {
+    word |= std::uint64_t{static_cast<unsigned char>(from[i])} << (8 * i);
+  }
+  return word;
+}
+
+// All of fewer than nine bytes; for one size each always lies in the same place.
+constexpr std::uint64_t load_short(const char* from, std::size_t bytes) {
+  if (bytes >= 4) return load<std::uint32_t>(from) | load<std::uint32_t>(from + bytes - 4) << 32;
+  if (bytes == 0) return 0;
+  return load<std::uint8_t>(from) | load<std::uint8_t>(from + bytes / 2) << 8 |
+         load<std::uint8_t>(from + bytes - 1) << 16;
+}
+
+constexpr std::uint32_t name_fingerprint(std::string_view name) {
+  constexpr std::uint64_t small = 0x2020202020202020;
+  const bool is_long = name.size() >= 8;
+  const std::uint64_t front =
+      is_long ? load<std::uint64_t>(name.data()) : load_short(name.data(), name.size());
+  const std::uint64_t back = is_long ? load<std::uint64_t>(name.data() + name.size() - 8) : 0;
+  const std::uint64_t mixed = ((front | small) ^ (back | small) << 7) + name.size();
+  return static_cast<std::uint32_t>(mixed * 0x9E3779B97F4A7C15 >> 32);
+}
+
+}  // namespace dualmesh::net
