@@ -2,19 +2,18 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
+#include "net/json_block.h"
 
 namespace dualmesh::net {
 namespace {
 
 bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 bool is_digit(char c) { return static_cast<unsigned char>(c - '0') < 10; }
-bool ends_run(char c) { return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20; }
 
 constexpr std::size_t max_number_bytes = 64;
 constexpr std::size_t max_integer_digits = 18;  // any such fits in 64 bits with a sign
@@ -51,76 +50,52 @@ std::size_t whole_code_points(std::string_view text, std::size_t from, std::size
   return end;
 }
 
-#ifdef __SSE2__
-__m128i load(const char* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
-// Ones where a run of plain characters ends.
-__m128i run_ends(__m128i bytes) {
-  const __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
-  const __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
-  const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-  return _mm_or_si128(_mm_or_si128(quote, backslash), control);
-}
-unsigned mask(__m128i bytes) { return static_cast<unsigned>(_mm_movemask_epi8(bytes)); }
-
-// Past all that stands for itself and past escapes of two characters, as far as whole steps go: to
-// the first thing else, or where less than a step is left. Text of programs has an escape every
-// few bytes; to look anew after each would cost more than all the rest.
-const char* skip_common(const char* at, const char* end, bool& high, bool& escaped) {
-  constexpr std::ptrdiff_t step = 32;
-  while (end - at >= step) {
-    const __m128i a = load(at), b = load(at + 16);
-    unsigned ends = mask(run_ends(a)) | mask(run_ends(b)) << 16;
-    const unsigned highs = mask(a) | mask(b) << 16;
-    const char* next = at + step;
-    while (ends != 0) {
-      const int i = std::countr_zero(ends);
-      const char* const found = at + i;
-      if (*found != '\\' || end - found < 2 || short_escape(found[1]) == 0) {
-        high = high || (highs & ((1U << i) - 1)) != 0;
-        return found;
-      }
-      escaped = true;
-      if (i == step - 1) next = found + 2;
-      ends &= ~(std::uint64_t{3} << i);
-    }
-    high = high || highs != 0;
-    at = next;
-  }
-  return at;
-}
-#else
-const char* skip_common(const char* at, const char*, bool&, bool&) { return at; }
-#endif
-
 }  // namespace
 
+const char* skip_minimal(const char* from, const char* end, bool& high, bool& escaped) {
+  JsonBlock blocks[JsonBlock::kMostRead];
+  bool any_high = false;
+  std::uint64_t backslashes = 0;
+  std::uint64_t stops = 0, unusual = 0;
+  for (std::size_t most = 1; from != end && stops == 0; most = JsonBlock::kMostRead) {
+    const std::size_t count = read_json(from, end, most, blocks);
+    std::uint64_t carry = 0;
+    for (const JsonBlock* block = blocks; block != blocks + count; ++block) {
+      any_high |= block->high;
+      stops = block->quote | block->control;
+      std::uint64_t within = block->backslash;
+      if ((within | carry) != 0) {
+        const std::uint64_t after = escaped_by(within, carry);
+        unusual = after & ~block->plain;
+        stops = (block->quote & ~after) | block->control | unusual;
+      }
+      if (stops != 0) {
+        const int stop = std::countr_zero(stops);
+        backslashes |= within & ((std::uint64_t{1} << stop) - 1);
+        from += stop - static_cast<int>(unusual >> stop & 1);
+        break;
+      }
+      backslashes |= within;
+      from += JsonBlock::kBytes;
+    }
+    if (stops == 0) from -= carry;  // the next begins with a whole escape
+  }
+  high = high || any_high;
+  escaped = escaped || backslashes != 0;
+  return from;
+}
+
 const char* find_in_string(const char* from, const char* end, bool& high) {
-  const char* at = from;
-#ifdef __SSE2__
-  __m128i any = _mm_setzero_si128();
-  for (; end - at >= 64; at += 64) {
-    const __m128i a = load(at), b = load(at + 16), c = load(at + 32), d = load(at + 48);
-    const __m128i ea = run_ends(a), eb = run_ends(b), ec = run_ends(c), ed = run_ends(d);
-    any = _mm_or_si128(any, _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d)));
-    const __m128i found = _mm_or_si128(_mm_or_si128(ea, eb), _mm_or_si128(ec, ed));
-    if (mask(found) == 0) continue;
-    const std::uint64_t low = mask(ea) | mask(eb) << 16;
-    const std::uint64_t up = mask(ec) | mask(ed) << 16;
-    high |= mask(any) != 0;
-    return at + std::countr_zero(low | up << 32);
+  JsonBlock blocks[JsonBlock::kMostRead];
+  for (std::size_t most = 1; from != end; most = JsonBlock::kMostRead) {
+    const std::size_t count = read_json(from, end, most, blocks);
+    for (std::size_t i = 0; i < count; ++i, from += JsonBlock::kBytes) {
+      high = high || blocks[i].high;
+      const std::uint64_t stops = blocks[i].quote | blocks[i].backslash | blocks[i].control;
+      if (stops != 0) return from + std::countr_zero(stops);
+    }
   }
-  for (; end - at >= 16; at += 16) {
-    const __m128i bytes = load(at);
-    any = _mm_or_si128(any, bytes);
-    const unsigned found = mask(run_ends(bytes));
-    if (found == 0) continue;
-    high |= mask(any) != 0;
-    return at + std::countr_zero(found);
-  }
-  high |= mask(any) != 0;
-#endif
-  for (; at != end && !ends_run(*at); ++at) high |= static_cast<signed char>(*at) < 0;
-  return at;
+  return from;
 }
 
 JsonEscape read_escape(const char* from, const char* end) {
@@ -169,20 +144,38 @@ std::size_t encode_utf8(char32_t code_point, char (&into)[4]) {
   return 4;
 }
 
-std::string unescaped(const JsonString& string) {
-  if (!string.escaped) return std::string(string.raw);
-  std::string text;
-  const char* at = string.raw.data();
-  const char* const end = at + string.raw.size();
-  for (bool high = false;;) {
-    const char* const stop = find_in_string(at, end, high);
-    text.append(at, stop);
-    if (stop == end) return text;
-    const JsonEscape escape = read_escape(stop, end);
-    char bytes[4];
-    text.append(bytes, encode_utf8(escape.code_point, bytes));
-    at = stop + escape.length;
+std::string_view minimal_escape(char c, char (&into)[6]) {
+  constexpr std::string_view means = "\"\\\b\f\n\r\t", spelled = "\"\\bfnrt",
+                             hex = "0123456789abcdef";
+  into[0] = '\\';
+  if (const std::size_t at = means.find(c); at != std::string_view::npos) {
+    into[1] = spelled[at];
+    return {into, 2};
   }
+  std::memcpy(into + 1, "u00", 3);
+  into[4] = hex[static_cast<std::size_t>(c >> 4)];
+  into[5] = hex[static_cast<std::size_t>(c & 15)];
+  return {into, 6};
+}
+
+std::string_view JsonParts::next() {
+  if (at_ == end_) return {};
+  if (*at_ == '\\') {
+    const JsonEscape escape = read_escape(at_, end_);
+    at_ += escape.length;
+    return {character_, encode_utf8(escape.code_point, character_)};
+  }
+  bool high = false;
+  const char* const from = std::exchange(at_, find_in_string(at_, end_, high));
+  return {from, static_cast<std::size_t>(at_ - from)};
+}
+
+std::string unescaped(const JsonString& string) {
+  if (!string.escaped()) return std::string(string.raw);
+  std::string text;
+  JsonParts parts(string);
+  for (auto part = parts.next(); !part.empty(); part = parts.next()) text += part;
+  return text;
 }
 
 JsonScan::Token JsonScan::next(std::string_view text) {
@@ -223,8 +216,7 @@ JsonScan::Token JsonScan::next(std::string_view text) {
       case Expect::text_end:
         break;
     }
-    failed_ = true;
-    return Token::failed;
+    return fails();
   }
 }
 
@@ -250,8 +242,7 @@ JsonScan::Token JsonScan::value(std::string_view text) {
 
 JsonScan::Token JsonScan::open(Token container) {
   if (depth_ + 1 >= kMaxDepth) {
-    failed_ = true;
-    return Token::failed;
+    return fails();
   }
   const std::uint64_t bit = std::uint64_t{1} << (depth_ % 64);
   std::uint64_t& word = objects_[depth_ / 64];
@@ -272,7 +263,7 @@ JsonScan::Token JsonScan::close(Token container) {
 JsonScan::Token JsonScan::begin_string(std::string_view text) {
   begin_ = position_++;
   in_string_ = true;
-  escaped_ = false;
+  spelling_ = JsonString::Spelling::plain;
   return go_on_in_string(text);
 }
 
@@ -280,44 +271,43 @@ JsonScan::Token JsonScan::go_on_in_string(std::string_view text) {
   const char* const begin = text.data();
   const char* const end = begin + text.size();
   const char* at = begin + position_;
+  using Spelling = JsonString::Spelling;
   for (;;) {
-    at = skip_common(at, end, high_, escaped_);
-    at = find_in_string(at, end, high_);
+    bool escaped = false;
+    at = skip_minimal(at, end, high_, escaped);
+    if (escaped) spelling_ = std::max(spelling_, Spelling::minimal);
     if (at == end) break;
-    if (*at == '"') {
-      in_string_ = false;
-      string_end_ = static_cast<std::size_t>(at - begin);
-      position_ = string_end_ + 1;
-      if (key_) {
-        expect_ = Expect::colon;
-        return Token::key;
-      }
-      after_value();
-      return Token::string;
-    }
-    if (*at == '\\' && end - at >= 2 && short_escape(at[1]) != 0) {
-      escaped_ = true;
-      at += 2;
-      continue;
-    }
-    const JsonEscape escape = *at == '\\' ? read_escape(at, end) : JsonEscape{};
-    if (escape.kind == JsonEscape::Kind::invalid) {
-      failed_ = true;
-      return Token::failed;
-    }
+    if (*at == '"') return end_string(static_cast<std::size_t>(at - begin));
+    if (*at != '\\') return fails();
+    JsonEscape escape;
+    do {  // those of other spellings come in rows
+      escape = read_escape(at, end);
+      at += escape.length;
+      if (escape.kind == JsonEscape::Kind::whole) spelling_ = Spelling::other;
+    } while (escape.kind == JsonEscape::Kind::whole && at != end && *at == '\\');
+    if (escape.kind == JsonEscape::Kind::invalid) return fails();
     if (escape.kind == JsonEscape::Kind::cut_off) break;
-    escaped_ = true;
-    at += escape.length;
   }
   position_ = static_cast<std::size_t>(at - begin);
   return Token::more;
 }
 
+JsonScan::Token JsonScan::end_string(std::size_t quote) {
+  in_string_ = false;
+  string_end_ = quote;
+  position_ = quote + 1;
+  if (key_) {
+    expect_ = Expect::colon;
+    return Token::key;
+  }
+  after_value();
+  return Token::string;
+}
+
 JsonScan::Token JsonScan::literal(std::string_view text, std::string_view word, Token token) {
   const std::string_view found = text.substr(position_, word.size());
   if (found != word.substr(0, found.size())) {
-    failed_ = true;
-    return Token::failed;
+    return fails();
   }
   if (found.size() < word.size()) return Token::more;
   begin_ = position_;
@@ -330,10 +320,6 @@ JsonScan::Token JsonScan::literal(std::string_view text, std::string_view word, 
 JsonScan::Token JsonScan::number(std::string_view text) {
   const std::size_t start = position_;
   const std::string_view rest = text.substr(start, max_number_bytes);
-  const auto fails = [this] {
-    failed_ = true;
-    return Token::failed;
-  };
   const bool cut_off = text.size() - start < max_number_bytes;
   const auto stops = [&] { return cut_off ? Token::more : fails(); };
   std::size_t at = !rest.empty() && rest[0] == '-' ? 1 : 0;

@@ -19,13 +19,29 @@ namespace dualmesh::net {
 
 // What stands between two quotes.
 struct JsonString {
+  // How it is spelled. Minimal: what must be escaped is, in its short form ("\n", not "\u000a"),
+  // and all else stands for itself; the rare control characters without a short form count as
+  // `other`.
+  enum class Spelling : std::uint8_t {
+    plain,  // without a backslash, which is minimal as well
+    minimal,
+    other,
+  };
   std::string_view raw;
-  bool escaped = false;  // has a backslash
+  Spelling spelling = Spelling::plain;
+
+  bool escaped() const { return spelling != Spelling::plain; }
+  bool is_minimal() const { return spelling != Spelling::other; }
 };
 
-// The first quote, backslash or control character; `end` if there is none. Sets `high` if it saw a
-// byte of 0x80 or above on the way.
+// The first quote, backslash or control character; `end` if there is none. Sets `high` if there is
+// a byte of 0x80 or above before it, or soon after.
 const char* find_in_string(const char* from, const char* end, bool& high);
+
+// Past all that is in the minimal spelling: to a quote, a control character, an escape of another
+// spelling, valid or not, one that is cut off, or the end. Sets `high` likewise, and `escaped` if
+// it passed an escape. No branch depends on where escapes are: programs have one every few bytes.
+const char* skip_minimal(const char* from, const char* end, bool& high, bool& escaped);
 
 // What a backslash and `c` stand for, where two characters are the whole escape; else NUL.
 inline char short_escape(char c) {
@@ -49,6 +65,27 @@ struct JsonEscape {
 JsonEscape read_escape(const char* from, const char* end);
 // Returns how many of the four are written.
 std::size_t encode_utf8(char32_t code_point, char (&into)[4]);
+inline bool must_be_escaped(char c) {
+  return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+}
+// How the minimal spelling says what must be escaped.
+std::string_view minimal_escape(char c, char (&into)[6]);
+
+// What a valid string says, unescaped, in parts: runs of what stands for itself, and escapes.
+class JsonParts {
+ public:
+  explicit JsonParts(const JsonString& string)
+      : at_(string.raw.data()), end_(at_ + string.raw.size()) {}
+  JsonParts(const JsonParts&) = delete;
+  JsonParts& operator=(const JsonParts&) = delete;
+  // Valid until the next call; empty: there is no more.
+  std::string_view next();
+
+ private:
+  const char* at_;
+  const char* const end_;
+  char character_[4];
+};
 std::string unescaped(const JsonString& string);
 
 class JsonScan {
@@ -82,7 +119,7 @@ class JsonScan {
   std::size_t position() const { return position_; }  // after it
   std::size_t depth() const { return depth_; }        // of open objects and arrays, after it
   JsonString string(std::string_view text) const {    // a key or a string
-    return {text.substr(begin_ + 1, string_end_ - begin_ - 1), escaped_};
+    return {text.substr(begin_ + 1, string_end_ - begin_ - 1), spelling_};
   }
 
   // After `more` or `end`: whether what has been scanned is UTF-8.
@@ -100,6 +137,11 @@ class JsonScan {
   };
   Token begin_string(std::string_view text);
   Token go_on_in_string(std::string_view text);
+  Token end_string(std::size_t quote);
+  Token fails() {
+    failed_ = true;
+    return Token::failed;
+  }
   Token open(Token container);
   Token close(Token container);
   Token value(std::string_view text);
@@ -115,9 +157,9 @@ class JsonScan {
   std::size_t checked_;  // is UTF-8 up to here
   Expect expect_ = Expect::value;
   bool in_string_ = false;
-  bool key_ = false;  // the string is one
-  bool escaped_ = false;
-  bool high_ = false;  // a byte of 0x80 or above has been seen after checked_
+  bool key_ = false;                                             // the string is one
+  JsonString::Spelling spelling_ = JsonString::Spelling::plain;  // of the string, as far as read
+  bool high_ = false;  // a byte of 0x80 or above may be after checked_
   bool failed_ = false;
   std::array<std::uint64_t, kMaxDepth / 64> objects_;  // by depth: 1 for an object, 0 for an array
 };

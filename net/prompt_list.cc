@@ -18,17 +18,16 @@ enum Field : std::size_t {
   type,
 };
 
-constexpr std::array<std::string_view, 3> part_names{"type", "text", "refusal"};
+constexpr NameTable field_names(std::array<std::string_view, 10>{
+    "role", "name", "tool_call_id", "reasoning_content", "reasoning", "refusal", "content",
+    "tool_calls", "function_call", "type"});
+constexpr NameTable part_names(std::array<std::string_view, 3>{"type", "text", "refusal"});
 
 bool is_system(std::string_view role_name) {
   return role_name == "system" || role_name == "developer" || role_name == "instructions";
 }
 
 }  // namespace
-
-const std::array<std::string_view, PromptList::kFields> PromptList::kNames{
-    "role",    "name",    "tool_call_id", "reasoning_content", "reasoning",
-    "refusal", "content", "tool_calls",   "function_call",     "type"};
 
 void PromptList::instructions(const JsonString& spelled, PromptWriter& out) {
   out.message({"instructions"});
@@ -54,7 +53,7 @@ PromptList::Step PromptList::take(Token token, const JsonScan& scan, std::string
     return Step::going_on;
   }
   if (depth == depth_ + 1) {
-    if (token == Token::key) return go_on(fields_.key(kNames, scan.string(text)));
+    if (token == Token::key) return go_on(fields_.key(field_names, scan.string(text)));
     if (token == Token::object_end || token == Token::array_end) {
       fields_.value_ended(scan.position());
     } else {
@@ -95,7 +94,7 @@ bool PromptList::element(const Element& element, std::string_view text, PromptWr
   }
   if (of_ == Of::messages || !values[type].is_string()) return message(values, text, out);
   const JsonString name = values[type].string(text);
-  if (name.escaped) return false;
+  if (name.escaped()) return false;
   if (name.raw.empty() || name.raw == "message") return message(values, text, out);
   out.message(name);
   out.attachment("item");
@@ -103,21 +102,22 @@ bool PromptList::element(const Element& element, std::string_view text, PromptWr
 }
 
 bool PromptList::message(const Values& values, std::string_view text, PromptWriter& out) {
-  if (!values[role].is_string() || values[role].escaped) return false;
+  if (!values[role].is_string()) return false;
   const JsonString role_name = values[role].string(text);
+  if (role_name.escaped()) return false;
   out.message(role_name);
   in_system_ = !system_seen_ && is_system(role_name.raw);
   for (std::size_t field = name; field <= refusal; ++field) {
     if (!values[field].is_string()) continue;
     const JsonString value = values[field].string(text);
     if (value.raw.empty()) continue;
-    out.attachment(kNames[field]);
+    out.attachment(field_names[field]);
     out.words(value);
   }
   if (!parts(values[content], text, out)) return false;
   for (const std::size_t field : {tool_calls, function_call}) {
     if (!values[field].is_given()) continue;
-    out.attachment(kNames[field]);
+    out.attachment(field_names[field]);
     if (!out.minified(text, values[field].begin)) return false;
   }
   system_seen_ |= in_system_;
@@ -152,7 +152,7 @@ bool PromptList::parts(const JsonValue& of, std::string_view text, PromptWriter&
 
 // An object in the list of parts, of which `scan` has read the '{'.
 bool PromptList::part(JsonScan& scan, std::string_view text, PromptWriter& out) {
-  KnownFields<part_names.size()> fields;
+  KnownFields<3> fields;
   const std::size_t depth = scan.depth();
   for (;;) {
     const Token token = scan.next(text);
@@ -165,8 +165,9 @@ bool PromptList::part(JsonScan& scan, std::string_view text, PromptWriter& out) 
     }
   }
   const auto& [kind, plain, refused] = fields.values;
-  if (kind.escaped) return false;
-  const std::string_view name = kind.is_string() ? kind.string(text).raw : std::string_view();
+  const JsonString spelled = kind.is_string() ? kind.string(text) : JsonString();
+  if (spelled.escaped()) return false;
+  const std::string_view name = spelled.raw;
   if (name == "refusal") {
     if (!refused.is_string()) return false;
     words(refused.string(text), out);
@@ -180,7 +181,13 @@ bool PromptList::part(JsonScan& scan, std::string_view text, PromptWriter& out) 
 }
 
 void PromptList::words(const JsonString& spelled, PromptWriter& out) {
-  out.text(spelled, in_system_ ? &system_ : nullptr);
+  out.text(spelled);
+  if (!in_system_) return;
+  if (!spelled.escaped()) return system_.add(spelled.raw);
+  JsonParts parts(spelled);
+  for (auto part = parts.next(); !part.empty() && !system_.is_full(); part = parts.next()) {
+    system_.add(part);
+  }
 }
 
 }  // namespace dualmesh::net

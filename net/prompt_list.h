@@ -9,10 +9,11 @@
 #pragma once
 
 #include <array>
+#include <boost/container/small_vector.hpp>
 #include <string_view>
-#include <vector>
 
 #include "net/json_scan.h"
+#include "net/name_table.h"
 #include "net/prompt_writer.h"
 #include "net/system_prefix.h"
 
@@ -20,8 +21,8 @@ namespace dualmesh::net {
 
 // A value by its place in the text.
 struct JsonValue {
-  JsonScan::Token kind = JsonScan::Token::none;  // none: absent
-  bool escaped = false;                          // a string
+  JsonScan::Token kind = JsonScan::Token::none;                 // none: absent
+  JsonString::Spelling spelling = JsonString::Spelling::plain;  // a string's
   std::size_t begin = 0;
   std::size_t end = 0;
 
@@ -29,13 +30,15 @@ struct JsonValue {
   bool is_string() const { return kind == JsonScan::Token::string; }
   std::string_view spelled(std::string_view text) const { return text.substr(begin, end - begin); }
   JsonString string(std::string_view text) const {
-    return {text.substr(begin + 1, end - begin - 2), escaped};
+    return {text.substr(begin + 1, end - begin - 2), spelling};
   }
 };
 
 // Of the value whose first token `scan` has just read; containers end later.
 inline JsonValue value_begun(const JsonScan& scan, JsonScan::Token token, std::string_view text) {
-  return {token, token == JsonScan::Token::string && scan.string(text).escaped, scan.token_begin(),
+  using Spelling = JsonString::Spelling;
+  const bool is_string = token == JsonScan::Token::string;
+  return {token, is_string ? scan.string(text).spelling : Spelling::plain, scan.token_begin(),
           scan.position()};
 }
 inline bool opens(JsonScan::Token token) {
@@ -46,12 +49,9 @@ inline bool opens(JsonScan::Token token) {
 template <std::size_t kCount>
 struct KnownFields {
   // A field that has been given before, or might have been under another spelling: false.
-  bool key(const std::array<std::string_view, kCount>& names, const JsonString& name) {
-    at = kCount;
-    if (name.escaped) return false;
-    for (std::size_t i = 0; i < kCount; ++i) {
-      if (names[i] == name.raw) at = i;
-    }
+  bool key(const NameTable<kCount>& names, const JsonString& name) {
+    if (name.escaped()) return false;
+    at = names.find(name.raw);
     return at == kCount || values[at].kind == JsonScan::Token::none;
   }
   void value(const JsonValue& value) {
@@ -88,7 +88,6 @@ class PromptList {
 
  private:
   static constexpr std::size_t kFields = 10;
-  static const std::array<std::string_view, kFields> kNames;
 
   using Values = std::array<JsonValue, kFields>;
   struct NotedField {
@@ -110,8 +109,8 @@ class PromptList {
 
   Of of_;
   std::size_t depth_ = 0;  // of the list itself
-  std::vector<NotedField> noted_;
-  std::vector<Element> elements_;
+  boost::container::small_vector<NotedField, 16> noted_;
+  boost::container::small_vector<Element, 6> elements_;
   std::size_t written_ = 0;  // of the elements
   bool in_element_ = false;
   std::size_t element_begin_ = 0;

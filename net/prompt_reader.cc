@@ -33,8 +33,8 @@ class PromptWalk {
   PromptWalk(PromptFields& fields, Tokens tokens) : fields_(fields), tokens_(tokens) {}
 
   void tools(const Body& body) {
-    if (body.tools) text_.attachment("tools", simdjson::minify(*body.tools));
-    if (body.functions) text_.attachment("functions", simdjson::minify(*body.functions));
+    if (body.tools) text_.json_attachment("tools", simdjson::minify(*body.tools));
+    if (body.functions) text_.json_attachment("functions", simdjson::minify(*body.functions));
   }
 
   MaybeError chat(const Body& body) {
@@ -153,7 +153,7 @@ class PromptWalk {
     for (const char* name : {"tool_calls", "function_call"}) {
       element value;
       if (fields[name].get(value) == simdjson::SUCCESS && !value.is_null()) {
-        text_.attachment(name, simdjson::minify(value));
+        text_.json_attachment(name, simdjson::minify(value));
       }
     }
     end_message();
@@ -183,7 +183,7 @@ class PromptWalk {
     const std::string_view type = string_at(fields, "type");
     if (type.empty() || type == "message") return message(entry, where);
     text_.message(type);  // a function call, its output, a reasoning item, a reference
-    text_.attachment("item", simdjson::minify(entry));
+    text_.json_attachment("item", simdjson::minify(entry));
     return {};
   }
 

@@ -34,26 +34,27 @@ enum Field : std::size_t {
   add_special_tokens,
   field_count,
 };
-constexpr std::array<std::string_view, field_count> field_names{"model",
-                                                                "user",
-                                                                "stream",
-                                                                "stream_options",
-                                                                "max_tokens",
-                                                                "max_completion_tokens",
-                                                                "max_output_tokens",
-                                                                "messages",
-                                                                "prompt",
-                                                                "input",
-                                                                "instructions",
-                                                                "tools",
-                                                                "functions",
-                                                                "cache_salt",
-                                                                "chat_template",
-                                                                "chat_template_kwargs",
-                                                                "mm_processor_kwargs",
-                                                                "add_generation_prompt",
-                                                                "continue_final_message",
-                                                                "add_special_tokens"};
+constexpr NameTable field_names(std::array<std::string_view, field_count>{"model",
+                                                                          "user",
+                                                                          "stream",
+                                                                          "stream_options",
+                                                                          "max_tokens",
+                                                                          "max_completion_tokens",
+                                                                          "max_output_tokens",
+                                                                          "messages",
+                                                                          "prompt",
+                                                                          "input",
+                                                                          "instructions",
+                                                                          "tools",
+                                                                          "functions",
+                                                                          "cache_salt",
+                                                                          "chat_template",
+                                                                          "chat_template_kwargs",
+                                                                          "mm_processor_kwargs",
+                                                                          "add_generation_prompt",
+                                                                          "continue_final_message",
+                                                                          "add_special_tokens"});
+constexpr NameTable option_names(std::array<std::string_view, 1>{"include_usage"});
 
 constexpr std::size_t worth_writing_bytes = 128 * 1024;
 
@@ -292,7 +293,7 @@ bool PromptScan::State::write_rest(std::string_view body) {
   if (is_list) return list.write(body, out);
   if (endpoint == Endpoint::chat || !prompt_value.is_string()) return false;
   out.message({"user"});
-  out.text(prompt_value.string(body), nullptr);
+  out.text(prompt_value.string(body));
   return true;
 }
 
@@ -344,7 +345,7 @@ bool PromptScan::State::read_stream_options(std::string_view body) {
       continue;
     }
     if (token == Token::key) {
-      if (!include.key({"include_usage"}, options.string(body))) return false;
+      if (!include.key(option_names, options.string(body))) return false;
     } else if (include.at == 0) {
       include.value(value_begun(options, token, body));
       fields.include_usage = token == Token::yes;

@@ -1,50 +1,49 @@
 #include "net/prompt_text.h"
 
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
+#include <bit>
 #include <charconv>
 
+#include "net/json_block.h"
+#include "net/json_scan.h"
+
 namespace dualmesh::net {
-namespace {
 
-// The number of bytes before the first mark. Whole blocks first: the inner loop becomes SIMD.
-std::size_t plain_length(std::string_view text) {
-  constexpr std::size_t block = 64;
-  std::size_t at = 0;
-  for (; at + block <= text.size(); at += block) {
-    unsigned char any = 0;
-    for (std::size_t i = 0; i < block; ++i) {
-      any |= static_cast<unsigned char>(PromptMark::is(text[at + i]));
+void PromptText::append_spelled(std::string_view words) {
+  const char* at = words.data();
+  const char* const end = at + words.size();
+  while (at != end) {
+    JsonBlock blocks[JsonBlock::kMostRead];
+    const std::size_t count = read_json(at, end, JsonBlock::kMostRead, blocks);
+    for (std::size_t i = 0; i < count; ++i) {
+      const JsonBlock& block = blocks[i];
+      const char* const block_end = at + std::min<std::ptrdiff_t>(JsonBlock::kBytes, end - at);
+      const char* run = at;
+      for (std::uint64_t escapes = block.quote | block.backslash | block.control; escapes != 0;
+           escapes &= escapes - 1) {
+        const char* const next = at + std::countr_zero(escapes);
+        if (next >= block_end) break;
+        char escape[6];
+        text_.append(run, next).append(minimal_escape(*next, escape));
+        run = next + 1;
+      }
+      text_.append(run, block_end);
+      at = block_end;
     }
-    if (any) break;
-  }
-  while (at < text.size() && !PromptMark::is(text[at])) ++at;
-  return at;
-}
-
-}  // namespace
-
-void PromptText::append_escaped(std::string_view content) {
-  for (;;) {
-    const std::size_t plain = plain_length(content);
-    text_.append(content.substr(0, plain));
-    if (plain == content.size()) return;
-    text_ += PromptMark::escape;
-    text_ += PromptMark::escaped(content[plain]);
-    content.remove_prefix(plain + 1);
   }
 }
 
 void PromptText::message(std::string_view role) {
   text_ += PromptMark::message;
-  append_escaped(role);
+  append_spelled(role);
 }
 
 void PromptText::text(std::string_view content) {
   if (content.empty()) return;
   text_ += PromptMark::text;
-  append_escaped(content);
+  append_spelled(content);
 }
 
 void PromptText::media(std::string_view content) {
@@ -55,16 +54,21 @@ void PromptText::media(std::string_view content) {
   text_.append(digits, end);
 }
 
-void PromptText::attachment(std::string_view name, std::string_view json) {
+void PromptText::attachment(std::string_view name, std::string_view words) {
+  json_attachment(name, {});
+  append_spelled(words);
+}
+
+void PromptText::json_attachment(std::string_view name, std::string_view json) {
   text_ += PromptMark::attachment;
   text_ += name;
   text_ += '=';
-  append_escaped(json);
+  text_ += json;
 }
 
 void PromptText::next_text_prompt() { text_ += PromptMark::message; }
 
-void PromptText::prompt_text(std::string_view content) { append_escaped(content); }
+void PromptText::prompt_text(std::string_view content) { append_spelled(content); }
 
 void PromptText::begin_tokens() { text_ += PromptMark::attachment; }
 

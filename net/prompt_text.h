@@ -1,8 +1,12 @@
 // The canonical prompt text: equal prompts give equal bytes, and a longer conversation starts with
 // the bytes of the shorter one.
 //
-// Structure is marked by control characters; text that contains them is escaped, so no text can
-// pass for structure. Nothing closes a message: the next one's mark does, which keeps the prefix
+// Words stand in it in their minimal JSON spelling: as between the quotes of a JSON string in which
+// what must be escaped is (\" \\ \b \f \n \r \t, other control characters as \u00xx in lower case)
+// and all else stands for itself, in UTF-8. So two clients that spell the same words differently
+// have the same text, and the words of most bodies are hashed as they came, with nothing unescaped.
+// Structure is marked by control characters, which that spelling does not have: no words can pass
+// for structure. Nothing closes a message: the next one's mark does, which keeps the prefix
 // property.
 //
 // Threads: values.
@@ -14,17 +18,12 @@
 
 namespace dualmesh::net {
 
-// The marks, and the escape before any of them in text.
 struct PromptMark {
-  static constexpr char escape = 0x1b;
   static constexpr char media = 0x1c;
   static constexpr char attachment = 0x1d;
   static constexpr char message = 0x1e;
   static constexpr char text = 0x1f;
   static constexpr std::uint32_t batch_token = 0xffffffff;  // no token has this id
-
-  static constexpr bool is(char c) { return static_cast<unsigned char>(c - escape) < 5; }
-  static constexpr char escaped(char mark) { return static_cast<char>(mark + 0x40); }  // '[' to '_'
 };
 
 class PromptText {
@@ -33,7 +32,9 @@ class PromptText {
   void message(std::string_view role);
   void text(std::string_view content);   // an empty part leaves no trace
   void media(std::string_view content);  // an image, audio or file: by its hash
-  void attachment(std::string_view name, std::string_view json);  // tools, tool calls, names, ids
+  void attachment(std::string_view name, std::string_view words);  // names, ids
+  void json_attachment(std::string_view name,
+                       std::string_view json);  // tools, tool calls: minified
 
   // Completions: one prompt or several, of text or of tokens.
   void next_text_prompt();  // before each but the first
@@ -45,7 +46,7 @@ class PromptText {
   std::string take() { return std::move(text_); }
 
  private:
-  void append_escaped(std::string_view content);
+  void append_spelled(std::string_view words);
 
   std::string text_;
 };

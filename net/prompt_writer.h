@@ -1,5 +1,6 @@
-// PromptWriter: the canonical prompt text (prompt_text.h) written straight from JSON, with nothing
-// unescaped into memory of its own; its reader is a PromptSink.
+// PromptWriter: the canonical prompt text (prompt_text.h) written straight from JSON; its reader is
+// a PromptSink. Strings that are in the minimal spelling already, nearly all, are told where they
+// stand.
 //
 // Invariant: what is written is what PromptText makes of the same values, and minified() what
 // simdjson::minify makes of its DOM.
@@ -15,7 +16,6 @@
 
 #include "net/json_scan.h"
 #include "net/prompt_text.h"
-#include "net/system_prefix.h"
 
 namespace dualmesh::net {
 
@@ -40,16 +40,18 @@ class PromptWriter {
   PromptWriter(const PromptWriter&) = delete;
   PromptWriter& operator=(const PromptWriter&) = delete;
 
-  // `system`, if given, hears the words unescaped.
-  void words(const JsonString& string, SystemPrefix* system = nullptr);
+  void words(const JsonString& string) {
+    if (string.is_minimal()) return append(string.raw);
+    respelled(string);
+  }
   void message(const JsonString& role) {
     put(PromptMark::message);
     words(role);
   }
-  void text(const JsonString& content, SystemPrefix* system) {
+  void text(const JsonString& content) {
     if (content.raw.empty()) return;
     put(PromptMark::text);
-    words(content, system);
+    words(content);
   }
   void attachment(std::string_view name) {  // its value comes next
     put(PromptMark::attachment);
@@ -72,8 +74,8 @@ class PromptWriter {
   }
 
  private:
-  static constexpr std::size_t kHeldBytes = 8192;
-  static constexpr std::size_t kWorthNoCopy = 4096;
+  static constexpr std::size_t kHeldBytes = 1024;
+  static constexpr std::size_t kWorthNoCopy = 256;
   static constexpr std::size_t kMostFractions = 1000;  // each costs a parser; a tree is for more
 
   void put(char c) {
@@ -81,9 +83,7 @@ class PromptWriter {
     held_[used_++] = c;
   }
   void append(std::string_view text);
-  const char* copy_unescaped(const char* at, const char* end);
-  std::size_t put_escape(const char* at, const char* end);
-  void words_in_parts(const JsonString& string, SystemPrefix* system);
+  void respelled(const JsonString& string);
   void json_string(const JsonString& string);
   bool number(std::string_view spelled);
 

@@ -21,10 +21,15 @@ class SystemPrefix {
 
   bool is_full() const { return cut_; }
   void add(std::string_view text) {
+    if (!cut_ && size_ + text.size() <= kCharacters) {  // no more characters than bytes
+      for (const char c : text) characters_ += continues(c) ? 0 : 1;
+      text.copy(text_ + size_, text.size());
+      size_ += text.size();
+      return;
+    }
     for (const char c : text) {
       if (cut_) return;
-      const bool continues = (static_cast<unsigned char>(c) & 0xc0) == 0x80;
-      cut_ = size_ == sizeof text_ || (!continues && characters_++ == kCharacters);
+      cut_ = size_ == sizeof text_ || (!continues(c) && characters_++ == kCharacters);
       if (!cut_) text_[size_++] = c;
     }
   }
@@ -32,6 +37,9 @@ class SystemPrefix {
   std::uint64_t key() const { return size_ == 0 ? 0 : XXH3_64bits(text_, size_); }
 
  private:
+  // A byte of a character that has begun.
+  static bool continues(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
+
   char text_[kCharacters * 4];
   std::size_t size_ = 0;
   std::size_t characters_ = 0;

@@ -29,6 +29,11 @@ PromptChainBuilder::PromptChainBuilder(const ChainParameters& parameters)
 void PromptChainBuilder::update(std::string_view bytes) {
   const std::size_t block_bytes = parameters_.block_bytes;
   chain_.bytes += bytes.size();
+  // Room for its blocks in one go, and no less than twice of what there was.
+  const std::size_t blocks = chain_.bytes / block_bytes;
+  if (blocks > chain_.blocks.capacity()) {
+    chain_.blocks.reserve(std::max(blocks, 2 * chain_.blocks.capacity()));
+  }
   const auto append = [&](std::string_view block) {
     chain_.blocks.push_back(hash_of(block, parameters_.seed));
   };
@@ -44,6 +49,7 @@ void PromptChainBuilder::update(std::string_view bytes) {
     append(bytes.substr(0, block_bytes));
     bytes.remove_prefix(block_bytes);
   }
+  if (!bytes.empty()) partial_.reserve(block_bytes);
   partial_.append(bytes);
 }
 

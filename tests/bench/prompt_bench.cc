@@ -13,9 +13,22 @@ using namespace dualmesh;
 
 namespace {
 
-enum Kind { plain, lines, accents, tools_last };
+enum Kind { plain, lines, accents, tools_last, code };
+
+// What bench_front_load sends: escapes every few bytes, as in programs.
+std::string code_body(std::size_t bytes) {
+  std::string body =
+      R"({"stream":false,"model":"sim","messages":[{"role":"system","content":)"
+      R"("You are a helpful assistant. Be brief."},{"role":"user","content":"9e3779b97f4a7c15 )";
+  const std::string end = R"("}],"temperature":0.7,"max_tokens":200})";
+  while (body.size() + end.size() < bytes) {
+    body += R"(The quick brown fox said \"no\" and went on.\n )";
+  }
+  return body + end;
+}
 
 std::string body_of(std::size_t bytes, int kind) {
+  if (kind == code) return code_body(bytes);
   const std::string words =
       "The quick brown fox jumps over the lazy dog while the scheduler waits, ";
   std::string body = R"({"messages":[{"role":"system","content":"Be brief."})";
@@ -73,8 +86,8 @@ void by_scan(benchmark::State& state) {
 }
 
 void sizes_and_kinds(benchmark::internal::Benchmark* bench) {
-  for (const int kind : {plain, lines, accents, tools_last}) {
-    for (const int bytes : {2'000, 32'768, 1'000'000}) bench->Args({bytes, kind});
+  for (const int kind : {plain, lines, accents, tools_last, code}) {
+    for (const int bytes : {2'048, 32'768, 1'000'000}) bench->Args({bytes, kind});
   }
   bench->ArgNames({"bytes", "kind"});
 }

@@ -169,6 +169,76 @@ TEST_CASE("cuts do not matter") {
   CHECK(tokens_of("{\"a\":\"\xff" + text, all) != whole);
 }
 
+namespace {
+
+JsonString read_string(const std::string& text) {
+  JsonScan scan;
+  REQUIRE(scan.next(text) == Token::string);
+  return scan.string(text);
+}
+
+// As it should be, from what it says.
+std::string spelled(const std::string& says) {
+  std::string text;
+  for (const char c : says) {
+    char escape[6];
+    text += must_be_escaped(c) ? minimal_escape(c, escape) : std::string_view(&c, 1);
+  }
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("the minimal spelling is that of simdjson, and is known by sight") {
+  using Spelling = JsonString::Spelling;
+  std::string all;
+  for (int c = 0; c < 0x80; ++c) all += static_cast<char>(c);
+  all += "\u00e9\u4f60\U0001f600";
+  simdjson::dom::parser parser;
+  simdjson::dom::element tree = parser.parse("\"" + spelled(all) + "\"").value();
+  CHECK(std::string(tree.get_string().value()) == all);
+  CHECK(std::string(simdjson::minify(tree)) == "\"" + spelled(all) + "\"");
+
+  CHECK(read_string(R"("caf\u00e9")").spelling == Spelling::other);
+  CHECK(read_string("\"caf\u00e9 / '\x7f\"").spelling == Spelling::plain);
+  CHECK(read_string(R"("\"\\\b\f\n\r\t")").spelling == Spelling::minimal);
+  for (const char* other : {R"("\/")", R"("\u000a")", R"("\u001f")", R"("\ud83d\ude00")"}) {
+    CHECK(read_string(other).spelling == Spelling::other);
+  }
+}
+
+TEST_CASE("a string ends where it does, and is spelled as it is, whatever it holds") {
+  const std::vector<std::string> parts{"x",
+                                       "\\n",
+                                       "\\\"",
+                                       "\\\\",
+                                       "\\/",
+                                       "\\u0041",
+                                       "\\ud83d\\ude00",
+                                       "\u00e9",
+                                       std::string(61, 'y')};
+  std::mt19937 random(6);
+  for (int round = 0; round < 20'000; ++round) {
+    std::string raw;
+    for (std::size_t count = random() % 40; count > 0; --count) {
+      raw += parts[random() % 100 == 0 ? random() % parts.size() : random() % 4];
+    }
+    const std::string text = "\"" + raw + "\"" + std::string(random() % 70, ' ');
+    const JsonString found = read_string(text);
+    CAPTURE(text);
+    CHECK(found.raw == raw);
+    CHECK(found.escaped() == (raw.find('\\') != std::string::npos));
+    CHECK(found.is_minimal() == (spelled(unescaped(found)) == raw));
+    JsonScan cut;
+    for (std::size_t size = 0; size <= raw.size() + 1; ++size) {
+      if (cut.next(text.substr(0, size)) != Token::more) FAIL("a string too early");
+      size += random() % 40;
+    }
+    CHECK(cut.next(text) == Token::string);
+    CHECK(cut.string(text).spelling == found.spelling);
+  }
+}
+
 TEST_CASE("what is changed anywhere is taken only if it is JSON still") {
   const std::string text = R"({"a":[1,2.5e1,{"b":"x\u0041\n"}],"c":true,"d":null,"é":"😀"})";
   REQUIRE(is_taken(text));

@@ -86,6 +86,12 @@ TEST_CASE("equal chats give equal text") {
   CHECK(plain == chat(R"([{"role":"user","content":["café 😀 a/b",{"text":""}]}])"));
   CHECK(plain.find("café 😀 a/b") != std::string::npos);
 
+  // What must be escaped is, in one spelling; the rest stands for itself.
+  const std::string lines = chat(R"([{"role":"user","content":"a\n\"b\"\\\u0007"}])");
+  CHECK(lines == "\x1euser\x1f" R"(a\n\"b\"\\\u0007)");
+  CHECK(lines == chat(R"([{"role":"user","content":"\u0061\u000A\u0022b\u0022\u005c\u0007"}])"));
+  CHECK(lines != chat(R"([{"role":"user","content":"a\\n\"b\"\\\u0007"}])"));
+
   const std::string quiet = chat(R"([{"role":"assistant","content":null}])");
   CHECK(quiet == chat(R"([{"role":"assistant"}])"));
   CHECK(quiet == chat(R"([{"role":"assistant","content":""}])"));
@@ -139,7 +145,7 @@ TEST_CASE("text cannot pass for structure") {
     const std::string before(at, 'x'), after(200 - at, 'y');
     const std::string text =
         chat("[{\"role\":\"user\",\"content\":\"" + before + "\\u001e" + after + "\"}]");
-    CHECK(text.find(before + "\x1b^" + after) != std::string::npos);
+    CHECK(text.find(before + "\\u001e" + after) != std::string::npos);
   }
 }
 

@@ -1,0 +1,53 @@
+// JsonBlock: 64 bytes of JSON as bits, one for each byte, by what a byte means inside a string.
+//
+// Invariant: all classifiers say the same of the same bytes; which is used depends on the machine.
+// Threads: functions. Source: ours; that JSON is best read 64 bytes at a time is simdjson's lesson.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace dualmesh::net {
+
+struct JsonBlock {
+  static constexpr std::size_t kBytes = 64;
+  static constexpr std::size_t kMostRead = 4;  // in one go
+
+  std::uint64_t quote;
+  std::uint64_t backslash;
+  std::uint64_t control;  // below 0x20
+  std::uint64_t plain;    // what the minimal spelling has after a backslash: one of "\bfnrt
+  bool high;              // some byte is 0x80 or above
+};
+
+// Bytes [from, from + 64 * count) to `blocks`. `plain` is told only where there is a backslash in
+// the block or right before it among these bytes.
+using JsonClassifier = void (*)(const char* from, std::size_t count, JsonBlock* blocks);
+
+// Those that this machine can run; the last is the fastest, and the first runs everywhere.
+std::span<const JsonClassifier> json_classifiers();
+// The fastest.
+extern const JsonClassifier classify_json;
+
+// Reads up to `most` blocks of [at, end), which is not empty; returns how many. What is shorter
+// than a block is read alone, with control characters for what is missing.
+std::size_t read_json(const char* at, const char* end, std::size_t most,
+                      JsonBlock (&blocks)[JsonBlock::kMostRead]);
+
+// The bytes that follow an odd run of backslashes: those escapes whose second character is none.
+// `carry`, 0 or 1: whether the first byte of this block is escaped, and then of the next.
+inline std::uint64_t escaped_by(std::uint64_t backslash, std::uint64_t& carry) {
+  constexpr std::uint64_t even = 0x5555555555555555;
+  const std::uint64_t first = carry;
+  const std::uint64_t runs = backslash & ~first;
+  const std::uint64_t starts = runs & ~(runs << 1);
+  // Adding the lowest bit of a run leaves one bit, right behind its end. Runs that start at an even
+  // place and end before an odd one are odd, and the other way round.
+  const std::uint64_t behind_even = runs + (starts & even);
+  std::uint64_t behind_odd = 0;
+  carry = __builtin_add_overflow(runs, starts & ~even, &behind_odd) ? 1 : 0;
+  return (((behind_even & ~even) | (behind_odd & even)) & ~runs) | first;
+}
+
+}  // namespace dualmesh::net
