@@ -1,8 +1,11 @@
 // AnswerWatcher of prompt_reader.h.
 #include <simdjson.h>
 
-#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <optional>
 
+#include "net/json_scan.h"
 #include "net/prompt_reader.h"
 
 namespace dualmesh::net {
@@ -57,32 +60,68 @@ bool carries_token(object event) {
   return false;
 }
 
-// The object that starts at the front of `text`, or nothing if it does not end in it.
-std::string_view balanced_object(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{') {
-      ++depth;
-    } else if (c == '}' && --depth == 0) {
-      return text.substr(0, i + 1);
-    }
+// Where the value of the last `"usage"` begins: in a string its quotes would be escaped. Looked for
+// by the letter that is rarest in what comes after it.
+std::size_t find_usage(std::string_view json) {
+  constexpr std::string_view key = "\"usage\"";
+  constexpr std::size_t rare = 4;
+  static_assert(key[rare] == 'g');
+  for (std::size_t end = json.size();;) {
+    const void* const found = ::memrchr(json.data(), key[rare], end);
+    if (found == nullptr) return std::string_view::npos;
+    end = static_cast<std::size_t>(static_cast<const char*>(found) - json.data());
+    if (end >= rare && json.substr(end - rare, key.size()) == key) return end - rare + key.size();
   }
-  return {};
 }
 
-bool read_count(object from, std::string_view key, std::uint32_t& into) {
-  std::uint64_t count = 0;
-  if (from[key].get(count) != simdjson::SUCCESS || count > UINT32_MAX) return false;
-  into = static_cast<std::uint32_t>(count);
-  return true;
-}
+// What a usage object says; where it is no whole object, nothing.
+struct Usage {
+  std::optional<std::uint32_t> prompt, input, completion, output, cached;
+
+  static std::optional<Usage> read(std::string_view json) {
+    using Token = JsonScan::Token;
+    Usage usage;
+    JsonScan scan;
+    std::string_view key;
+    bool in_details = false;
+    if (scan.next(json) != Token::object) return std::nullopt;
+    for (;;) {
+      switch (scan.next(json)) {
+        case Token::key:
+          key = scan.string(json).raw;
+          if (scan.depth() > 1) break;
+          in_details = key == "prompt_tokens_details" || key == "input_tokens_details";
+          break;
+        case Token::number:
+          usage.take(key, scan.depth(), in_details,
+                     json.substr(scan.token_begin(), scan.position() - scan.token_begin()));
+          break;
+        case Token::object_end:
+          if (scan.depth() == 0) return usage;
+          break;
+        case Token::failed:
+        case Token::more:
+          return std::nullopt;
+        default:
+          break;
+      }
+    }
+  }
+
+ private:
+  void take(std::string_view key, std::size_t depth, bool in_details, std::string_view number) {
+    std::uint32_t count = 0;
+    const char* const end = number.data() + number.size();
+    const auto [stop, error] = std::from_chars(number.data(), end, count);
+    if (error != std::errc() || stop != end) return;
+    if (depth == 2 && in_details && key == "cached_tokens") cached = count;
+    if (depth != 1) return;
+    if (key == "prompt_tokens") prompt = count;
+    if (key == "input_tokens") input = count;
+    if (key == "completion_tokens") completion = count;
+    if (key == "output_tokens") output = count;
+  }
+};
 
 std::string_view trim_start(std::string_view text) {
   const std::size_t start = text.find_first_not_of(" \t\r\n");
@@ -91,29 +130,17 @@ std::string_view trim_start(std::string_view text) {
 
 }  // namespace
 
-// Looks for the last `"usage": {` (inside a string its quotes would be escaped).
 void AnswerWatcher::usage(std::string_view json) {
-  constexpr std::string_view key = "\"usage\"";
-  const std::size_t at = json.rfind(key);
+  const std::size_t at = find_usage(json);
   if (at == std::string_view::npos) return;
-  std::string_view rest = trim_start(json.substr(at + key.size()));
+  const std::string_view rest = trim_start(json.substr(at));
   if (rest.empty() || rest.front() != ':') return;
-  rest = trim_start(rest.substr(1));
-  if (rest.empty() || rest.front() != '{') return;
-  const std::string_view text = balanced_object(rest);
-  object fields, details;
-  if (text.empty() || scratch_parser().parse(text.data(), text.size()).get(fields)) return;
-  if (!read_count(fields, "prompt_tokens", prompt_tokens_)) {
-    read_count(fields, "input_tokens", prompt_tokens_);
-  }
-  if (!read_count(fields, "completion_tokens", completion_tokens_)) {
-    read_count(fields, "output_tokens", completion_tokens_);
-  }
-  for (const char* name : {"prompt_tokens_details", "input_tokens_details"}) {
-    if (fields[name].get(details) == simdjson::SUCCESS) {
-      says_cached_tokens_ |= read_count(details, "cached_tokens", cached_tokens_);
-    }
-  }
+  const auto said = Usage::read(rest.substr(1));
+  if (!said) return;
+  prompt_tokens_ = said->prompt.value_or(said->input.value_or(prompt_tokens_));
+  completion_tokens_ = said->completion.value_or(said->output.value_or(completion_tokens_));
+  says_cached_tokens_ = says_cached_tokens_ || said->cached;
+  cached_tokens_ = said->cached.value_or(cached_tokens_);
 }
 
 // One complete line of an event stream, or the kept end of one that was too long.
@@ -144,9 +171,11 @@ bool AnswerWatcher::feed(std::string_view piece) {
   if (!event_stream_) {
     if (piece.empty()) return false;
     first_seen_ = true;
-    keep(piece);
     const std::size_t last = piece.find_last_not_of(" \t\r\n");
-    if (last != std::string_view::npos && piece[last] == '}') usage(partial_);
+    const bool may_be_whole = last != std::string_view::npos && piece[last] == '}';
+    if (may_be_whole && partial_.empty()) usage(piece);  // most come in one piece
+    keep(piece);
+    if (may_be_whole && partial_.size() > piece.size()) usage(partial_);
     return !seen_before;
   }
   while (!piece.empty()) {

@@ -13,10 +13,19 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "net/io_threads.h"
 
 namespace dualmesh::net {
+
+// Something to do when the handlers that are ready now have run: what many of them cause is done
+// once, and what is written together wakes its readers together.
+class TurnEndJob {
+ public:
+  virtual ~TurnEndJob() = default;
+  virtual void turn_ended() = 0;
+};
 
 struct IoThread::Impl {
   explicit Impl(std::size_t thread_index) : index(thread_index) {}
@@ -25,11 +34,14 @@ struct IoThread::Impl {
   // Runs `work` on this loop and returns when it is done; runs it here when the loop has stopped or
   // this is its thread.
   void run_and_wait(std::function<void()> work);
+  // On its thread.
+  void at_turn_end(std::shared_ptr<TurnEndJob> job);
 
   std::size_t index;
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(context);
   std::atomic<std::thread::id> runner{};  // no id: not running
+  std::vector<std::shared_ptr<TurnEndJob>> turn_end_jobs, running_jobs;
 };
 
 // One deadline that is moved far more often than it is reached. Moving it later only stores a

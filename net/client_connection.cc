@@ -5,6 +5,7 @@
 #include <asio/post.hpp>
 #include <asio/write.hpp>
 
+#include "net/client_socket.h"
 #include "net/destination.h"
 #include "net/error.h"
 #include "net/socket_options.h"
@@ -65,11 +66,12 @@ void PendingCall::finish(ClientError error) {
   if (const auto hears = std::move(listener)) hears->on_done(error);
 }
 
-ClientConnection::ClientConnection(asio::io_context& context, std::weak_ptr<ConnectionOwner> owner,
+ClientConnection::ClientConnection(IoThread& thread, std::weak_ptr<ConnectionOwner> owner,
                                    std::string destination, std::size_t response_head_bytes)
-    : socket_(context),
-      resolver_(context),
-      deadline_(context),
+    : thread_(thread),
+      socket_(thread.impl().context),
+      resolver_(thread.impl().context),
+      deadline_(thread.impl().context),
       owner_(std::move(owner)),
       destination_(std::move(destination)),
       response_head_bytes_(response_head_bytes),
@@ -138,10 +140,12 @@ void ClientConnection::send(std::shared_ptr<PendingCall> call) {
   begin_request();
   // Written at the end of this turn of the loop, with the requests of others: one after the other
   // they find their servers awake, where each alone would have to wake one.
-  asio::post(socket_.get_executor(), [self = shared_from_this(), call = call_] {
-    if (!self->closed_ && self->call_ == call) self->write_request();
-  });
+  thread_.impl().at_turn_end(shared_from_this());
   read_more();
+}
+
+void ClientConnection::turn_ended() {
+  if (!closed_ && call_ && !asked_) write_request();
 }
 
 void ClientConnection::begin_request() {
@@ -154,11 +158,15 @@ void ClientConnection::begin_request() {
 
 void ClientConnection::write_request() {
   asked_ = true;
-  const std::array<asio::const_buffer, 2> buffers = {
-      asio::buffer(writing_->request.head),
-      asio::buffer(writing_->request.body.data(), writing_->request.body.size())};
+  using Buffers = std::array<asio::const_buffer, 2>;
+  const std::string_view head = writing_->request.head, body = writing_->request.body;
+  std::error_code error;
+  const std::size_t count =
+      write_at_once(socket_, Buffers{asio::buffer(head), asio::buffer(body)}, error);
+  if (error || count == head.size() + body.size()) return written();
+  const std::size_t of_head = std::min(count, head.size());
   asio::async_write(
-      socket_, buffers,
+      socket_, Buffers{asio::buffer(head) + of_head, asio::buffer(body) + (count - of_head)},
       [self = shared_from_this()](const std::error_code&, std::size_t) { self->written(); });
 }
 

@@ -57,10 +57,11 @@ class PendingCall final : public ClientCall {
   std::weak_ptr<ClientConnection> connection;
 };
 
-class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
+class ClientConnection final : public TurnEndJob,
+                               public std::enable_shared_from_this<ClientConnection> {
  public:
-  ClientConnection(asio::io_context& context, std::weak_ptr<ConnectionOwner> owner,
-                   std::string destination, std::size_t response_head_bytes);
+  ClientConnection(IoThread& thread, std::weak_ptr<ConnectionOwner> owner, std::string destination,
+                   std::size_t response_head_bytes);
 
   void connect_and_send(std::shared_ptr<PendingCall> call);
   void send(std::shared_ptr<PendingCall> call);  // on an idle connection
@@ -68,6 +69,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   void close();
   void resume();
   void expired();  // by deadline_
+  void turn_ended() override;
 
   const std::string& destination() const { return destination_; }
   bool is_open() const { return !closed_; }
@@ -88,6 +90,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   void fail(ClientError error);
   ResponseParser new_parser() const;
 
+  IoThread& thread_;
   asio::ip::tcp::socket socket_;
   asio::ip::tcp::resolver resolver_;
   Deadline deadline_;

@@ -21,6 +21,15 @@
 
 namespace dualmesh::net {
 
+// Writes what the socket takes without waiting; where it takes nothing, that is no error.
+template <class Buffers>
+std::size_t write_at_once(asio::ip::tcp::socket& socket, const Buffers& buffers,
+                          std::error_code& error) {
+  const std::size_t count = socket.write_some(buffers, error);
+  if (error == asio::error::would_block || error == asio::error::try_again) error.clear();
+  return count;
+}
+
 class ClientSocket {
  public:
   using Buffers = std::array<asio::const_buffer, 2>;
@@ -61,6 +70,11 @@ class ClientSocket {
       return socket_.async_wait(asio::socket_base::wait_read, std::move(go_on));
     asio::post(socket_.get_executor(),
                [go_on = std::move(go_on)]() mutable { go_on(std::error_code()); });
+  }
+
+  // What can be written at once. With TLS nothing, as its handler tells more.
+  std::size_t write_now(const Buffers& buffers, std::error_code& error) {
+    return tls_ ? 0 : write_at_once(socket_, buffers, error);
   }
 
   template <class Handler>

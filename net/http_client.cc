@@ -43,7 +43,7 @@ struct HttpClient::State final : ConnectionOwner, std::enable_shared_from_this<S
 
   void connect(const std::shared_ptr<PendingCall>& call) {
     auto connection = std::make_shared<ClientConnection>(
-        thread.impl().context, weak_from_this(), call->destination, limits.response_head_bytes);
+        thread, weak_from_this(), call->destination, limits.response_head_bytes);
     open.insert(connection);
     open_count = open.size();
     ++connects;

@@ -40,6 +40,16 @@ void IoThread::Impl::run_and_wait(std::function<void()> work) {
   finished.wait();
 }
 
+void IoThread::Impl::at_turn_end(std::shared_ptr<TurnEndJob> job) {
+  turn_end_jobs.push_back(std::move(job));
+  if (turn_end_jobs.size() > 1) return;
+  asio::post(context, [this] {
+    running_jobs.swap(turn_end_jobs);  // what they ask for comes in the next turn
+    for (const auto& one : running_jobs) one->turn_ended();
+    running_jobs.clear();
+  });
+}
+
 IoThread::IoThread(std::size_t index) : impl_(std::make_unique<Impl>(index)) {}
 IoThread::~IoThread() = default;
 

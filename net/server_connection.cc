@@ -1,7 +1,5 @@
 #include "net/server_connection.h"
 
-#include <asio/post.hpp>
-
 #include "net/http_exchange.h"
 #include "net/http_writer.h"
 #include "net/prompt_reader.h"
@@ -313,44 +311,61 @@ bool ServerConnection::may_keep_alive() const {
 void ServerConnection::flush_soon() {
   if (flush_posted_ || write_in_flight_) return;
   flush_posted_ = true;
-  asio::post(thread_.impl().context, [self = shared_from_this()] {
-    self->flush_posted_ = false;
-    self->flush();
-  });
+  thread_.impl().at_turn_end(shared_from_this());
+}
+
+void ServerConnection::turn_ended() {
+  flush_posted_ = false;
+  flush();
 }
 
 void ServerConnection::flush() {
-  if (phase_ == Phase::closed || write_in_flight_) return;
-  if (written_ == writing_.size()) {
-    writing_.front.clear();
-    writing_.back.clear();
-    written_ = 0;
-    std::swap(writing_, pending_);
+  while (phase_ != Phase::closed && !write_in_flight_) {
+    if (written_ == writing_.size()) {
+      writing_.front.clear();
+      writing_.back.clear();
+      written_ = 0;
+      std::swap(writing_, pending_);
+    }
+    if (writing_.size() == 0) {
+      if (phase_ == Phase::flushing) answer_flushed();
+      return;
+    }
+    if (!write()) return;
   }
-  if (writing_.size() == 0) {
-    if (phase_ == Phase::flushing) answer_flushed();
-    return;
-  }
+}
+
+bool ServerConnection::write() {
   const std::size_t in_front = std::min(written_, writing_.front.size());
   const std::size_t in_back = written_ - in_front;
   const ClientSocket::Buffers buffers = {asio::buffer(writing_.front) + in_front,
                                          asio::buffer(writing_.back) + in_back};
+  std::error_code error;
+  if (const std::size_t count = socket_.write_now(buffers, error); count > 0) {
+    written(count);
+    return true;
+  }
+  if (error) {
+    close();
+    return false;
+  }
   write_in_flight_ = true;
   if (phase_ != Phase::body) deadline_.set(shared_->limits.write_timeout, shared_from_this());
   socket_.async_write_some(
-      buffers, [self = shared_from_this()](const std::error_code& error, std::size_t count) {
+      buffers, [self = shared_from_this()](const std::error_code& failed, std::size_t count) {
         self->write_in_flight_ = false;
         if (self->phase_ == Phase::closed) return;
-        if (error) return self->close();
+        if (failed) return self->close();
         self->written(count);
+        self->flush();
       });
+  return false;
 }
 
 void ServerConnection::written(std::size_t count) {
   written_ += count;
   if (phase_ == Phase::answering && buffered_bytes() == 0) deadline_.clear();
   if (const auto exchange = exchange_.lock()) exchange->drained();
-  flush();
 }
 
 void ServerConnection::finish_answer(bool keep_alive, HeldRequest held) {

@@ -27,7 +27,8 @@ namespace dualmesh::net {
 class HttpExchange;
 struct ApiError;
 
-class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
+class ServerConnection final : public TurnEndJob,
+                               public std::enable_shared_from_this<ServerConnection> {
  public:
   using Siblings = std::unordered_set<ServerConnection*>;  // of one server on one thread
 
@@ -35,13 +36,14 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   ServerConnection(asio::ip::tcp::socket socket, std::string peer,
                    std::unique_ptr<AddressCounts::Place> place, IoThread& thread,
                    std::shared_ptr<ServerShared> shared, std::shared_ptr<Siblings> siblings);
-  ~ServerConnection();
+  ~ServerConnection() override;
 
   void start();
   void start_tls(const ServerCertificate& certificate);
   void server_closing();  // no new connections are taken
   void close();
   void expired();  // by deadline_
+  void turn_ended() override;
 
   // For the exchange being answered.
   void append(std::string_view bytes);
@@ -80,6 +82,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void send_refusal(HttpResponse answer, bool keep_alive);
   void flush_soon();
   void flush();
+  bool write();  // false: it will go on by itself, or the connection has ended
   void written(std::size_t count);
   void answer_flushed();
   void linger();
@@ -104,7 +107,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   HttpRequest request_;
   std::unique_ptr<BodyListener> listener_;
   BodyReader body_;
-  std::string abandoned_body_;  // of a refused request, while a read into it is pending
+  std::string abandoned_body_;         // of a refused request, while a read into it is pending
   std::uint64_t wire_body_bytes_ = 0;  // as it came over the wire
   Deadline::Clock::time_point body_began_;
   IoThread::Timer look_again_;  // while too much has come ahead

@@ -21,6 +21,8 @@ inline void set_socket_options(asio::ip::tcp::socket& socket,
   const auto set = [&](int level, int option, int value) {
     ::setsockopt(socket.native_handle(), level, option, &value, sizeof value);
   };
+  std::error_code ignored;
+  socket.non_blocking(true, ignored);  // what can be written at once is
   set(IPPROTO_TCP, TCP_NODELAY, 1);
   set(SOL_SOCKET, SO_KEEPALIVE, 1);
   set(IPPROTO_TCP, TCP_KEEPIDLE, 15);
