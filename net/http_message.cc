@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "net/head_text.h"
+
 namespace dualmesh::net {
 namespace {
 
@@ -29,23 +31,21 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
 // Values of our own making could carry a line end from outside; it must not become a field. The
 // value may be a view of ours, so it is copied before the buffer may move.
 void Headers::add(std::string_view name, std::string_view value) {
-  if (places_.empty()) {
-    text_.reserve(256);
-    places_.reserve(8);
-  }
+  if (places_.empty()) places_.reserve(8);
   const std::size_t begin = text_.size();
   const std::size_t value_at = begin + name.size() + 2;
   const std::size_t size = value_at + value.size() + 2;
+  std::string kept;  // what the two may be views of
   if (size > text_.capacity()) {
-    std::string larger;
-    larger.reserve(2 * size);
-    larger.append(text_).append(name).append(": ").append(value).append("\r\n");
-    text_ = std::move(larger);
-  } else {
-    text_.append(name).append(": ").append(value).append("\r\n");
+    kept.swap(text_);
+    text_.reserve(std::max<std::size_t>(256, 2 * size));
+    text_.append(kept);
   }
-  for (std::size_t i = value_at; i < value_at + value.size(); ++i) {
-    if (text_[i] == '\r' || text_[i] == '\n' || text_[i] == '\0') text_[i] = ' ';
+  text_.append(name).append(": ").append(value).append("\r\n");
+  char* const end = text_.data() + value_at + value.size();
+  for (char* at = end - value.size(); (at = const_cast<char*>(find_control(at, end))) != end;
+       ++at) {
+    if (*at == '\r' || *at == '\n' || *at == '\0') *at = ' ';
   }
   const std::uint32_t fingerprint = name_fingerprint(name);
   seen_ |= bit_of(fingerprint);

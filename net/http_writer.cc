@@ -1,5 +1,7 @@
 #include "net/http_writer.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 
 namespace dualmesh::net {
@@ -24,44 +26,43 @@ void append_unchecked(std::string& out, std::string_view name, std::string_view 
   }
 }
 
-bool is_framing(std::string_view name) {
-  switch (name.size()) {
-    case 10:
-      return equals_ignoring_case(name, "connection") || equals_ignoring_case(name, "keep-alive");
-    case 14:
-      return equals_ignoring_case(name, "content-length");
-    case 17:
-      return equals_ignoring_case(name, "transfer-encoding");
-    default:
-      return false;
-  }
-}
-
-// Which fields are written again, asked once for each.
+// Which fields are written again, asked once for each; never those that we write ourselves.
 class FieldFilter {
  public:
   explicit FieldFilter(const FieldChanges& changes) : prefix_(changes.dropped_prefix) {
+    for (const std::string_view name : ours) leave_out(name);
     for (const std::string_view name : changes.dropped) leave_out(name);
     for (const Headers::Field& field : changes.set) leave_out(field.name);
   }
 
   bool keeps(std::string_view name, std::uint32_t fingerprint) const {
-    for (const Gone& gone : gone_) {
-      if (gone.fingerprint == fingerprint && equals_ignoring_case(gone.name, name)) return false;
-    }
-    return !is_framing(name) &&
-           (prefix_.empty() || !equals_ignoring_case(name.substr(0, prefix_.size()), prefix_));
+    return !is_left_out(name, fingerprint) && !has_prefix(name);
   }
 
  private:
-  struct Gone {
-    std::string_view name;
-    std::uint32_t fingerprint;
-  };
-  void leave_out(std::string_view name) { gone_.push_back({name, name_fingerprint(name)}); }
+  static constexpr std::array<std::string_view, 4> ours = {"connection", "keep-alive",
+                                                           "content-length", "transfer-encoding"};
+
+  bool is_left_out(std::string_view name, std::uint32_t fingerprint) const {
+    if ((seen_ & bit_of(fingerprint)) == 0) return false;
+    return std::ranges::any_of(
+        left_out_, [&](std::string_view one) { return equals_ignoring_case(one, name); });
+  }
+  bool has_prefix(std::string_view name) const {  // most differ from it in their first letter
+    return !prefix_.empty() && (name.front() | 0x20) == prefix_.front() &&
+           equals_ignoring_case(name.substr(0, prefix_.size()), prefix_);
+  }
+  void leave_out(std::string_view name) {
+    left_out_.push_back(name);
+    seen_ |= bit_of(name_fingerprint(name));
+  }
+  static std::uint64_t bit_of(std::uint32_t fingerprint) {
+    return std::uint64_t{1} << (fingerprint & 63);
+  }
 
   const std::string_view prefix_;
-  boost::container::small_vector<Gone, 8> gone_;
+  boost::container::small_vector<std::string_view, 12> left_out_;
+  std::uint64_t seen_ = 0;  // the bits of what is left out, perhaps of others
 };
 
 void append_fields(std::string& out, const Headers& headers, const FieldFilter& filter) {
