@@ -4,6 +4,11 @@
 // Threads: functions. Source: ours; that JSON is best read 64 bytes at a time is simdjson's lesson.
 #pragma once
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -34,6 +39,35 @@ extern const JsonClassifier classify_json;
 // than a block is read alone, with control characters for what is missing.
 std::size_t read_json(const char* at, const char* end, std::size_t most,
                       JsonBlock (&blocks)[JsonBlock::kMostRead]);
+
+// The beginning of a string, for those that are short: names and roles.
+struct JsonRun {
+  static constexpr std::size_t kBytes = 16;
+  std::size_t
+      length;  // before the first quote, backslash or control character; kBytes: there is none
+  bool high;   // a byte of 0x80 or above among these
+};
+inline JsonRun run_of(const char* from) {
+#ifdef __SSE2__
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  const __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
+  const __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
+  const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+  const int stops = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control));
+  const unsigned first = static_cast<unsigned>(stops) | 1U << JsonRun::kBytes;
+  const unsigned before = (first & (0 - first)) - 1;
+  return {static_cast<std::size_t>(std::countr_zero(first)),
+          (static_cast<unsigned>(_mm_movemask_epi8(bytes)) & before) != 0};
+#else
+  JsonRun run{};
+  for (; run.length < JsonRun::kBytes; ++run.length) {
+    const auto byte = static_cast<unsigned char>(from[run.length]);
+    if (byte == '"' || byte == '\\' || byte < 0x20) break;
+    run.high |= byte >= 0x80;
+  }
+  return run;
+#endif
+}
 
 // The bytes that follow an odd run of backslashes: those escapes whose second character is none.
 // `carry`, 0 or 1: whether the first byte of this block is escaped, and then of the next.

@@ -264,6 +264,13 @@ JsonScan::Token JsonScan::begin_string(std::string_view text) {
   begin_ = position_++;
   in_string_ = true;
   spelling_ = JsonString::Spelling::plain;
+  if (text.size() - position_ >= JsonRun::kBytes) {
+    const JsonRun run = run_of(text.data() + position_);
+    if (run.length < JsonRun::kBytes && text[position_ + run.length] == '"') {
+      high_ = high_ || run.high;
+      return end_string(position_ + run.length);
+    }
+  }
   return go_on_in_string(text);
 }
 

@@ -21,28 +21,27 @@ class SystemPrefix {
 
   bool is_full() const { return cut_; }
   void add(std::string_view text) {
-    if (!cut_ && size_ + text.size() <= kCharacters) {  // no more characters than bytes
-      for (const char c : text) characters_ += continues(c) ? 0 : 1;
-      text.copy(text_ + size_, text.size());
-      size_ += text.size();
+    if (cut_) return;
+    const std::size_t taken = text.copy(text_ + size_, sizeof text_ - size_);
+    size_ += taken;
+    if (size_ <= kCharacters) return;  // no more characters than bytes
+    for (; counted_ < size_; ++counted_) {
+      const bool continues = (static_cast<unsigned char>(text_[counted_]) & 0xc0) == 0x80;
+      if (continues || characters_++ < kCharacters) continue;
+      size_ = counted_;
+      cut_ = true;
       return;
     }
-    for (const char c : text) {
-      if (cut_) return;
-      cut_ = size_ == sizeof text_ || (!continues(c) && characters_++ == kCharacters);
-      if (!cut_) text_[size_++] = c;
-    }
+    cut_ = taken < text.size();
   }
 
   std::uint64_t key() const { return size_ == 0 ? 0 : XXH3_64bits(text_, size_); }
 
  private:
-  // A byte of a character that has begun.
-  static bool continues(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
-
   char text_[kCharacters * 4];
   std::size_t size_ = 0;
-  std::size_t characters_ = 0;
+  std::size_t counted_ = 0;     // of these bytes
+  std::size_t characters_ = 0;  // in them
   bool cut_ = false;
 };
 

@@ -59,6 +59,27 @@ TEST_CASE("every classifier says of every byte what it is") {
   }
 }
 
+TEST_CASE("a short run ends where a byte says so") {
+  std::mt19937 random(5);
+  for (int round = 0; round < 20'000; ++round) {
+    std::string text(JsonRun::kBytes, 'x');
+    for (std::size_t changes = random() % 3; changes > 0; --changes) {
+      text[random() % text.size()] = some_bytes(random, 1)[0];
+    }
+    const std::vector<char> exact(text.begin(), text.end());
+    const JsonRun run = run_of(exact.data());
+    std::size_t length = 0;
+    bool high = false;
+    for (; length < text.size(); ++length) {
+      const auto byte = static_cast<unsigned char>(text[length]);
+      if (byte == '"' || byte == '\\' || byte < 0x20) break;
+      high |= byte >= 0x80;
+    }
+    CHECK(run.length == length);
+    CHECK(run.high == high);
+  }
+}
+
 TEST_CASE("what follows an odd run of backslashes is escaped, over the ends of blocks") {
   std::mt19937 random(4);
   for (int round = 0; round < 20'000; ++round) {
