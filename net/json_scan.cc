@@ -144,6 +144,10 @@ std::size_t encode_utf8(char32_t code_point, char (&into)[4]) {
   return 4;
 }
 
+bool is_minimal_number(std::string_view spelled) {
+  return spelled != "-0" && spelled.find_first_of(".eE") == std::string_view::npos;
+}
+
 std::string_view minimal_escape(char c, char (&into)[6]) {
   constexpr std::string_view means = "\"\\\b\f\n\r\t", spelled = "\"\\bfnrt",
                              hex = "0123456789abcdef";
@@ -182,7 +186,7 @@ JsonScan::Token JsonScan::next(std::string_view text) {
   if (failed_) return Token::failed;
   if (in_string_) return go_on_in_string(text);
   for (;;) {
-    while (position_ < text.size() && is_space(text[position_])) ++position_;
+    for (; position_ < text.size() && is_space(text[position_]); ++position_) ++respelled_;
     if (position_ == text.size()) return expect_ == Expect::text_end ? Token::end : Token::more;
     const char c = text[position_];
     switch (expect_) {
@@ -302,6 +306,7 @@ JsonScan::Token JsonScan::go_on_in_string(std::string_view text) {
 JsonScan::Token JsonScan::end_string(std::size_t quote) {
   in_string_ = false;
   string_end_ = quote;
+  if (spelling_ == JsonString::Spelling::other) ++respelled_;
   position_ = quote + 1;
   if (key_) {
     expect_ = Expect::colon;
@@ -355,6 +360,7 @@ JsonScan::Token JsonScan::number(std::string_view text) {
   if (whole && digits > max_integer_digits) return fails();
   begin_ = start;
   position_ += at;
+  if (!is_minimal_number(rest.substr(0, at))) ++respelled_;
   after_value();
   return Token::number;
 }

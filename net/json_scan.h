@@ -56,6 +56,9 @@ inline char short_escape(char c) {
   return meant[static_cast<unsigned char>(c)];
 }
 
+// Whole numbers keep their spelling when a text is minified.
+bool is_minimal_number(std::string_view spelled);
+
 // One escape, from its backslash on; a pair of surrogates counts as one.
 struct JsonEscape {
   enum class Kind : std::uint8_t { whole, cut_off, invalid } kind = Kind::invalid;
@@ -118,7 +121,10 @@ class JsonScan {
   std::size_t token_begin() const { return begin_; }
   std::size_t position() const { return position_; }  // after it
   std::size_t depth() const { return depth_; }        // of open objects and arrays, after it
-  JsonString string(std::string_view text) const {    // a key or a string
+  // How much has been read so far that a minified text spells otherwise: white space, strings that
+  // are not minimal, numbers that may not be.
+  std::size_t respelled() const { return respelled_; }
+  JsonString string(std::string_view text) const {  // a key or a string
     return {text.substr(begin_ + 1, string_end_ - begin_ - 1), spelling_};
   }
 
@@ -154,6 +160,7 @@ class JsonScan {
   std::size_t begin_ = 0;
   std::size_t string_end_ = 0;
   std::size_t depth_ = 0;
+  std::size_t respelled_ = 0;
   std::size_t checked_;  // is UTF-8 up to here
   Expect expect_ = Expect::value;
   bool in_string_ = false;

@@ -43,35 +43,37 @@ PromptList::Step PromptList::take(Token token, const JsonScan& scan, std::string
   if (depth < depth_) return Step::done;
   if (!in_element_) {
     in_element_ = true;
-    element_begin_ = scan.token_begin();
+    element_ = value_begun(scan, token, text);
+    respelled_ = scan.respelled();
     fields_ = {};
     return go_on(token == Token::object);
   }
   if (depth == depth_) {
     in_element_ = false;
-    note(scan.position());
+    value_ended(element_, scan, respelled_);
+    note();
     return Step::going_on;
   }
   if (depth == depth_ + 1) {
     if (token == Token::key) return go_on(fields_.key(field_names, scan.string(text)));
     if (token == Token::object_end || token == Token::array_end) {
-      fields_.value_ended(scan.position());
+      fields_.container_ended(scan);
     } else {
-      fields_.value(value_begun(scan, token, text));
+      fields_.value(scan, token, text);
     }
   } else if (depth == depth_ + 2 && opens(token)) {
-    fields_.value(value_begun(scan, token, text));
+    fields_.value(scan, token, text);
   }
   return Step::going_on;
 }
 
-void PromptList::note(std::size_t end) {
+void PromptList::note() {
   const std::size_t first = noted_.size();
   for (std::size_t i = 0; i < kFields; ++i) {
     const JsonValue& value = fields_.values[i];
     if (value.is_given()) noted_.push_back({static_cast<std::uint8_t>(i), value});
   }
-  elements_.push_back({element_begin_, end, first, noted_.size()});
+  elements_.push_back({element_, first, noted_.size()});
 }
 
 bool PromptList::write(std::string_view text, PromptWriter& out) {
@@ -98,7 +100,7 @@ bool PromptList::element(const Element& element, std::string_view text, PromptWr
   if (name.raw.empty() || name.raw == "message") return message(values, text, out);
   out.message(name);
   out.attachment("item");
-  return out.minified(text, element.begin);
+  return out.json(text, element.value);
 }
 
 bool PromptList::message(const Values& values, std::string_view text, PromptWriter& out) {
@@ -118,7 +120,7 @@ bool PromptList::message(const Values& values, std::string_view text, PromptWrit
   for (const std::size_t field : {tool_calls, function_call}) {
     if (!values[field].is_given()) continue;
     out.attachment(field_names[field]);
-    if (!out.minified(text, values[field].begin)) return false;
+    if (!out.json(text, values[field])) return false;
   }
   system_seen_ |= in_system_;
   in_system_ = false;
@@ -161,7 +163,7 @@ bool PromptList::part(JsonScan& scan, std::string_view text, PromptWriter& out) 
       if (!fields.key(part_names, scan.string(text))) return false;
     } else if (scan.depth() == depth + (opens(token) ? 1 : 0) && token != Token::object_end &&
                token != Token::array_end) {
-      fields.value(value_begun(scan, token, text));
+      fields.value(scan, token, text);
     }
   }
   const auto& [kind, plain, refused] = fields.values;

@@ -12,57 +12,11 @@
 #include <boost/container/small_vector.hpp>
 #include <string_view>
 
-#include "net/json_scan.h"
-#include "net/name_table.h"
+#include "net/json_fields.h"
 #include "net/prompt_writer.h"
 #include "net/system_prefix.h"
 
 namespace dualmesh::net {
-
-// A value by its place in the text.
-struct JsonValue {
-  JsonScan::Token kind = JsonScan::Token::none;                 // none: absent
-  JsonString::Spelling spelling = JsonString::Spelling::plain;  // a string's
-  std::size_t begin = 0;
-  std::size_t end = 0;
-
-  bool is_given() const { return kind != JsonScan::Token::none && kind != JsonScan::Token::null; }
-  bool is_string() const { return kind == JsonScan::Token::string; }
-  std::string_view spelled(std::string_view text) const { return text.substr(begin, end - begin); }
-  JsonString string(std::string_view text) const {
-    return {text.substr(begin + 1, end - begin - 2), spelling};
-  }
-};
-
-// Of the value whose first token `scan` has just read; containers end later.
-inline JsonValue value_begun(const JsonScan& scan, JsonScan::Token token, std::string_view text) {
-  using Spelling = JsonString::Spelling;
-  const bool is_string = token == JsonScan::Token::string;
-  return {token, is_string ? scan.string(text).spelling : Spelling::plain, scan.token_begin(),
-          scan.position()};
-}
-inline bool opens(JsonScan::Token token) {
-  return token == JsonScan::Token::object || token == JsonScan::Token::array;
-}
-
-// The values of some fields of one object, and nothing of the others.
-template <std::size_t kCount>
-struct KnownFields {
-  // A field that has been given before, or might have been under another spelling: false.
-  bool key(const NameTable<kCount>& names, const JsonString& name) {
-    if (name.escaped()) return false;
-    at = names.find(name.raw);
-    return at == kCount || values[at].kind == JsonScan::Token::none;
-  }
-  void value(const JsonValue& value) {
-    if (at < kCount) values[at] = value;
-  }
-  void value_ended(std::size_t end) {
-    if (at < kCount) values[at].end = end;
-  }
-  std::array<JsonValue, kCount> values{};
-  std::size_t at = kCount;  // of the key read last; kCount: one we do not know
-};
 
 class PromptList {
  public:
@@ -80,7 +34,7 @@ class PromptList {
   // What is complete and not yet written. False: unsure.
   bool write(std::string_view text, PromptWriter& out);
   // Where what is not yet written begins.
-  std::size_t written_to() const { return written_ == 0 ? 0 : elements_[written_ - 1].end; }
+  std::size_t written_to() const { return written_ == 0 ? 0 : elements_[written_ - 1].value.end; }
   void restart();  // nothing is written
 
   std::size_t size() const { return elements_.size(); }
@@ -95,12 +49,12 @@ class PromptList {
     JsonValue value;
   };
   struct Element {
-    std::size_t begin, end;    // in the text
+    JsonValue value;
     std::size_t fields_begin;  // in noted_
     std::size_t fields_end;
   };
 
-  void note(std::size_t end);
+  void note();
   bool element(const Element& element, std::string_view text, PromptWriter& out);
   bool message(const Values& values, std::string_view text, PromptWriter& out);
   bool parts(const JsonValue& content, std::string_view text, PromptWriter& out);
@@ -113,7 +67,8 @@ class PromptList {
   boost::container::small_vector<Element, 6> elements_;
   std::size_t written_ = 0;  // of the elements
   bool in_element_ = false;
-  std::size_t element_begin_ = 0;
+  JsonValue element_;
+  std::size_t respelled_ = 0;  // where it begins
   KnownFields<kFields> fields_;
   SystemPrefix system_;
   bool in_system_ = false;

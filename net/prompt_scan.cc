@@ -213,7 +213,7 @@ bool PromptScan::State::take(Token token, std::string_view body) {
     const PromptList::Step step = list.take(token, scan, body);
     if (step == PromptList::Step::done) {
       in_list = false;
-      known.value_ended(scan.position());
+      known.container_ended(scan);
     }
     return step != PromptList::Step::unsure;
   }
@@ -224,14 +224,14 @@ bool PromptScan::State::take(Token token, std::string_view body) {
       if (token == Token::key) return known.key(field_names, scan.string(body));
       if (opens(token)) return token == Token::object;
       if (token == Token::object_end || token == Token::array_end) {
-        known.value_ended(scan.position());
+        known.container_ended(scan);
       } else {
-        known.value(value_begun(scan, token, body));
+        known.value(scan, token, body);
       }
       return value_known();
     case 2:
       if (!opens(token)) return true;
-      known.value(value_begun(scan, token, body));
+      known.value(scan, token, body);
       if (token == Token::array) list_begins();
       return true;
     default:
@@ -270,7 +270,7 @@ bool PromptScan::State::write_beginning(std::string_view body, PromptWriter& out
   for (const Field field : {tools, functions}) {
     if (!value(field).is_given()) continue;
     out.attachment(field_names[field]);
-    if (!out.minified(body, value(field).begin)) return false;
+    if (!out.json(body, value(field))) return false;
   }
   if (endpoint == Endpoint::responses && value(instructions).is_given()) {
     if (!value(instructions).is_string()) return false;
@@ -347,7 +347,7 @@ bool PromptScan::State::read_stream_options(std::string_view body) {
     if (token == Token::key) {
       if (!include.key(option_names, options.string(body))) return false;
     } else if (include.at == 0) {
-      include.value(value_begun(options, token, body));
+      include.value(options, token, body);
       fields.include_usage = token == Token::yes;
       if (token != Token::yes && token != Token::no && token != Token::null) return false;
     }
@@ -365,7 +365,7 @@ bool PromptScan::State::read_token_fields(std::string_view body) {
     if (!of.is_given()) continue;
     KeptText text;
     PromptWriter out(text);
-    if (!out.minified(body, of.begin)) return false;
+    if (!out.json(body, of)) return false;
     out.flush();
     template_fields[i] = std::move(text.kept);
   }

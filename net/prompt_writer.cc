@@ -40,7 +40,7 @@ void PromptWriter::json_string(const JsonString& string) {
 
 // Whole numbers keep their spelling; the rest as simdjson spells what it has read.
 bool PromptWriter::number(std::string_view spelled) {
-  if (spelled != "-0" && spelled.find_first_of(".eE") == std::string_view::npos) {
+  if (is_minimal_number(spelled)) {
     append(spelled);
     return true;
   }

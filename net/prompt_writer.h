@@ -2,7 +2,7 @@
 // a PromptSink. Strings that are in the minimal spelling already, nearly all, are told where they
 // stand.
 //
-// Invariant: what is written is what PromptText makes of the same values, and minified() what
+// Invariant: what is written is what PromptText makes of the same values, and json() what
 // simdjson::minify makes of its DOM.
 //
 // Threads: values; short-lived, since what it holds back goes to the sink when it is destroyed.
@@ -14,7 +14,7 @@
 #include <string>
 #include <string_view>
 
-#include "net/json_scan.h"
+#include "net/json_fields.h"
 #include "net/prompt_text.h"
 
 namespace dualmesh::net {
@@ -58,8 +58,12 @@ class PromptWriter {
     append(name);
     put('=');
   }
-  // The valid JSON value that begins at `begin`. False: it is not for us after all.
-  bool minified(std::string_view text, std::size_t begin);
+  // As simdjson::minify writes it. False: it is not for us after all.
+  bool json(std::string_view text, const JsonValue& value) {
+    if (!value.is_minimal()) return minified(text, value.begin);
+    append(value.spelled(text));
+    return true;
+  }
 
   void next_text_prompt() { put(PromptMark::message); }
   void begin_tokens() { put(PromptMark::attachment); }
@@ -84,6 +88,7 @@ class PromptWriter {
   }
   void append(std::string_view text);
   void respelled(const JsonString& string);
+  bool minified(std::string_view text, std::size_t begin);
   void json_string(const JsonString& string);
   bool number(std::string_view spelled);
 

@@ -54,6 +54,13 @@ TEST_CASE("agents' requests are read in one pass or two, and never by the reader
       agree(Endpoint::chat, "{" + tools + R"(,"model":"m","messages":)" + talk + "}");
   CHECK(before.sure);
   CHECK(before.restarts == 0);
+  // As SDKs send it: minimal as it is, but for what one of its parts has.
+  for (const char* inside :
+       {"1", R"("a\n\"b\"")", R"("\/")", "1.50", "[ ]", "-0", R"({"\u0061":1})"}) {
+    const std::string compact = R"("tools":[{"type":"function","function":{"x":)" +
+                                std::string(inside) + R"(}},[],{},null])";
+    CHECK(agree(Endpoint::chat, "{" + compact + R"(,"model":"m","messages":)" + talk + "}").sure);
+  }
   const Twins after = agree(Endpoint::chat, chat(talk, "," + tools + R"(,"functions":[1.0])"));
   CHECK(after.sure);
 
