@@ -97,6 +97,10 @@ class ClientSocket {
   void say_goodbye() {
     if (tls_ && socket_.is_open()) tls_->say_goodbye();
   }
+  void reset_on_close() {
+    std::error_code ignored;
+    socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  }
   void close() {
     std::error_code ignored;
     socket_.close(ignored);

@@ -52,7 +52,8 @@ struct HttpClient::State final : ConnectionOwner, std::enable_shared_from_this<S
 
   void start(const std::shared_ptr<PendingCall>& call) {
     const auto pool = idle.find(call->destination);
-    if (pool == idle.end() || pool->second.empty()) return connect(call);
+    const bool needs_fresh = call->request.sending == Sending::once;
+    if (needs_fresh || pool == idle.end() || pool->second.empty()) return connect(call);
     const Connection connection = std::move(pool->second.back());  // the most recently used
     pool->second.pop_back();
     --idle_count;

@@ -57,6 +57,11 @@ struct ClientHandler {
   std::function<void(ClientError error)> on_done;
 };
 
+// Whether a request may be sent anew over a fresh connection when the kept one it was sent on turns
+// out closed. What may not goes over a fresh one at once: of a kept one that fails nobody can say
+// whether the request was received (RFC 9110 9.2.2).
+enum class Sending : std::uint8_t { may_repeat, once };
+
 // A request as it goes over the wire. The body stays where it is while it is sent; `owner` keeps it
 // there.
 struct OutgoingRequest {
@@ -64,6 +69,7 @@ struct OutgoingRequest {
   std::string_view body;
   std::shared_ptr<const void> owner;
   bool asks_head = false;  // HEAD: the answer has no body, whatever it says
+  Sending sending = Sending::may_repeat;
 };
 
 class ClientCall {

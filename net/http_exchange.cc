@@ -15,6 +15,7 @@ HttpExchange::HttpExchange(std::shared_ptr<ServerConnection> connection, HttpReq
 HttpExchange::~HttpExchange() {
   if (!connection_) return;
   // Nobody will answer, or the answer stopped half-way.
+  if (until_close_) connection_->reset_at_end();
   if (thread_.is_current() || thread_.impl().context.stopped()) {
     connection_->close();
   } else {
@@ -86,7 +87,7 @@ void HttpExchange::begin(int status, const Headers& headers) {
   } else if (connection_->minor_version() == 1) {
     framing.chunked = chunked_ = true;
   } else {
-    close_after_ = true;  // an HTTP/1.0 client: the end of the connection ends the body
+    close_after_ = until_close_ = true;  // an HTTP/1.0 client
   }
   if (request_.method == "HEAD") without_body_ = true;
   close_after_ = close_after_ || !connection_->may_keep_alive();
@@ -125,7 +126,10 @@ void HttpExchange::abort() {
   on_gone_ = nullptr;
   const auto connection = std::move(connection_);
   connection_.reset();
-  if (connection) connection->finish_answer(false, std::move(held_));
+  if (connection) {
+    if (until_close_) connection->reset_at_end();
+    connection->finish_answer(false, std::move(held_));
+  }
   if (const auto relay = relay_) relay->client_gone();  // the instance need not go on
 }
 
@@ -141,11 +145,11 @@ void HttpExchange::release_body() {
 
 void HttpExchange::relay(HttpClient& client, const std::string& destination,
                          std::string upstream_head, const ClientTimeouts& timeouts,
-                         std::weak_ptr<RelayOwner> owner) {
+                         std::weak_ptr<RelayOwner> owner, Sending sending) {
   DUALMESH_CHECK(!answered_ && !relay_, "{} {}", request_.method, request_.target);
   auto relay = std::make_shared<Relay>(shared_from_this(), std::move(owner));
   relay_ = relay;
-  relay->start(client, destination, std::move(upstream_head), timeouts);
+  relay->start(client, destination, std::move(upstream_head), timeouts, sending);
 }
 
 bool HttpExchange::call_off() {

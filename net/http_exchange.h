@@ -34,7 +34,8 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
   void break_off(const ApiError& why) override;
   std::size_t buffered_bytes() const override;
   void relay(HttpClient& client, const std::string& destination, std::string upstream_head,
-             const ClientTimeouts& timeouts, std::weak_ptr<RelayOwner> owner) override;
+             const ClientTimeouts& timeouts, std::weak_ptr<RelayOwner> owner,
+             Sending sending) override;
   bool call_off() override;
 
   // From the connection.
@@ -60,6 +61,7 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
   bool chunked_ = false;
   bool close_after_ = false;
   bool without_body_ = false;
+  bool until_close_ = false;  // the end of the connection is that of the answer
   std::optional<std::uint64_t> length_left_;
 };
 
@@ -70,7 +72,7 @@ class Relay final : public ClientListener, public std::enable_shared_from_this<R
       : exchange_(std::move(exchange)), owner_(std::move(owner)) {}
 
   void start(HttpClient& client, const std::string& destination, std::string head,
-             const ClientTimeouts& timeouts);
+             const ClientTimeouts& timeouts, Sending sending);
   void client_gone();
   void call_off();
   void drained();

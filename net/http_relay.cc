@@ -11,15 +11,15 @@ constexpr std::size_t resume_below_bytes = 64 * 1024;
 }  // namespace
 
 void Relay::start(HttpClient& client, const std::string& destination, std::string head,
-                  const ClientTimeouts& timeouts) {
+                  const ClientTimeouts& timeouts, Sending sending) {
   if (exchange_->is_gone()) {
     exchange_->thread().post([self = shared_from_this()] { self->client_gone(); });
     return;
   }
   const HttpRequest& request = exchange_->request();
-  call_ =
-      client.send(destination, {std::move(head), request.body, exchange_, request.method == "HEAD"},
-                  timeouts, shared_from_this());
+  call_ = client.send(destination,
+                      {std::move(head), request.body, exchange_, request.method == "HEAD", sending},
+                      timeouts, shared_from_this());
 }
 
 void Relay::on_head(HttpResponse& head) {

@@ -134,7 +134,8 @@ class Exchange {
   // from then on the body of request() is gone, as nobody can need it again.
   virtual void relay(HttpClient& client, const std::string& destination,
                      std::string upstream_head, const ClientTimeouts& timeouts,
-                     std::weak_ptr<RelayOwner> owner) = 0;
+                     std::weak_ptr<RelayOwner> owner,
+                     Sending sending = Sending::may_repeat) = 0;
   // Cancels a relay of which the client has seen nothing: it ends at once with `not_started`. False
   // when there is none such.
   virtual bool call_off() = 0;

@@ -11,8 +11,7 @@ constexpr std::size_t head_read_bytes = 4 * 1024;
 constexpr std::size_t body_read_bytes = 64 * 1024;
 // What a client may send ahead while its request is answered; then we stop reading.
 constexpr std::size_t early_bytes = 64 * 1024;
-// After a refusal the client may still be sending; closing at once would destroy our answer.
-constexpr std::chrono::seconds linger_time{2};
+// What a refused client may still send.
 constexpr std::size_t linger_bytes = 64 * 1024 * 1024;
 // The first byte of a client that speaks TLS where nobody does: it would wait for what never comes.
 constexpr char tls_record = 0x16;
@@ -375,26 +374,6 @@ void ServerConnection::finish_answer(bool keep_alive, HeldRequest held) {
   keep_alive_after_ = keep_alive;
   phase_ = Phase::flushing;
   flush_soon();
-}
-
-void ServerConnection::answer_flushed() {
-  held_.release();
-  if (!keep_alive_after_) return linger();
-  phase_ = Phase::head;
-  head_started_ = false;
-  parser_ = RequestParser(HeadLimits{shared_->limits.head_bytes, shared_->limits.header_fields});
-  deadline_.set(shared_->closing ? HttpServer::closing_grace : shared_->limits.idle_timeout,
-                shared_from_this());
-  process();
-}
-
-// Says "no more", then reads what still comes until the client has closed too.
-void ServerConnection::linger() {
-  phase_ = Phase::lingering;
-  socket_.shutdown_send();
-  deadline_.set(linger_time, shared_from_this());
-  if (!reading_) in_.consume(in_.size());
-  read_more();
 }
 
 }  // namespace dualmesh::net

@@ -52,6 +52,8 @@ class ServerConnection final : public TurnEndJob,
   std::size_t buffered_bytes() const;
   bool may_keep_alive() const;
   int minor_version() const { return parser_.minor_version(); }
+  // The answer that ends with the connection is a broken one: a plain end would look like its own.
+  void reset_at_end() { resets_ = true; }
   // Everything of the answer has been appended; `held` counts until it has been sent.
   void finish_answer(bool keep_alive, HeldRequest held = {});
 
@@ -123,6 +125,7 @@ class ServerConnection final : public TurnEndJob,
   bool write_in_flight_ = false;
   bool flush_posted_ = false;
   bool keep_alive_after_ = false;
+  bool resets_ = false;
 };
 
 }  // namespace dualmesh::net

@@ -12,6 +12,9 @@ namespace {
 // How long a client that has sent too much ahead may be gone before that is seen.
 constexpr std::chrono::milliseconds look_interval{50};
 
+// After a refusal the client may still be sending; closing at once would destroy our answer.
+constexpr std::chrono::seconds linger_time{2};
+
 }  // namespace
 
 void ServerConnection::start() {
@@ -56,6 +59,27 @@ void ServerConnection::server_closing() {
   deadline_.set(HttpServer::closing_grace, shared_from_this());
 }
 
+void ServerConnection::answer_flushed() {
+  held_.release();
+  if (resets_) return close();
+  if (!keep_alive_after_) return linger();
+  phase_ = Phase::head;
+  head_started_ = false;
+  parser_ = RequestParser(HeadLimits{shared_->limits.head_bytes, shared_->limits.header_fields});
+  deadline_.set(shared_->closing ? HttpServer::closing_grace : shared_->limits.idle_timeout,
+                shared_from_this());
+  process();
+}
+
+// Says "no more", then reads what still comes until the client has closed too.
+void ServerConnection::linger() {
+  phase_ = Phase::lingering;
+  socket_.shutdown_send();
+  deadline_.set(linger_time, shared_from_this());
+  if (!reading_) in_.consume(in_.size());
+  read_more();
+}
+
 void ServerConnection::close() {
   if (phase_ == Phase::closed) return;
   if (phase_ == Phase::head) socket_.say_goodbye();  // nothing is owed
@@ -64,6 +88,7 @@ void ServerConnection::close() {
   set_half_open(false);
   deadline_.cancel();
   look_again_.reset();
+  if (resets_) socket_.reset_on_close();
   socket_.close();
   held_.release();
   listener_.reset();

@@ -39,7 +39,9 @@ void RoutedRequest::relay_to(const std::string& destination) {
   head.reserve(512);
   net::append_request_head(head, request, destination, request.body.size(), changes);
   // The relay holds the request weakly: once it has ended it has nothing left to do.
-  exchange_->relay(home_.client, destination, std::move(head), timeouts, weak_from_this());
+  const bool may_repeat = scheduled_ || is_safe(exchange_->request());
+  exchange_->relay(home_.client, destination, std::move(head), timeouts, weak_from_this(),
+                   may_repeat ? net::Sending::may_repeat : net::Sending::once);
 }
 
 // Generating again harms nobody; what else a POST does at an instance is not ours to repeat.

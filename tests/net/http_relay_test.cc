@@ -32,7 +32,7 @@ struct Proxy {
     std::string head;
     append_request_head(head, exchange->request(), to, exchange->request().body.size());
     owner = std::make_shared<Owner>(*this, exchange, to);
-    exchange->relay(*client, to, std::move(head), {}, owner);
+    exchange->relay(*client, to, std::move(head), {}, owner, sending);
   }
 
   struct Owner final : RelayOwner {
@@ -80,6 +80,7 @@ struct Proxy {
   IoThreads threads;
   std::unique_ptr<HttpClient> client;
   std::string destination, second;
+  Sending sending = Sending::may_repeat;
   std::weak_ptr<Exchange> current;
   std::shared_ptr<Owner> owner;
   std::atomic<std::size_t> body_bytes = 0;
@@ -265,6 +266,33 @@ TEST_CASE("a whole answer cut short is cut short for the client too") {
   server.close();
   CHECK(client.receive_to_end().ends_with("\r\n\r\n{\"a\""));
   CHECK(proxy.ended.get().end == End::broken);
+}
+
+TEST_CASE("a cut answer does not look whole to a client that knows its end by the connection's") {
+  RawListener upstream;
+  Proxy proxy(upstream.destination());
+  RawPeer client = RawPeer::connect(proxy.port);
+  client.send("GET /v1/x HTTP/1.0\r\n\r\n");
+  RawPeer server = upstream.accept();
+  server.receive_message();
+  server.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+  CHECK(client.receive_until("abc").ends_with("\r\n\r\nabc"));
+  server.close();
+  client.receive_to_end();
+  CHECK(client.was_reset());
+}
+
+TEST_CASE("what may be sent once goes over a fresh connection, and not again") {
+  Asked asked;
+  asked.server.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  asked.client.receive_message();
+  asked.proxy.sending = Sending::once;
+  asked.client.send(ask);
+  RawPeer fresh = asked.upstream.accept();
+  CHECK(fresh.receive_message().ends_with("hi"));
+  fresh.close();
+  CHECK(asked.client.receive_message().starts_with("HTTP/1.1 502"));
+  CHECK(asked.proxy.client->stats().connects == 2);
 }
 
 TEST_CASE("what did not start goes elsewhere, unseen by the client") {

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -79,6 +80,7 @@ class RawPeer {
     }
     char bytes[16 * 1024];
     const ssize_t count = ::recv(fd_, bytes, sizeof bytes, 0);
+    was_reset_ = count < 0 && errno == ECONNRESET;
     if (count <= 0) return false;
     received_.append(bytes, static_cast<std::size_t>(count));
     return true;
@@ -110,6 +112,7 @@ class RawPeer {
     }
     return message;
   }
+  bool was_reset() const { return was_reset_; }  // the last wait ended so
   bool is_closed_by_peer() { return received_.empty() && !receive_more() && received_.empty(); }
   void shutdown_send() { ::shutdown(fd_, SHUT_WR); }
   void close() {
@@ -131,6 +134,7 @@ class RawPeer {
   }
 
   int fd_ = -1;
+  bool was_reset_ = false;
   std::string received_;
 };
 
