@@ -49,8 +49,7 @@ class Mailbox {
   // Empties the eventfd first, so that whatever comes later rings again.
   std::vector<Message> take() {
     std::uint64_t rings = 0;
-    while (::read(fd_, &rings, sizeof(rings)) == sizeof(rings)) {
-    }
+    [[maybe_unused]] const ssize_t read = ::read(fd_, &rings, sizeof(rings));  // all of them
     std::vector<Message> taken;
     std::lock_guard lock(mutex_);
     taken.swap(messages_);

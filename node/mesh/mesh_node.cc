@@ -15,6 +15,7 @@ namespace dualmesh::node {
 namespace {
 
 constexpr auto kViewInterval = std::chrono::milliseconds(5);
+constexpr auto kAloneInterval = std::chrono::milliseconds(100);  // between changes nobody waits for
 
 net::AcceptorLimits acceptor_limits(const MeshConfig& config) {
   net::AcceptorLimits limits;
@@ -60,7 +61,8 @@ MeshNode::MeshNode(MeshConfig config, MeshEnvironment environment, MeshHost& hos
                  [this](crdt::NodeId node) { return status_since(node); }),
       builder_(config_),
       view_pacer_(std::chrono::milliseconds(1), kViewInterval),
-      local_pacer_(std::chrono::milliseconds(1), kViewInterval),
+      local_pacer_(std::chrono::milliseconds(2),
+                   std::chrono::milliseconds(config_.flush_interval_ms)),
       tasks_(*this),
       acceptor_(
           [this](std::shared_ptr<net::IncomingPeer> caller) {
@@ -259,7 +261,7 @@ void MeshNode::health_grew(crdt::NodeId) { view_stale(); }
 
 void MeshNode::status_grew(crdt::NodeId) { view_stale(); }
 
-void MeshNode::own_feed_grew() { replicate(Urgency::paced); }
+void MeshNode::own_feed_grew(Urgency urgency) { replicate(urgency); }
 
 void MeshNode::peers_changed() {
   courier_.links_changed();
@@ -275,16 +277,18 @@ void MeshNode::replicate(Urgency urgency) {
   replicate_waiting_ = true;
   tasks_.add(kj::evalLater([this]() {
     replicate_waiting_ = false;
-    peers_.state_changed(std::exchange(urgency_, Urgency::paced));
+    peers_.state_changed(std::exchange(urgency_, Urgency::slight));
   }));
 }
 
 void MeshNode::local_changes() {
   if (local_waiting_) return;
   const policies::Time now = context_.now();
-  if (local_pacer_.next() <= now) return take_local_changes();
+  const policies::Time due =
+      peers_.linked() > 0 ? local_pacer_.next() : local_pacer_.last() + kAloneInterval;
+  if (due <= now) return take_local_changes();
   local_waiting_ = true;
-  tasks_.add(context_.after(local_pacer_.next() - now).then([this]() {
+  tasks_.add(context_.after(due - now).then([this]() {
     local_waiting_ = false;
     take_local_changes();
   }));

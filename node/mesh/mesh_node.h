@@ -143,7 +143,7 @@ class MeshNode final : private StateObserver,
   void health_grew(crdt::NodeId writer) override;
   void status_grew(crdt::NodeId writer) override;
   void placements_grew(const net::ResidencyFeed::Delta& delta) override;
-  void own_feed_grew() override;
+  void own_feed_grew(Urgency urgency) override;
   void peers_changed() override;
   void unheard_changed() override;
   void epoch_known(crdt::Epoch epoch) override;
@@ -157,6 +157,7 @@ class MeshNode final : private StateObserver,
   void note_generation(const policies::FleetView* before, const policies::FleetView& now);
   void seen_first(const std::vector<policies::InstanceId>& instances);
   void hand_over_column(crdt::Origin writer, policies::InstanceId instance, crdt::Version from);
+  void set_load(policies::Slot slot, policies::InstanceId id, const net::LoadGauges& gauges);
   void replicate(Urgency urgency);
   void judge_ready();
   ReadinessFacts readiness_facts() const;
@@ -195,7 +196,7 @@ class MeshNode final : private StateObserver,
   bool view_waiting_ = false;
   bool local_waiting_ = false;
   bool replicate_waiting_ = false;
-  Urgency urgency_ = Urgency::paced;  // of the changes since the last replicate
+  Urgency urgency_ = Urgency::slight;  // of the changes since the last replicate
   bool registry_stale_ = true;
   bool expiring_ = false;                        // the next piece is due
   std::set<policies::InstanceId> without_slot_;  // placements seen before the instance was

@@ -36,7 +36,7 @@ void MeshNode::take_local_changes() {
     return slot < instances.size() ? instances[slot].id : kBeaconInstance;
   };
   for (const auto& [slot, load] : changes.loads) {
-    if (const auto id = id_of(slot); id != kBeaconInstance) state_.set_load(id, to_gauges(load));
+    if (const auto id = id_of(slot); id != kBeaconInstance) set_load(slot, id, to_gauges(load));
   }
   for (const auto& [slot, healthy] : changes.health) {
     if (const auto id = id_of(slot); id != kBeaconInstance) state_.set_health(id, healthy);
@@ -49,6 +49,17 @@ void MeshNode::take_local_changes() {
     const std::uint64_t bucket = state_.depth_bucket(context_.wall_ms());
     for (const auto& mark : changes.depth) state_.mark_depth(bucket, mark.key, mark.deeper);
   }
+}
+
+// Whoever waits, here or at another node, waits for word of it.
+void MeshNode::set_load(policies::Slot slot, policies::InstanceId id,
+                        const net::LoadGauges& gauges) {
+  static const net::LoadGauges kNothing;
+  const net::LoadGauges* told = state_.own_load().find(id);
+  const bool awaited = view_ == nullptr || slot >= view_->instances.size() ||
+                       view_->instances[slot].others_queueing > 0;
+  const bool slight = !awaited && slight_change(told == nullptr ? kNothing : *told, gauges);
+  state_.set_load(id, gauges, slight ? Urgency::slight : Urgency::paced);
 }
 
 void MeshNode::view_stale() {

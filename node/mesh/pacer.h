@@ -4,15 +4,23 @@
 // back at `min`; otherwise each one doubles it up to `max`. So a lone change costs no delay, and a
 // storm costs at most one action per `max`.
 //
+// Urgency says which of a sender's paces a change goes by.
+//
 // Threads: none; time is an argument.
 // Source: the shape of mosh's frame interval (20-250 ms with a short collection time).
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 
 #include "policies/time.h"
 
 namespace dualmesh::node {
+
+// Membership, instances and settings change seldom and decide where every node sends its requests,
+// so they wait for no interval. Load is paced. Slight is what no decision hangs on: it may wait for
+// several intervals, and goes with whatever goes before.
+enum class Urgency : std::uint8_t { slight, paced, at_once };
 
 class Pacer {
  public:
@@ -20,6 +28,8 @@ class Pacer {
 
   // When the next action may happen; in the past when at once.
   policies::Time next() const { return last_ + interval_; }
+
+  policies::Time last() const { return last_; }
 
   void acted(policies::Time now) {
     interval_ = now - last_ >= 2 * interval_ ? min_ : std::min(2 * interval_, max_);

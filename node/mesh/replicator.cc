@@ -12,6 +12,10 @@ namespace dualmesh::node {
 namespace {
 
 constexpr auto kMinInterval = std::chrono::milliseconds(2);
+constexpr int kSlightIntervals = 4;  // may pass before what is slight is told
+// What is due so soon goes now: the pushes to all peers and the changes that lead to them keep one
+// pace, and a pace of their own by what passes within a turn would be a wake-up for each.
+constexpr auto kSoon = std::chrono::milliseconds(1);
 // After a push of which nothing was applied: the peer cannot take it now, so do not storm it.
 constexpr auto kRefusedPause = std::chrono::milliseconds(250);
 // Before a table that the peer refused for its stamps is offered again: apart, so that the peers of
@@ -53,6 +57,7 @@ void Replicator::attach(wire::Peer::Client peer) {
   differs_since_.reset();
   not_before_ = policies::Time{0};
   if (!in_step() && !dirty_since_) dirty_since_ = context_.now();
+  urgency_ = std::max(urgency_, Urgency::paced);
   schedule();
 }
 
@@ -220,13 +225,18 @@ double Replicator::pending_ms() const {
 void Replicator::schedule() {
   if (peer_ == nullptr || in_flight_since_ || !dirty_since_) return;
   const policies::Time now = context_.now();
-  const policies::Time paced = urgency_ == Urgency::at_once ? now : pacer_.next();
+  policies::Time paced = now;
+  if (urgency_ == Urgency::paced) paced = pacer_.next();
+  if (urgency_ == Urgency::slight) {
+    paced = pacer_.last() +
+            kSlightIntervals * std::chrono::milliseconds(context_.config.flush_interval_ms);
+  }
   const policies::Time at = std::max(paced, not_before_);
-  if (at <= now) return push();
-  if (waiting_) return;
-  waiting_ = true;
-  tasks_.add(context_.after(at - now).then([this]() {
-    waiting_ = false;
+  if (at <= now + kSoon) return push();
+  if (waiting_until_ && *waiting_until_ <= at) return;
+  waiting_until_ = at;
+  tasks_.add(context_.after(at - now).then([this, at]() {
+    if (waiting_until_ == at) waiting_until_.reset();
     schedule();
   }));
 }
@@ -241,7 +251,7 @@ void Replicator::push() {
     }
   }
   dirty_since_.reset();
-  urgency_ = Urgency::paced;
+  urgency_ = Urgency::slight;
   choice_.searched = sent.batch.searched;
   if (sent.batch.deltas.empty()) {
     if (sent.batch.complete) choice_.again = {};  // there was nothing to repeat
@@ -320,6 +330,7 @@ void Replicator::answered(const Sent& sent, const std::vector<net::StreamPositio
   }
   if (behind || !sent.batch.complete) {
     if (!dirty_since_ || *dirty_since_ > sent.first_change) dirty_since_ = sent.first_change;
+    urgency_ = std::max(urgency_, Urgency::paced);
     if (!moved) not_before_ = context_.now() + kRefusedPause;
   } else {
     stats_.ack.record(to_ms(context_.now() - std::max(sent.first_change, attached_at_)));

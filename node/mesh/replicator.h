@@ -2,10 +2,10 @@
 //
 // What waits for a slow peer is the difference between our versions and its acknowledged ones: a
 // set of changed keys, never a queue. A first change goes at once, a sustained stream of them at
-// an interval growing to flush_interval_ms (Pacer); a push is cut at max_push_bytes and the next
-// one continues it without waiting. The answer's positions are the acknowledgement: higher ones
-// advance, lower ones (the peer lost our column, or we began a new epoch) make the next push start
-// there.
+// an interval growing to flush_interval_ms (Pacer), and what is slight with the next push or four
+// such intervals after the last; a push is cut at max_push_bytes and the next one continues it
+// without waiting. The answer's positions are the acknowledgement: higher ones advance, lower ones
+// (the peer lost our column, or we began a new epoch) make the next push start there.
 //
 // Tables: what was written here goes at once, and membership whoever wrote it. What others wrote
 // they send themselves; it is forwarded only when the peer's digests go on to differ for a while,
@@ -46,10 +46,6 @@ struct ReplicatorStats {
   std::uint64_t failures = 0;        // pushes that ended in an error or a timeout
   LatencyHistogram ack;
 };
-
-// Load and the like is paced; membership, instances and settings change seldom and decide where
-// every node sends its requests, so they wait for no interval.
-enum class Urgency : std::uint8_t { paced, at_once };
 
 class Replicator final : private kj::TaskSet::ErrorHandler {
  public:
@@ -126,8 +122,8 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   policies::Time not_before_{0};      // after a push that moved nothing
   policies::Time attached_at_{0};
   std::uint64_t attachment_ = 0;      // answers of an earlier link are ignored
-  bool waiting_ = false;              // a timer is set
-  Urgency urgency_ = Urgency::paced;  // of the changes in no push yet
+  std::optional<policies::Time> waiting_until_;  // a timer is set
+  Urgency urgency_ = Urgency::slight;            // of the changes in no push yet
   kj::TaskSet tasks_;
 };
 

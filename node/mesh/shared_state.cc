@@ -103,19 +103,22 @@ void SharedState::mark_depth(std::uint64_t bucket, std::uint64_t prefix, std::ui
   if (depth_.join(key, crdt::Max<std::uint32_t>{deeper})) observer_.depth_grew();
 }
 
-void SharedState::set_load(std::uint64_t instance, const net::LoadGauges& gauges) {
+void SharedState::set_load(std::uint64_t instance, const net::LoadGauges& gauges,
+                           Urgency urgency) {
   const bool changed =
       gauges == net::LoadGauges{} ? own_load_.erase(instance) : own_load_.put(instance, gauges);
-  if (changed) observer_.own_feed_grew();
+  if (changed) observer_.own_feed_grew(urgency);
 }
 
 void SharedState::set_health(std::uint64_t instance, bool healthy) {
-  if (own_health_.put(instance, net::ProbedHealth{healthy})) observer_.own_feed_grew();
+  if (own_health_.put(instance, net::ProbedHealth{healthy})) {
+    observer_.own_feed_grew(Urgency::paced);
+  }
 }
 
 void SharedState::set_status(StatusKey key, std::uint64_t value) {
   const bool changed = own_status_.put(static_cast<std::uint8_t>(key), net::StatusNumber{value});
-  if (changed) observer_.own_feed_grew();
+  if (changed) observer_.own_feed_grew(Urgency::paced);
 }
 
 void SharedState::place(std::uint64_t instance, std::span<const std::uint64_t> blocks,
@@ -131,14 +134,14 @@ void SharedState::place(std::uint64_t instance, std::span<const std::uint64_t> b
     own_residency_.expire(placed_.front().second);
     placed_.pop_front();
   }
-  observer_.own_feed_grew();
+  observer_.own_feed_grew(Urgency::slight);
 }
 
 void SharedState::forget_placements() {
   if (placed_.empty()) return;
   own_residency_.expire(placed_.back().second);
   placed_.clear();
-  observer_.own_feed_grew();
+  observer_.own_feed_grew(Urgency::slight);
 }
 
 bool SharedState::expire_placements(policies::Time now) {
@@ -152,7 +155,7 @@ bool SharedState::expire_placements(policies::Time now) {
     placed_.pop_front();
   } while (due() && placed_.front().second.value <= most);
   own_residency_.expire(through);
-  observer_.own_feed_grew();
+  observer_.own_feed_grew(Urgency::slight);
   return due();
 }
 

@@ -29,6 +29,7 @@
 #include "crdt/hybrid_clock.h"
 #include "net/mesh_rows.h"
 #include "node/mesh/mesh_config.h"
+#include "node/mesh/pacer.h"
 #include "policies/time.h"
 
 namespace dualmesh::node {
@@ -73,7 +74,7 @@ class StateObserver {
   virtual void health_grew(crdt::NodeId writer) = 0;
   virtual void status_grew(crdt::NodeId writer) = 0;
   virtual void placements_grew(const net::ResidencyFeed::Delta& delta) = 0;
-  virtual void own_feed_grew() = 0;
+  virtual void own_feed_grew(Urgency urgency) = 0;
 };
 
 struct StateCounters {
@@ -162,7 +163,9 @@ class SharedState {
   // May a registry name come into use: it is in use already, or fewer than max_instances are.
   bool has_room_for(const std::string& instance) const;
   std::size_t removed_instances() const { return instance_names_.size() - instances_in_use_; }
-  void set_load(std::uint64_t instance, const net::LoadGauges& gauges);  // all zero: erased
+  // All zero: erased. Slight: such changes may be told late (load_gauges.h).
+  void set_load(std::uint64_t instance, const net::LoadGauges& gauges,
+                Urgency urgency = Urgency::paced);
   void set_health(std::uint64_t instance, bool healthy);
   void set_status(StatusKey key, std::uint64_t value);
   void place(std::uint64_t instance, std::span<const std::uint64_t> blocks, policies::Time now);

@@ -301,6 +301,7 @@ bool SharedState::fits_in(const Feed& feed, const Delta& delta) const {
   if constexpr (std::is_same_v<Feed, net::StatusFeed>) limit = kStatusRows;
   if constexpr (std::is_same_v<Feed, net::ResidencyFeed>) {
     limit = 2 * std::size_t{config_.max_placements};
+    if (rows + delta.entries.size() <= limit) return true;  // without a look at each
     for (const auto& row : delta.entries) rows += feed.contains(row.key) ? 0 : 1;
   } else {
     for (const auto& row : delta.entries) rows += feed.find(row.key) != nullptr ? 0 : 1;

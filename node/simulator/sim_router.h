@@ -88,7 +88,7 @@ class SimRouter final : private StateObserver {
   void health_grew(crdt::NodeId) override { view_stale_ = true; }
   void status_grew(crdt::NodeId) override { view_stale_ = true; }
   void placements_grew(const net::ResidencyFeed::Delta& delta) override;
-  void own_feed_grew() override {}
+  void own_feed_grew(Urgency) override {}
 
   static std::uint64_t wall_ms(policies::Time now);
   void count_held(std::span<const policies::BlockKey> blocks, policies::Time now,

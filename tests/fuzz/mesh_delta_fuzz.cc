@@ -22,7 +22,7 @@ struct Ignore final : node::StateObserver {
   void health_grew(crdt::NodeId) override {}
   void status_grew(crdt::NodeId) override {}
   void placements_grew(const net::ResidencyFeed::Delta&) override {}
-  void own_feed_grew() override {}
+  void own_feed_grew(node::Urgency) override {}
 };
 
 crdt::Member alive(std::uint64_t epoch) {

@@ -25,7 +25,7 @@ struct Ignore final : node::StateObserver {
   void health_grew(crdt::NodeId) override {}
   void status_grew(crdt::NodeId) override {}
   void placements_grew(const net::ResidencyFeed::Delta&) override {}
-  void own_feed_grew() override {}
+  void own_feed_grew(node::Urgency) override {}
 };
 
 void judge(wire::Hello::Reader hello) {

@@ -8,6 +8,7 @@
 #include "node/mesh/fleet_view_builder.h"
 #include "node/mesh/handshake.h"
 #include "node/mesh/latency_histogram.h"
+#include "node/mesh/load_gauges.h"
 #include "node/mesh/pacer.h"
 #include "node/mesh/readiness.h"
 #include "node/mesh/state_store.h"
@@ -228,6 +229,23 @@ TEST_CASE("pacer: a lone change is not held back, a storm is") {
   CHECK(acted <= 46);
   now += milliseconds(100);
   CHECK(pacer.next() <= now);
+}
+
+TEST_CASE("load: what nobody waits for and is over soon is slight") {
+  const auto row = [](std::uint32_t queued, std::uint32_t left_ms) {
+    net::LoadGauges gauges;
+    gauges.queued_requests = queued;
+    gauges.prefilling_requests = left_ms > 0 ? 1 : 0;
+    gauges.prefill_left_ms = left_ms;
+    return gauges;
+  };
+  const auto long_ms = kSlightPrefillMs + 1;
+  CHECK(slight_change({}, row(0, kSlightPrefillMs)));
+  CHECK(slight_change(row(0, kSlightPrefillMs), {}));
+  CHECK_FALSE(slight_change({}, row(0, long_ms)));  // begun
+  CHECK_FALSE(slight_change(row(0, long_ms), {}));  // over
+  CHECK_FALSE(slight_change(row(0, 1), row(1, 1)));
+  CHECK_FALSE(slight_change(row(1, 1), row(0, 1)));
 }
 
 TEST_CASE("histogram: percentiles err upwards by at most a tenth") {

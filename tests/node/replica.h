@@ -21,7 +21,7 @@ struct Quiet final : StateObserver {
   void health_grew(crdt::NodeId) override {}
   void status_grew(crdt::NodeId) override {}
   void placements_grew(const net::ResidencyFeed::Delta&) override {}
-  void own_feed_grew() override {}
+  void own_feed_grew(Urgency) override {}
 };
 
 inline crdt::Member alive(std::uint64_t epoch) {

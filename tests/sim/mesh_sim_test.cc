@@ -88,6 +88,44 @@ TEST_CASE("a lone load change is in the view of all seven others within a few ro
   CHECK(took <= 10);  // one way is at most 1 ms here, and the first change waits for nothing
 }
 
+TEST_CASE("what nobody waits for is told at a quarter of the pace, and all else at the whole") {
+  SimCluster cluster(5);
+  start_and_settle(cluster, 2);
+  SimNode& teller = cluster.node(0);
+  const auto pushes = [&] {
+    return teller.mesh->peers().all().begin()->second->replicator->stats().pushes;
+  };
+  const auto say = [&](std::uint32_t queued, std::uint32_t decoding) {
+    policies::Load load;
+    load.queued_requests = queued;
+    load.decoding_requests = decoding;
+    teller.host.say_load(1, load);
+    teller.mesh->local_changes();
+  };
+  const auto pushes_in_two_seconds = [&](std::uint32_t queued) {
+    const std::uint64_t before = pushes();
+    for (std::uint32_t i = 0; i < 1'000; ++i) {
+      say(queued, 1 + i);
+      cluster.run_for(2);
+    }
+    return pushes() - before;
+  };
+  const std::uint64_t slight = pushes_in_two_seconds(0);
+  CHECK(slight >= 18);
+  CHECK(slight <= 22);
+  const std::uint64_t awaited = pushes_in_two_seconds(1);
+  CHECK(awaited >= 60);
+  CHECK(awaited <= 90);
+
+  // Nor does what has to be heard wait for what has not.
+  pushes_in_two_seconds(0);
+  say(7, 1);
+  const std::string& name = teller.mesh->view()->instances[1].name;
+  CHECK(cluster.run_until(
+            [&] { return cluster.node(1).host.instance(name)->others.queued_requests == 7; },
+            1'000) <= 35);
+}
+
 TEST_CASE("a partition is survived by both sides and heals by itself") {
   SimCluster cluster(11);
   start_and_settle(cluster, 5);
@@ -323,7 +361,7 @@ TEST_CASE("placements expire everywhere") {
   REQUIRE(cluster.run_until([&] { return cluster.all_ready(); }, 3'000) >= 0);
   cluster.node(0).host.say_placement(0, {1, 2, 3});
   cluster.node(0).mesh->local_changes();
-  cluster.run_for(100);
+  cluster.run_for(200);
   const auto held = [&] {
     const auto* column =
         cluster.node(1).mesh->state().residencies().find(cluster.node(0).mesh->state().self().node);
