@@ -50,6 +50,14 @@ struct IoThread::Impl {
 class Deadline {
  public:
   using Clock = std::chrono::steady_clock;
+  // The system's coarse clock.
+  static Clock::time_point coarse_now() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return Clock::time_point(std::chrono::seconds(now.tv_sec) +
+                             std::chrono::nanoseconds(now.tv_nsec));
+  }
+
   explicit Deadline(asio::io_context& context) : timer_(context) {}
 
   // `owner` keeps the object that holds this Deadline alive while the timer looks; expired() of the
@@ -81,13 +89,6 @@ class Deadline {
       when_ = Clock::time_point::max();
       held->expired();
     });
-  }
-
-  static Clock::time_point coarse_now() {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return Clock::time_point(std::chrono::seconds(now.tv_sec) +
-                             std::chrono::nanoseconds(now.tv_nsec));
   }
 
   asio::steady_timer timer_;

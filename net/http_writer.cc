@@ -30,7 +30,6 @@ void append_unchecked(std::string& out, std::string_view name, std::string_view 
 class FieldFilter {
  public:
   explicit FieldFilter(const FieldChanges& changes) : prefix_(changes.dropped_prefix) {
-    for (const std::string_view name : ours) leave_out(name);
     for (const std::string_view name : changes.dropped) leave_out(name);
     for (const Headers::Field& field : changes.set) leave_out(field.name);
   }
@@ -43,10 +42,19 @@ class FieldFilter {
   static constexpr std::array<std::string_view, 4> ours = {"connection", "keep-alive",
                                                            "content-length", "transfer-encoding"};
 
+  static constexpr std::uint64_t bit_of(std::uint32_t fingerprint) {
+    return std::uint64_t{1} << (fingerprint & 63);
+  }
+  static constexpr std::uint64_t bits_of_ours() {
+    std::uint64_t bits = 0;
+    for (const std::string_view name : ours) bits |= bit_of(name_fingerprint(name));
+    return bits;
+  }
+
   bool is_left_out(std::string_view name, std::uint32_t fingerprint) const {
     if ((seen_ & bit_of(fingerprint)) == 0) return false;
-    return std::ranges::any_of(
-        left_out_, [&](std::string_view one) { return equals_ignoring_case(one, name); });
+    const auto is_it = [&](std::string_view one) { return equals_ignoring_case(one, name); };
+    return std::ranges::any_of(ours, is_it) || std::ranges::any_of(left_out_, is_it);
   }
   bool has_prefix(std::string_view name) const {  // most differ from it in their first letter
     return !prefix_.empty() && (name.front() | 0x20) == prefix_.front() &&
@@ -56,13 +64,10 @@ class FieldFilter {
     left_out_.push_back(name);
     seen_ |= bit_of(name_fingerprint(name));
   }
-  static std::uint64_t bit_of(std::uint32_t fingerprint) {
-    return std::uint64_t{1} << (fingerprint & 63);
-  }
 
   const std::string_view prefix_;
-  boost::container::small_vector<std::string_view, 12> left_out_;
-  std::uint64_t seen_ = 0;  // the bits of what is left out, perhaps of others
+  boost::container::small_vector<std::string_view, 8> left_out_;
+  std::uint64_t seen_ = bits_of_ours();  // the bits of what is left out, perhaps of others
 };
 
 void append_fields(std::string& out, const Headers& headers, const FieldFilter& filter) {

@@ -169,7 +169,7 @@ void ServerConnection::begin_body() {
   body_ = BodyReader(framing);
   phase_ = Phase::body;
   wire_body_bytes_ = in_.size();
-  body_began_ = Deadline::Clock::now();
+  body_began_ = Deadline::coarse_now();
   set_body_deadline();
   if (framing.kind == BodyFraming::Kind::length) {
     request_.body.reserve(std::min<std::size_t>(framing.length, 1024 * 1024));
@@ -304,7 +304,7 @@ std::size_t ServerConnection::buffered_bytes() const {
 bool ServerConnection::may_keep_alive() const {
   const auto age = shared_->limits.max_connection_age;
   return parser_.keep_alive() && !shared_->closing &&
-         (age.count() == 0 || Deadline::Clock::now() - opened_ < age);
+         (age.count() == 0 || Deadline::coarse_now() - opened_ < age);
 }
 
 void ServerConnection::flush_soon() {

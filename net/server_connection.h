@@ -95,7 +95,7 @@ class ServerConnection final : public TurnEndJob,
   std::shared_ptr<Siblings> siblings_;
   std::unique_ptr<AddressCounts::Place> place_;  // null: addresses are not counted
   Deadline deadline_;
-  Deadline::Clock::time_point opened_ = Deadline::Clock::now();
+  Deadline::Clock::time_point opened_ = Deadline::coarse_now();
   const std::string peer_;
 
   Phase phase_ = Phase::head;

@@ -118,7 +118,7 @@ void ServerConnection::set_body_deadline() {
         static_cast<double>(limits.min_body_rate_bytes_per_s));
     const auto until = body_began_ + limits.body_timeout +
                        std::chrono::duration_cast<Deadline::Clock::duration>(whole);
-    left = std::min(left, until - Deadline::Clock::now());
+    left = std::min(left, until - Deadline::coarse_now());
   }
   deadline_.set(left, shared_from_this());
 }
