@@ -1,25 +1,21 @@
 #include "policies/decision_log.h"
 
-#include <utility>
+#include <algorithm>
 
 namespace dualmesh::policies {
 
-void DecisionLog::add(DecisionRecord& record) {
-  DecisionRecord& place = records_[next_];
-  if (used_ == records_.size()) {
-    const auto old = by_id_.find(place.id);
-    if (old != by_id_.end() && old->second == next_) by_id_.erase(old);
-  } else {
-    ++used_;
-  }
-  std::swap(place, record);
-  by_id_[place.id] = next_;
-  next_ = (next_ + 1) % records_.size();
+void DecisionLog::add(const DecisionRecord& record) {
+  used_ = std::max(used_, next_ + 1);
+  records_[next_] = record;
+  next_ = next_ + 1 < records_.size() ? next_ + 1 : 0;
 }
 
 const DecisionRecord* DecisionLog::find(RequestId id) const {
-  const auto found = by_id_.find(id);
-  return found == by_id_.end() ? nullptr : &records_[found->second];
+  for (std::size_t age = 1; age <= used_; ++age) {
+    const DecisionRecord& record = records_[(next_ + records_.size() - age) % records_.size()];
+    if (record.id == id) return &record;
+  }
+  return nullptr;
 }
 
 const char* to_string(HitSource source) {

@@ -4,6 +4,8 @@
 
 namespace dualmesh::policies {
 
+const Load Fleet::kNobody{};
+
 Fleet::Fleet(const SchedulerSettings& settings)
     : settings_(settings), view_([&] {
         auto empty = std::make_shared<FleetView>();
@@ -24,7 +26,11 @@ void Fleet::set_view(std::shared_ptr<const FleetView> view, Time now) {
   while (instances_.size() < view_->instances.size()) {
     instances_.emplace_back(settings_.prefill_s_per_token);
   }
-  find_panic();
+  others_pending_.assign(instances_.size(), 0);
+  for (std::size_t i = 0; i < view_->instances.size(); ++i) {
+    others_pending_[i] = view_->instances[i].others.pending_tokens();
+  }
+  judge();
 }
 
 bool Fleet::set_health(Slot slot, bool healthy, std::uint32_t trial) {
@@ -33,11 +39,20 @@ bool Fleet::set_health(Slot slot, bool healthy, std::uint32_t trial) {
   if (instance.healthy == healthy && instance.trial == trial) return false;
   instance.healthy = healthy;
   instance.trial = trial;
-  find_panic();
+  judge();
   return true;
 }
 
-void Fleet::find_panic() {
+void Fleet::judge() {
+  bounded_ = settings_.max_requests > 0 || settings_.max_waiting > 0;
+  standing_.assign(view_->instances.size(), Standing::none);
+  for (std::size_t slot = 0; slot < standing_.size(); ++slot) {
+    const InstanceView& instance = view_->instances[slot];
+    if (instance.slot != slot || instance.lifecycle != Lifecycle::active) continue;
+    standing_[slot] = instances_[slot].healthy ? Standing::healthy : Standing::active;
+    bounded_ |= instances_[slot].trial > 0;
+  }
+  // More than half of those that serve a model look dead: panic.
   models_.clear();
   for (const auto& [name, model] : view_->models) {
     const auto dead = std::count_if(model.serving.begin(), model.serving.end(),
@@ -45,7 +60,11 @@ void Fleet::find_panic() {
     const bool whole = std::any_of(model.active.begin(), model.active.end(), [&](Slot slot) {
       return instances_[slot].healthy && instances_[slot].trial == 0;
     });
-    models_.push_back({&model, 2 * static_cast<std::size_t>(dead) > model.serving.size(), !whole});
+    const bool panicking = 2 * static_cast<std::size_t>(dead) > model.serving.size();
+    ModelState& state = models_.emplace_back(ModelState{&model, panicking, !whole, {}});
+    for (const Slot slot : model.active) {
+      if (serves(slot, panicking)) state.serving_now.push_back(slot);
+    }
   }
 }
 
@@ -55,31 +74,9 @@ const ModelState* Fleet::model(const std::string& name) const {
   return &models_[static_cast<std::size_t>(found - view_->models.begin())];
 }
 
-const Load& Fleet::others(Slot slot) const {
-  static const Load kNone;
-  return slot < view_->instances.size() ? view_->instances[slot].others : kNone;
-}
-
 const std::vector<Waiting>& Fleet::others_waiting(Slot slot) const {
   static const std::vector<Waiting> kNone;
   return slot < view_->instances.size() ? view_->instances[slot].others_waiting : kNone;
-}
-
-Time Fleet::lapse(Slot slot) const {
-  if (others(slot).prefilling_requests == 0) return {};
-  return view_->instances[slot].others_busy_until + kDoubt;
-}
-
-std::uint32_t Fleet::running(Slot slot, Time now) const {
-  const std::uint32_t own = instances_[slot].own.prefilling_requests;
-  return now < lapse(slot) ? own + others(slot).prefilling_requests : own;
-}
-
-Time Fleet::free_at(Slot slot, Time now) const {
-  Time at = now;
-  if (instances_[slot].own.prefilling_requests > 0) at = std::max(at, instances_[slot].busy_until);
-  if (now < lapse(slot)) at = std::max(at, view_->instances[slot].others_busy_until);
-  return at;
 }
 
 double Fleet::decoding_uncached_tokens(Slot slot) const {
@@ -87,14 +84,6 @@ double Fleet::decoding_uncached_tokens(Slot slot) const {
   const std::uint32_t own = instance.own.decoding_requests;
   if (own == 0) return static_cast<double>(others(slot).decoding_tokens);  // at most
   return static_cast<double>(instance.decoding_uncached_tokens) * decoding_requests(slot) / own;
-}
-
-double Fleet::prefill_s_per_token(Slot slot) const {
-  if (slot < view_->instances.size() && view_->instances[slot].prefill_s_per_token > 0) {
-    return view_->instances[slot].prefill_s_per_token;
-  }
-  return settings_.learn_prefill_cost ? instances_[slot].prefill.s_per_token()
-                                      : settings_.prefill_s_per_token;
 }
 
 bool Fleet::over_threshold(Slot slot, std::uint64_t extra_tokens) const {

@@ -8,6 +8,7 @@
 // still be running on an instance that has left. Threads: none; its owner locks.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -49,6 +50,7 @@ struct ModelState {
   const ModelView* view = nullptr;
   bool panicking = false;
   bool none_whole = false;  // none is healthy and not on trial: then a trial may be of any size
+  std::vector<Slot> serving_now;  // of the active ones, by name; each may still be full or on trial
 };
 
 class Fleet {
@@ -68,16 +70,17 @@ class Fleet {
 
   // May what waits for it go on waiting? `ignore_health` while the model is panicking.
   bool serves(Slot slot, bool ignore_health) const {
-    if (slot >= view_->instances.size()) return false;
-    const InstanceView& instance = view_->instances[slot];
-    return instance.slot == slot && instance.lifecycle == Lifecycle::active &&
-           (ignore_health || instances_[slot].healthy);
+    return slot < standing_.size() &&
+           standing_[slot] >= (ignore_health ? Standing::active : Standing::healthy);
   }
   // May new requests go there?
   bool usable(Slot slot, const ModelState& model) const {
-    return serves(slot, model.panicking) && !full(slot) &&
-           (model.panicking || model.none_whole || !on_full_trial(instances_[slot]));
+    if (!serves(slot, model.panicking)) return false;
+    if (!bounded_) return true;
+    return !full(slot) && (model.panicking || model.none_whole || !on_full_trial(instances_[slot]));
   }
+  // May any instance be full or on trial?
+  bool bounded() const { return bounded_; }
   // It has as many of ours as the settings allow.
   bool full(Slot slot) const {
     const Load& own = instances_[slot].own;
@@ -85,9 +88,11 @@ class Fleet {
            (settings_.max_waiting > 0 && own.queued_requests >= settings_.max_waiting);
   }
 
-  const Load& others(Slot slot) const;
+  const Load& others(Slot slot) const {
+    return slot < view_->instances.size() ? view_->instances[slot].others : kNobody;
+  }
   std::uint64_t pending_tokens(Slot slot) const {
-    return instances_[slot].own.pending_tokens() + others(slot).pending_tokens();
+    return instances_[slot].own.pending_tokens() + others_pending_[slot];
   }
   std::uint64_t decoding_tokens(Slot slot) const {
     return instances_[slot].own.decoding_tokens + others(slot).decoding_tokens;
@@ -98,14 +103,33 @@ class Fleet {
   // Tokens in its KV memory that are nobody else's: what the decoding ones had to compute. Of other
   // nodes' as of ours, on average.
   double decoding_uncached_tokens(Slot slot) const;
-  double prefill_s_per_token(Slot slot) const;
+  double prefill_s_per_token(Slot slot) const {
+    if (slot < view_->instances.size() && view_->instances[slot].prefill_s_per_token > 0) {
+      return view_->instances[slot].prefill_s_per_token;
+    }
+    return settings_.learn_prefill_cost ? instances_[slot].prefill.s_per_token()
+                                        : settings_.prefill_s_per_token;
+  }
   const std::vector<Waiting>& others_waiting(Slot slot) const;
   // Requests of all nodes that are being prefilled there. What others told is believed until a
   // while after they should be done (turns.h).
-  std::uint32_t running(Slot slot, Time now) const;
-  Time lapse(Slot slot) const;  // until then; in the past when others have none
+  std::uint32_t running(Slot slot, Time now) const {
+    const std::uint32_t own = instances_[slot].own.prefilling_requests;
+    return now < lapse(slot) ? own + others(slot).prefilling_requests : own;
+  }
+  // Until then; in the past when others have none.
+  Time lapse(Slot slot) const {
+    if (others(slot).prefilling_requests == 0) return {};
+    return view_->instances[slot].others_busy_until + kDoubt;
+  }
   // When a prefill could begin there: when those that run should be done.
-  Time free_at(Slot slot, Time now) const;
+  Time free_at(Slot slot, Time now) const {
+    Time at = now;
+    if (instances_[slot].own.prefilling_requests > 0)
+      at = std::max(at, instances_[slot].busy_until);
+    if (now < lapse(slot)) at = std::max(at, view_->instances[slot].others_busy_until);
+    return at;
+  }
   // Half the SLO: beyond it a wait leaves too little of the target for the prefill itself.
   double threshold_s() const { return view_->settings.slo_ttft_s / 2; }
   // Its pending time, with `extra_tokens` more, exceeds the threshold.
@@ -124,11 +148,19 @@ class Fleet {
     return instance.trial > 0 &&
            instance.own.queued_requests + instance.own.prefilling_requests >= instance.trial;
   }
-  void find_panic();
+  // What changes with view and health alone.
+  void judge();
+
+  enum class Standing : std::uint8_t { none, active, healthy };  // each as good as those before it
+  static const Load kNobody;
 
   SchedulerSettings settings_;
   std::shared_ptr<const FleetView> view_;
   std::vector<InstanceState> instances_;  // by slot
+  // By slot; small, as each request looks at all.
+  std::vector<Standing> standing_;
+  std::vector<std::uint64_t> others_pending_;  // tokens, of their load in the view
+  bool bounded_ = false;                  // an instance may be full, or on trial
   std::vector<ModelState> models_;        // in the order of view_->models
 };
 

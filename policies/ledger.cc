@@ -7,7 +7,7 @@
 
 namespace dualmesh::policies {
 
-LiveRequest& Ledger::open(Arrival arrival, Time now) {
+LiveRequest& Ledger::open(Arrival&& arrival, Time now) {
   LiveRequest* request = nullptr;
   if (free_.empty()) {
     request = &requests_.emplace_back();
@@ -53,6 +53,7 @@ void Ledger::enqueue(LiveRequest& request, Slot slot, std::uint32_t uncached_tok
   request.queue_key = {rank, request.arrived, request.arrival.id};
   InstanceState& instance = fleet_.at(slot);
   instance.queue.push({request.queue_key, uncached_tokens, &request});
+  ++queued_;
   ++instance.own.queued_requests;
   instance.own.queued_tokens += uncached_tokens;
   mark_changed(slot);
@@ -123,6 +124,7 @@ void Ledger::hold(LiveRequest& request) {
   switch (request.stage) {
     case Stage::queued:
       instance.queue.remove(request.queue_key);
+      --queued_;
       --own.queued_requests;
       own.queued_tokens -= request.uncached_tokens;
       break;

@@ -53,11 +53,12 @@ class Ledger {
  public:
   explicit Ledger(Fleet& fleet) : fleet_(fleet) {}
 
-  LiveRequest& open(Arrival arrival, Time now);
+  LiveRequest& open(Arrival&& arrival, Time now);
   LiveRequest* find(RequestId id);
   const LiveRequest* find(RequestId id) const;
   void close(LiveRequest& request);  // held requests only
   std::size_t size() const { return by_id_.size(); }
+  std::size_t queued() const { return queued_; }  // in the queues of all instances
   template <class Visit>
   void for_each(Visit&& visit) const {
     for (const auto& [id, request] : by_id_) visit(*request);
@@ -118,6 +119,7 @@ class Ledger {
   std::deque<LiveRequest> requests_;  // storage; never shrinks, bounded by the most held at once
   std::vector<LiveRequest*> free_;
   boost::unordered_flat_map<RequestId, LiveRequest*> by_id_;
+  std::size_t queued_ = 0;
   std::vector<Slot> changed_;
   std::vector<Report> reports_;  // by slot
 };

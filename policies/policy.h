@@ -43,9 +43,11 @@ struct PlacementContext {
   Time now{};
 
   bool usable(Slot slot) const {
-    return fleet.usable(slot, model) &&
-           std::find(excluded.begin(), excluded.end(), slot) == excluded.end();
+    if (!fleet.usable(slot, model)) return false;
+    return excluded.empty() || std::ranges::find(excluded, slot) == excluded.end();
   }
+  // Is each of model.serving_now usable? Mostly so.
+  bool all_usable() const { return excluded.empty() && !fleet.bounded(); }
 };
 
 // What a request got from its instance; zero where the engine did not say.

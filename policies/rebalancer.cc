@@ -18,6 +18,8 @@ void Rebalancer::relieve(Slot source, const QueueOrder& order, const RebalanceRu
   const bool hot = !queue.empty() && (fleet_.pending_s(source) > limit_s ||
                                       (rule.by_wait && fleet_.waited_too_long(source, now)));
   Time& hot_since = fleet_.at(source).hot_since;
+  hot_ -= hot_since != Time::max() ? 1 : 0;
+  hot_ += hot ? 1 : 0;
   hot_since = hot ? std::min(hot_since, now) : Time::max();
   if (!hot) return;
 

@@ -39,6 +39,12 @@ class Rebalancer {
 
   Rebalancer(Fleet& fleet, Ledger& ledger) : fleet_(fleet), ledger_(ledger) {}
 
+  // Is there anything for relieve() to do at any source, or at this one? Mostly nothing waits.
+  bool has_work() const { return ledger_.queued() > 0 || hot_ > 0; }
+  bool has_work(Slot source) const {
+    const InstanceState& instance = fleet_.at(source);
+    return !instance.queue.empty() || instance.hot_since != Time::max();
+  }
   // Does nothing unless `source` is overloaded. Moved requests are in the target's queue already.
   // `budget` counts down.
   void relieve(Slot source, const QueueOrder& order, const RebalanceRule& rule, Time now,
@@ -76,6 +82,7 @@ class Rebalancer {
 
   Fleet& fleet_;
   Ledger& ledger_;
+  std::size_t hot_ = 0;  // sources with hot_since
 };
 
 }  // namespace dualmesh::policies

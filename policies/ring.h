@@ -6,7 +6,8 @@
 // same ring.
 //
 // Invariant: adding or removing a member moves only keys whose arc it gains or loses.
-// Cost: owner O(log points); build O(points log points); copying shares the points.
+// Cost: owner O(1) on average, by a table of the hash's first bits; build O(points log points);
+// copying shares the points.
 // Threads: immutable after construction; share freely.
 // Source: Karger et al. 1997; DualMap (arXiv 2602.06502) uses two with independent hash functions.
 #pragma once
@@ -48,16 +49,19 @@ class Ring {
   Ring() = default;
   Ring(std::span<const RingMember> members, std::uint64_t seed, std::uint32_t points_per_weight);
 
-  bool empty() const { return points_ == nullptr || points_->empty(); }
+  bool empty() const { return table_ == nullptr; }
   // The owner of `key` among the members that `accept(slot)`: the first accepted member clockwise,
   // so that a masked member is stood in for by the next on the ring. kNoSlot when none is accepted.
   template <class Accept>
   Slot owner(BlockKey key, Accept&& accept) const {
     if (empty()) return kNoSlot;
-    const std::vector<Point>& points = *points_;
-    for (std::size_t start = first_point(key), i = 0; i < points.size(); ++i) {
-      const Point& point = points[(start + i) % points.size()];
-      if (accept(point.slot)) return point.slot;
+    const std::vector<Point>& points = table_->points;
+    const std::size_t first = first_point(key);
+    for (std::size_t i = first; i < points.size(); ++i) {
+      if (accept(points[i].slot)) return points[i].slot;
+    }
+    for (std::size_t i = 0; i < first; ++i) {
+      if (accept(points[i].slot)) return points[i].slot;
     }
     return kNoSlot;
   }
@@ -69,9 +73,18 @@ class Ring {
     std::uint64_t at;
     Slot slot;
   };
+  // Positions are hashes, so each of equal parts of the ring has about as many points.
+  struct Table {
+    std::vector<Point> points;         // by rising position, not empty
+    std::vector<std::uint32_t> first;  // of the points, by part: the first not before it
+    unsigned part_bits = 0;            // a position's first bits say its part
+    std::size_t part_of(std::uint64_t at) const {
+      return part_bits == 0 ? 0 : at >> (64 - part_bits);
+    }
+  };
   std::size_t first_point(BlockKey key) const;
 
-  std::shared_ptr<const std::vector<Point>> points_;  // by rising position
+  std::shared_ptr<const Table> table_;  // null: no members
   std::uint64_t digest_ = 0;
   std::uint64_t seed_ = 0;
 };

@@ -89,6 +89,7 @@ struct Effects {
     RequestId id;
     Slot slot;
     double prefill_s = 0.0;  // estimate: from now to its first token
+    Reason reason = Reason::none;  // of its being there
   };
   struct Handed {
     RequestId id;
@@ -108,6 +109,9 @@ struct Effects {
   Time call_at = kNoCall;     // call `tick` then, though nothing happens before
   static constexpr Time kNoCall = Time::max();
 
+  bool concern_requests() const {
+    return !placed.empty() || !dispatched.empty() || !handed.empty() || !rejected.empty();
+  }
   void clear() {
     placed.clear();
     dispatched.clear();

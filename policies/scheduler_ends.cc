@@ -85,13 +85,15 @@ void Scheduler::State::retry(LiveRequest& request, Slot failed_at, Time now, Eff
 }
 
 void Scheduler::State::rebalance_everywhere(Time now, Effects& effects) {
-  if (!policy->rebalances() || fleet.slots() == 0) return;
+  if (!rebalancer.has_work() || !policy->rebalances()) return;
+  const RebalanceRule rule = policy->rebalance_rule();
   Rebalancer::Moves moves;
   std::uint32_t budget = settings.rebalance_examine_limit;
   const std::size_t first = rebalance_from % fleet.slots();
   for (std::size_t i = 0; i < fleet.slots() && budget > 0; ++i) {
     const auto slot = static_cast<Slot>((first + i) % fleet.slots());
-    rebalancer.relieve(slot, *order, policy->rebalance_rule(), now, budget, moves);
+    if (!rebalancer.has_work(slot)) continue;
+    rebalancer.relieve(slot, *order, rule, now, budget, moves);
     if (budget == 0) rebalance_from = slot + 1U;
   }
   carry_out(moves, now, effects);

@@ -99,7 +99,8 @@ void Scheduler::State::dispatch(LiveRequest& request, std::uint32_t uncached_tok
   const std::uint64_t work =
       fleet.at(slot).own.prefilling_tokens + fleet.others(slot).prefilling_tokens;
   effects.dispatched.push_back(
-      {request.arrival.id, slot, static_cast<double>(work) * fleet.prefill_s_per_token(slot)});
+      {request.arrival.id, slot, static_cast<double>(work) * fleet.prefill_s_per_token(slot),
+       request.record.reason});
 }
 
 void Scheduler::State::pump(Slot slot, Time now, Effects& effects) {
@@ -132,12 +133,16 @@ void Scheduler::State::admit(Time now, Effects& effects) {
 Turn Scheduler::State::turn(Slot slot) const {
   const InstanceState& instance = fleet.at(slot);
   if (!order->shared()) return {instance.own.prefilling_requests < settings.prefill_limit};
+  const std::uint32_t running = fleet.running(slot, latest);
+  // Nobody to order it among, here or elsewhere.
+  const bool alone = instance.queue.size() == 1 && fleet.others_waiting(slot).empty();
+  if (alone && running < settings.prefill_limit) return {true};
   std::optional<QueueOrder::Next> known;
   const auto next = [&]() -> const QueueOrder::Next& {
     if (!known) known = order->next(instance.queue, at(slot));
     return *known;
   };
-  const TurnFacts facts{fleet.running(slot, latest), settings.prefill_limit,
+  const TurnFacts facts{running, settings.prefill_limit,
                         fleet.free_at(slot, latest), fleet.lapse(slot),
                         instance.room_since,         order->lead()};
   const std::uint64_t before =
@@ -170,7 +175,7 @@ void Scheduler::State::pump_everywhere(Time now, Effects& effects) {
 
 LiveRequest& Scheduler::State::next(Slot slot) const {
   const RequestQueue& queue = fleet.at(slot).queue;
-  const std::size_t place = order->next(queue, at(slot)).place;
+  const std::size_t place = queue.size() == 1 ? 0 : order->next(queue, at(slot)).place;
   BOOST_ASSERT(place < queue.size());
   return *queue[place].request;
 }

@@ -39,7 +39,7 @@ void Scheduler::State::describe(DecisionRecord& record, const PlacementRequest& 
 void Scheduler::State::describe(DecisionRecord& record, const ModelState* model,
                                 const Choice& choice) const {
   const FleetView& view = fleet.view();
-  record.policy.assign(policy->name());
+  if (record.policy != policy->name()) record.policy.assign(policy->name());
   record.ring_digest = model != nullptr ? model->view->ring_digest : 0;
   record.view_generation = view.generation;
   record.rings_agreed = view.rings_agree;

@@ -29,9 +29,9 @@ Slot neighbour_of(Slot slot, const PlacementContext& context) {
 
 double mean_pending(const PlacementContext& context) {
   const std::vector<Slot>& active = context.model.view->active;
-  double sum = 0;
-  for (const Slot slot : active) sum += static_cast<double>(context.fleet.pending_tokens(slot));
-  return active.empty() ? 0 : sum / static_cast<double>(active.size());
+  std::uint64_t sum = 0;
+  for (const Slot slot : active) sum += context.fleet.pending_tokens(slot);
+  return active.empty() ? 0 : static_cast<double>(sum) / static_cast<double>(active.size());
 }
 
 bool is_surer(const CandidateEstimate& one, const CandidateEstimate& other) {
@@ -84,8 +84,10 @@ Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext&
   if (priced.empty()) return choice;
   if (std::bernoulli_distribution(0.5)(random)) std::reverse(priced.begin(), priced.end());
   const auto cheaper = [](const Priced& a, const Priced& b) { return a.cost < b.cost; };
-  const auto second = priced.begin() + std::min<std::ptrdiff_t>(2, std::ssize(priced));
-  std::partial_sort(priced.begin(), second, priced.end(), cheaper);
+  std::iter_swap(priced.begin(), std::ranges::min_element(priced, cheaper));
+  if (priced.size() > 1) {
+    std::iter_swap(priced.begin() + 1, std::min_element(priced.begin() + 1, priced.end(), cheaper));
+  }
   if (priced.size() > 1 && is_surer(priced[1].estimate, priced[0].estimate) &&
       priced[1].cost <= priced[0].cost * (1 + near_)) {
     std::swap(priced[0], priced[1]);

@@ -44,13 +44,13 @@ inline Slot nth_usable(const PlacementContext& context, std::uint32_t n) {
   return kNoSlot;
 }
 
-// The allowed(slot) instance with the least cost(slot); among equals each has the same chance.
-// kNoSlot: there is none.
+// Of `slots` the allowed(slot) instance with the least cost(slot); among equals each has the same
+// chance. kNoSlot: there is none.
 template <class Allowed, class Cost>
-Slot least_where(const PlacementContext& context, Random& random, Allowed&& allowed, Cost&& cost) {
+Slot least_where(std::span<const Slot> slots, Random& random, Allowed&& allowed, Cost&& cost) {
   boost::container::small_vector<Slot, 64> best;  // all equal; most are, when nothing is going on
   decltype(cost(kNoSlot)) best_cost{};
-  for (const Slot slot : context.model.view->active) {
+  for (const Slot slot : slots) {
     if (!allowed(slot)) continue;
     const auto this_cost = cost(slot);
     if (!best.empty() && best_cost < this_cost) continue;
@@ -67,8 +67,9 @@ Slot least_where(const PlacementContext& context, Random& random, Allowed&& allo
 // Of the usable ones, `except` apart.
 template <class Cost>
 Slot least(const PlacementContext& context, Random& random, Cost&& cost, Slot except = kNoSlot) {
-  const auto allowed = [&](Slot slot) { return slot != except && context.usable(slot); };
-  return least_where(context, random, allowed, cost);
+  const bool all = context.all_usable();
+  const auto allowed = [&](Slot slot) { return slot != except && (all || context.usable(slot)); };
+  return least_where(context.model.serving_now, random, allowed, cost);
 }
 
 // A choice whose candidates are the instance taken and the one not taken, if any.

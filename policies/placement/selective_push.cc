@@ -40,7 +40,7 @@ Choice SelectivePush::hand_over(const PlacementRequest& request, const Placement
     return std::pair(hit > threshold_ * input ? input - hit : input,
                      load_of(context.fleet, slot).requests());
   };
-  const Slot best = least_where(context, random, may_take, cost);
+  const Slot best = least_where(context.model.view->active, random, may_take, cost);
   Choice choice;
   if (best == kNoSlot) return choice;
   const Peers& peers = *context.fleet.view().peers;

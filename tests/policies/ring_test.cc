@@ -1,8 +1,10 @@
 #include "policies/ring.h"
 
 #include <doctest/doctest.h>
+#include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <random>
 
@@ -54,6 +56,31 @@ TEST_CASE("a ring does not depend on the order of its members") {
     const Ring other = ring_a(members);
     CHECK(other.digest() == ring.digest());
     for (BlockKey key = 0; key < 1'000; ++key) CHECK(owner(other, key) == owner(ring, key));
+  }
+}
+
+TEST_CASE("a key belongs to the first point clockwise, as one by one shows") {
+  std::mt19937_64 random(5);
+  for (const std::size_t count : {1, 2, 3, 7, 40}) {
+    for (const std::uint32_t points_per_weight : {1u, 2u, 5u, 160u}) {
+      CAPTURE(count);
+      CAPTURE(points_per_weight);
+      const std::uint64_t seed = random();
+      const std::vector<RingMember> members = members_of(count);
+      const Ring ring(members, seed, points_per_weight);
+      std::map<std::uint64_t, Slot> points;
+      for (const RingMember& member : members) {
+        for (std::uint64_t i = 0; i < points_per_weight; ++i) {
+          const std::array<std::uint64_t, 2> words{member.id, i};
+          points.emplace(XXH3_64bits_withSeed(words.data(), sizeof words, seed), member.slot);
+        }
+      }
+      for (int i = 0; i < 2'000; ++i) {
+        const BlockKey key = random();
+        const auto found = points.lower_bound(XXH3_64bits_withSeed(&key, sizeof key, seed));
+        REQUIRE(owner(ring, key) == (found == points.end() ? points.begin() : found)->second);
+      }
+    }
   }
 }
 
