@@ -149,13 +149,18 @@ bool is_minimal_number(std::string_view spelled) {
 }
 
 std::string_view minimal_escape(char c, char (&into)[6]) {
-  constexpr std::string_view means = "\"\\\b\f\n\r\t", spelled = "\"\\bfnrt",
-                             hex = "0123456789abcdef";
+  static constexpr std::array<char, 256> letters = [] {
+    std::array<char, 256> table{};
+    constexpr std::string_view means = "\"\\\b\f\n\r\t", spelled = "\"\\bfnrt";
+    for (std::size_t i = 0; i < means.size(); ++i) {
+      table[static_cast<unsigned char>(means[i])] = spelled[i];
+    }
+    return table;
+  }();
+  constexpr std::string_view hex = "0123456789abcdef";
   into[0] = '\\';
-  if (const std::size_t at = means.find(c); at != std::string_view::npos) {
-    into[1] = spelled[at];
-    return {into, 2};
-  }
+  into[1] = letters[static_cast<unsigned char>(c)];
+  if (into[1] != 0) return {into, 2};
   std::memcpy(into + 1, "u00", 3);
   into[4] = hex[static_cast<std::size_t>(c >> 4)];
   into[5] = hex[static_cast<std::size_t>(c & 15)];

@@ -12,6 +12,7 @@
 // Threads: values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -47,6 +48,7 @@ class PromptText {
 
  private:
   void append_spelled(std::string_view words);
+  void append_spelled(const char* from, std::size_t size, std::uint64_t escapes);
 
   std::string text_;
 };
