@@ -131,36 +131,35 @@ ResidencyIndex::ResidencyIndex(Limits limits) : state_(std::make_unique<State>()
 ResidencyIndex::~ResidencyIndex() = default;
 ResidencyIndex& ResidencyIndex::operator=(ResidencyIndex&&) noexcept = default;
 
-void ResidencyIndex::touch(Slot slot, std::span<const BlockKey> blocks, Time now) {
+std::optional<Duration> ResidencyIndex::touch(Slot slot, std::span<const BlockKey> blocks,
+                                              Time now) {
   BOOST_ASSERT(slot != kNoSlot);
   State& s = *state_;
   if (s.slots.size() <= slot) s.slots.resize(slot + 1U);
   const std::uint32_t now_ms = in_ms(now);
+  std::optional<Duration> age;  // of the last before the first that is missing
   // From the back: of one prompt the last block is the first to go, as in the engine, since without
   // its beginning the rest of a prefix is worth nothing.
   for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
     const Index at = s.find(slot, *block);
     if (at != kNone) {
+      if (!age) age = std::chrono::milliseconds(s.age_ms(at, now_ms));
       s.placements[at].touched_ms = now_ms;
       s.unlink_by_touch(at);
       s.link_newest(at);
       continue;
     }
+    age.reset();
     if (s.slots[slot].size >= s.limits.capacity_blocks) s.remove(s.slots[slot].oldest);
     s.add(slot, *block, now_ms);
   }
+  return age;
 }
 
 void ResidencyIndex::forget(Slot slot) {
   State& s = *state_;
   if (slot >= s.slots.size()) return;
   while (s.slots[slot].oldest != kNone) s.remove(s.slots[slot].oldest);
-}
-
-std::optional<Duration> ResidencyIndex::age(Slot slot, BlockKey block, Time now) const {
-  const Index at = state_->find(slot, block);
-  if (at == kNone) return {};
-  return std::chrono::milliseconds(state_->age_ms(at, in_ms(now)));
 }
 
 bool ResidencyIndex::touched_before(Slot slot, BlockKey block, Time then) const {

@@ -35,10 +35,10 @@ class ResidencyIndex {
   ~ResidencyIndex();
   ResidencyIndex& operator=(ResidencyIndex&&) noexcept;
 
-  void touch(Slot slot, std::span<const BlockKey> blocks, Time now);
-  void forget(Slot slot);                      // the instance restarted or left
-  // So long ago it was touched there; nothing: it is not held.
-  std::optional<Duration> age(Slot slot, BlockKey block, Time now) const;
+  // So long ago the last of the leading blocks held there had been touched; nothing: it held none,
+  // or gave them up for the others.
+  std::optional<Duration> touch(Slot slot, std::span<const BlockKey> blocks, Time now);
+  void forget(Slot slot);  // the instance restarted or left
   // Was it last touched before `then`? Not where it is not held.
   bool touched_before(Slot slot, BlockKey block, Time then) const;
   // It has lost what was touched so long ago, so it has lost what is older.

@@ -10,6 +10,16 @@ bool is_safe(char c) {
          std::string_view("._-:/+=@").find(c) != std::string_view::npos;
 }
 
+// The two digits of each byte.
+constexpr auto kDigits = [] {
+  constexpr std::string_view kHexadecimal = "0123456789abcdef";
+  std::array<std::array<char, 2>, 256> digits{};
+  for (std::size_t byte = 0; byte < digits.size(); ++byte) {
+    digits[byte] = {kHexadecimal[byte & 15], kHexadecimal[byte >> 4]};
+  }
+  return digits;
+}();
+
 }  // namespace
 
 std::optional<RequestId> RequestId::read(std::string_view text) {
@@ -24,12 +34,14 @@ std::optional<RequestId> RequestId::read(std::string_view text) {
 
 RequestId RequestId::make(std::mt19937_64& random) {
   RequestId id;
+  char* digits = id.characters_.data();
   for (int half = 0; half < 2; ++half) {
     std::uint64_t bits = random();
-    for (int digit = 0; digit < 16; ++digit, bits >>= 4) {
-      id.characters_[id.size_++] = "0123456789abcdef"[bits & 15];
+    for (int byte = 0; byte < 8; ++byte, bits >>= 8, digits += 2) {
+      std::ranges::copy(kDigits[bits & 255], digits);
     }
   }
+  id.size_ = 32;
   return id;
 }
 
@@ -38,7 +50,10 @@ RequestId RequestId::of(const net::Headers& head, std::mt19937_64& random) {
   std::optional<RequestId> id;
   std::size_t fields = 0;
   for (const auto& field : head) {
-    if (!net::equals_ignoring_case(field.name, kRequestIdHeader)) continue;
+    if (field.name.size() != kRequestIdHeader.size() ||  // most, and inline
+        !net::equals_ignoring_case(field.name, kRequestIdHeader)) {
+      continue;
+    }
     if (++fields == 1) id = read(field.value);
   }
   return id && fields == 1 ? *id : make(random);

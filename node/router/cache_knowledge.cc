@@ -192,6 +192,7 @@ void CacheKnowledge::publish(ViewPointer view) {
   residency_.keep_recent(view != nullptr);
   const std::lock_guard lock(mutex_);
   view_.swap(view);
+  has_view_.store(view_ != nullptr, std::memory_order_release);
 }
 
 void CacheKnowledge::set_kinds(ModelKinds kinds) {
@@ -206,6 +207,7 @@ std::optional<bool> CacheKnowledge::is_adapter(const std::string& model) const {
 }
 
 CacheKnowledge::ViewPointer CacheKnowledge::view() const {
+  if (!has_view()) return nullptr;
   const std::lock_guard lock(mutex_);
   return view_;
 }

@@ -21,6 +21,7 @@
 // scorers of llm-d; the join is ours.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -60,8 +61,9 @@ class CacheKnowledge {
   // known whether it is one, nothing is expected by events, but where blocks go by its name.
   void set_kinds(ModelKinds kinds);
   ViewPointer view() const;  // null: no instance publishes events
+  bool has_view() const { return has_view_.load(std::memory_order_acquire); }
   // Are the tokens of requests for `model` of any use? Also asked with the model not known yet.
-  bool wants_tokens() const { return view() != nullptr; }
+  bool wants_tokens() const { return has_view(); }
   bool wants_tokens(const policies::FleetView& fleet, std::string_view model) const;
 
   // Fills in the hits of an arrival whose chain, model and estimated tokens are there, with their
@@ -82,6 +84,7 @@ class CacheKnowledge {
   SharedResidency& residency_;
   const policies::MediumWeights weights_;
   mutable RankLoad rank_load_;
+  std::atomic<bool> has_view_{false};  // as view_ says; for those who only ask that
   mutable std::mutex mutex_;
   ViewPointer view_;  // guarded, as is the next
   ModelKinds kinds_;

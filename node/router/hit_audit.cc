@@ -30,15 +30,15 @@ CachePrediction HitAudit::expected_at(policies::Slot slot) const {
   return expected;
 }
 
-void HitAudit::placed(policies::Slot slot, std::span<const policies::BlockKey> blocks,
-                      const SharedResidency& residency, policies::Time now) {
+void HitAudit::placed(policies::Slot slot, std::optional<policies::Duration> age,
+                      policies::Time now) {
   slot_ = slot;
   placed_at_ = now;
   age_.reset();
   rank_chosen_ = false;
   const CachePrediction expected = expected_at(slot);
   if (expected.source != HitSource::predicted || expected.expected_tokens == 0) return;
-  age_ = residency.age_of_prefix(slot, blocks, now);
+  age_ = age;
 }
 
 void HitAudit::finished(policies::Slot slot, const std::string& instance,

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -28,9 +27,8 @@ class HitAudit {
   // It goes to an instance with several ranks: to one by our choice, or, though one had been
   // chosen, where the engine likes.
   void sent_to_rank(const RankChoice& choice, bool as_chosen);
-  // Before its blocks are entered there.
-  void placed(policies::Slot slot, std::span<const policies::BlockKey> blocks,
-              const SharedResidency& residency, policies::Time now);
+  // `age`: of what was expected there (SharedResidency::placed_here).
+  void placed(policies::Slot slot, std::optional<policies::Duration> age, policies::Time now);
   void finished(policies::Slot slot, const std::string& instance, const net::AnswerWatcher& answer,
                 const CacheKnowledge& knowledge, PredictionCheck& check, SharedResidency& residency,
                 policies::Time now);

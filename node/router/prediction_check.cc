@@ -15,9 +15,13 @@ std::optional<std::uint32_t> PredictionCheck::ended(const std::string& instance,
                                                     const CachePrediction& prediction,
                                                     std::optional<std::uint32_t> cached_tokens) {
   const std::lock_guard lock(mutex_);
-  if (instances_.size() >= kMaxInstances && !instances_.contains(instance)) return cached_tokens;
-  Instance& of = instances_[instance];
-  of.report.instance = instance;
+  auto known = instances_.find(instance);
+  if (known == instances_.end()) {
+    if (instances_.size() >= kMaxInstances) return cached_tokens;
+    known = instances_.emplace(instance, std::make_unique<Instance>()).first;
+    known->second->report.instance = instance;
+  }
+  Instance& of = *known->second;
   of.has_said |= cached_tokens.has_value();
   if (!of.has_said) {
     ++of.report.unsaid;
@@ -93,14 +97,15 @@ void PredictionCheck::forget(const std::string& instance) {
 std::vector<PredictionReport> PredictionCheck::reports() const {
   const std::lock_guard lock(mutex_);
   std::vector<PredictionReport> reports;
-  for (const auto& [name, instance] : instances_) reports.push_back(instance.report);
+  for (const auto& [name, instance] : instances_) reports.push_back(instance->report);
+  std::ranges::sort(reports, {}, &PredictionReport::instance);
   return reports;
 }
 
 std::string PredictionCheck::mismatch(const std::string& instance) const {
   const std::lock_guard lock(mutex_);
   const auto found = instances_.find(instance);
-  return found == instances_.end() ? std::string() : found->second.report.mismatch;
+  return found == instances_.end() ? std::string() : found->second->report.mismatch;
 }
 
 void PredictionCheck::append_to(MetricsText& out) const {

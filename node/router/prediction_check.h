@@ -11,8 +11,9 @@
 #pragma once
 
 #include <array>
-#include <boost/container/flat_map.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -75,7 +76,8 @@ class PredictionCheck {
   static std::string words(const Instance& instance);
 
   mutable std::mutex mutex_;
-  boost::container::flat_map<std::string, Instance> instances_;  // guarded
+  // By name; guarded.
+  boost::unordered_flat_map<std::string, std::unique_ptr<Instance>> instances_;
 };
 
 }  // namespace dualmesh::node

@@ -169,8 +169,10 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
   if (!incoming->asker.salt().shares()) fields->token_form = net::TokenForm::none;
   RoutedRequest::Scheduled scheduled;
   scheduled.arrival = make_arrival(shared_.settings, *prompt, incoming->asker);
-  scheduled.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *shared_.scheduler.view(),
-                                  prompt->parameters, *fields, scheduled.arrival);
+  if (shared_.knowledge.wants_tokens()) {
+    scheduled.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *shared_.scheduler.view(),
+                                    prompt->parameters, *fields, scheduled.arrival);
+  }
   scheduled.arrival.id = shared_.scheduler.next_id(home.thread.index());
   scheduled.arrival.handed = exchange->request().headers.has(kHopHeader);
   if (scheduled.arrival.handed) shared_.stats.handed_here.fetch_add(1, std::memory_order_relaxed);
@@ -179,7 +181,7 @@ void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchang
   shared_.stats.routed.fetch_add(1, std::memory_order_relaxed);
   const policies::RequestId id = scheduled.arrival.id;
   const auto request = std::make_shared<RoutedRequest>(
-      home, std::move(exchange), std::move(incoming), id, fields->model, std::move(scheduled));
+      home, std::move(exchange), std::move(incoming), id, std::move(fields->model), &scheduled);
   home.live.emplace(id, request);
   request->start(timeout);
 }
@@ -243,7 +245,7 @@ void RequestFlow::pass_through(FlowThread& home, std::shared_ptr<net::Exchange> 
   shared_.stats.passed_through.fetch_add(1, std::memory_order_relaxed);
   const policies::RequestId id = shared_.scheduler.next_id(home.thread.index());
   const auto request = std::make_shared<RoutedRequest>(
-      home, std::move(exchange), std::move(incoming), id, std::move(model), std::nullopt);
+      home, std::move(exchange), std::move(incoming), id, std::move(model), nullptr);
   home.live.emplace(id, request);
   request->start(timeout);
 }
@@ -257,7 +259,7 @@ void RequestFlow::receive(std::size_t thread, std::span<const Delivery> deliveri
     const std::shared_ptr<RoutedRequest> request = found->second;
     switch (delivery.kind) {
       case Delivery::Kind::placed:
-        request->placed(delivery.slot);
+        request->placed(delivery);
         break;
       case Delivery::Kind::dispatched:
         request->dispatched(delivery, view);
@@ -270,6 +272,18 @@ void RequestFlow::receive(std::size_t thread, std::span<const Delivery> deliveri
         break;
     }
   }
+}
+
+bool FlowThread::waits_for_prefill(const PresumedPrefills::Entry& entry) const {
+  const auto found = live.find(entry.id);
+  return found != live.end() && found->second->is_at_attempt(entry.attempt);
+}
+
+void FlowThread::prefill_over(const PresumedPrefills::Entry& entry) {
+  shared.scheduler.enter(
+      [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
+        scheduler.prefill_presumed(entry.id, now, effects);
+      });
 }
 
 void RequestFlow::instance_unhealthy(policies::Slot slot) {

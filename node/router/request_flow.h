@@ -26,6 +26,7 @@
 #include "node/router/incoming_request.h"
 #include "node/router/instance_health.h"
 #include "node/router/prediction_check.h"
+#include "node/router/presumed_prefills.h"
 #include "node/router/request_deadline.h"
 #include "node/router/routed_tokens.h"
 #include "node/router/shared_residency.h"
@@ -124,7 +125,14 @@ struct FlowThread {
                   [&shared_things] { return shared_things.scheduler.now(); }),
         chain(shared_things.settings.chain),
         retry_budget(shared_things.settings.retry_budget),
-        random(shared_things.settings.retry_seed + static_cast<std::uint32_t>(io_thread.index())) {}
+        random(shared_things.settings.retry_seed + static_cast<std::uint32_t>(io_thread.index())),
+        prefills(
+            io_thread, [&shared_things] { return shared_things.scheduler.now(); },
+            [this](const PresumedPrefills::Entry& entry) { return waits_for_prefill(entry); },
+            [this](const PresumedPrefills::Entry& entry) { prefill_over(entry); }) {}
+
+  bool waits_for_prefill(const PresumedPrefills::Entry& entry) const;
+  void prefill_over(const PresumedPrefills::Entry& entry);
 
   FlowShared& shared;
   net::IoThread& thread;
@@ -135,6 +143,7 @@ struct FlowThread {
   policies::RetryBudget retry_budget;
   std::minstd_rand random;  // of the pauses between attempts
   boost::unordered_flat_map<policies::RequestId, std::shared_ptr<RoutedRequest>> live;
+  PresumedPrefills prefills;  // of the live ones that do not show their first tokens
 };
 
 // The scheduler's view of a request but for its hits (RoutedTokens), the same for a live one and

@@ -14,13 +14,13 @@ void count(Counter& counter) { counter.fetch_add(1, std::memory_order_relaxed); 
 
 RoutedRequest::RoutedRequest(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
                              std::unique_ptr<IncomingRequest> incoming, policies::RequestId id,
-                             std::string model, std::optional<Scheduled> scheduled)
+                             std::string model, Scheduled* scheduled)
     : home_(home),
       exchange_(std::move(exchange)),
       incoming_(std::move(incoming)),
       id_(id),
-      model_(std::move(model)),
-      scheduled_(std::move(scheduled)) {
+      model_(std::move(model)) {
+  if (scheduled) scheduled_.emplace(std::move(*scheduled));
   count(home_.shared.stats.live);
 }
 
@@ -124,13 +124,11 @@ void RoutedRequest::limit_wait() {
   });
 }
 
-void RoutedRequest::placed(policies::Slot slot) {
+void RoutedRequest::placed(const Delivery& placed) {
   if (state_ == State::ended) return;
-  const policies::Time now = home_.shared.scheduler.now();
-  audit_.placed(slot, blocks_, home_.shared.residency, now);
-  if (home_.shared.residency.placed_here(slot, blocks_, now)) {
-    home_.shared.placements_changed();
-  }
+  const auto age = home_.shared.residency.placed_here(placed.slot, blocks_, placed.at);
+  audit_.placed(placed.slot, age, placed.at);
+  if (!blocks_.empty()) home_.shared.placements_changed();
 }
 
 void RoutedRequest::dispatched(const Delivery& dispatch, const ViewPointer& view) {
@@ -168,25 +166,16 @@ bool RoutedRequest::begins_relay(const Delivery& delivery) {
   timer_.reset();
   leave_line();
   state_ = State::relaying;
+  ++attempts_;
   reason_ = delivery.reason;
   if (AccessRecord* record = incoming_->record()) {
-    record->queue_wait_s = policies::to_seconds(home_.shared.scheduler.now() - began_);
+    record->queue_wait_s = policies::to_seconds(delivery.at - began_);
   }
   if (scheduled_ && scheduled_->generates && !scheduled_->streamed) {
-    presume_prefill(delivery.prefill_s);
+    const policies::Time over = delivery.at + policies::from_seconds(delivery.prefill_s);
+    home_.prefills.add({over, id_, attempts_}, delivery.at);
   }
   return true;
-}
-
-void RoutedRequest::presume_prefill(double prefill_s) {
-  timer_ = home_.thread.after(policies::from_seconds(prefill_s), [weak = weak_from_this()] {
-    const auto request = weak.lock();
-    if (!request || request->state_ != State::relaying) return;
-    request->home_.shared.scheduler.enter(
-        [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
-          scheduler.prefill_presumed(request->id_, now, effects);
-        });
-  });
 }
 
 void RoutedRequest::rejected(policies::Rejected why, double wait_s) {
@@ -249,7 +238,9 @@ void RoutedRequest::pass_through() {
   tried_.push_back(slot);
   shared.pass_through.add(slot, +1);
   counted_at_instance_ = true;
-  dispatched({Delivery::Kind::dispatched, id_, slot}, view);
+  Delivery delivery{Delivery::Kind::dispatched, id_, slot};
+  delivery.at = shared.scheduler.now();
+  dispatched(delivery, view);
 }
 
 void RoutedRequest::queue_timed_out() {

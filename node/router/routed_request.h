@@ -41,12 +41,12 @@ class RoutedRequest final : public net::RelayOwner,
   };
   RoutedRequest(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
                 std::unique_ptr<IncomingRequest> incoming, policies::RequestId id,
-                std::string model, std::optional<Scheduled> scheduled);
+                std::string model, Scheduled* scheduled);  // taken over; null: passed through
   ~RoutedRequest() override;
 
   void start(std::chrono::milliseconds timeout);  // 0: none
   // From the scheduler, through the thread's receiver.
-  void placed(policies::Slot slot);
+  void placed(const Delivery& placed);
   void dispatched(const Delivery& dispatch, const ViewPointer& view);
   void handed(const Delivery& hop, const ViewPointer& view);
   void rejected(policies::Rejected why, double wait_s);
@@ -54,6 +54,8 @@ class RoutedRequest final : public net::RelayOwner,
   // Tried elsewhere if it waits for `slot` and the client has seen nothing.
   void instance_unhealthy(policies::Slot slot);
   const std::string& model() const { return model_; }
+  // Is it where its n-th attempt has brought it?
+  bool is_at_attempt(std::uint32_t n) const { return state_ == State::relaying && attempts_ == n; }
 
  private:
   enum class State : std::uint8_t { waiting, relaying, ended };
@@ -70,7 +72,6 @@ class RoutedRequest final : public net::RelayOwner,
   void limit_wait();
   void queue_timed_out();
   void deadline_passed();
-  void presume_prefill(double prefill_s);
   void client_gone(std::uint64_t bytes_out = 0);
   void relay_to(const std::string& destination);
   bool relay_head(net::HttpResponse& head) override;
@@ -113,14 +114,14 @@ class RoutedRequest final : public net::RelayOwner,
   std::string instance_name_;         // while it is away: of the node
   bool away_ = false;                 // relayed from another node
   policies::Reason reason_ = policies::Reason::none;
+  std::uint32_t attempts_ = 0;  // at instances and other nodes
   std::uint32_t retries_ = 0;
   bool retry_granted_ = false;  // of the attempt that is being given up
   FailedAttempts failures_;
   std::vector<policies::Slot> tried_;  // pass-through only; the scheduler remembers its own
   int status_ = 0;
   std::optional<net::AnswerWatcher> watcher_;
-  // While waiting: the queue's limit, or the pause before a retry; then: the presumed prefill.
-  net::IoThread::Timer timer_;
+  net::IoThread::Timer timer_;  // while waiting: the queue's limit, or the pause before a retry
   net::IoThread::Timer deadline_timer_;
 };
 

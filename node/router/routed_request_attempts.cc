@@ -103,7 +103,9 @@ bool RoutedRequest::peers_head_arrived(net::HttpResponse& head) {
 
 void RoutedRequest::answer_begins(const net::HttpResponse& head) {
   watcher_.emplace(net::is_event_stream(head.headers));
-  scheduled_->tokens.was_taken(home_.shared.scheduler.now());
+  if (scheduled_->tokens.was_refused()) {
+    scheduled_->tokens.was_taken(home_.shared.scheduler.now());
+  }
 }
 
 void RoutedRequest::relay_body(std::string_view piece) {

@@ -56,6 +56,7 @@ class RoutedTokens {
            const std::string& body, const std::string& authorization, policies::Time now,
            std::function<void()> done);
   void stop() { question_.reset(); }
+  bool was_refused() const { return refused_; }
   // An engine has taken the request: if it was refused tokens, the request was not at fault.
   void was_taken(policies::Time now);
 

@@ -6,6 +6,7 @@ namespace dualmesh::node {
 
 void SharedResidency::longest_prefix(std::span<const policies::BlockKey> blocks,
                                      std::vector<std::uint32_t>& hits) const {
+  if (blocks.empty()) return hits.clear();
   const std::lock_guard lock(mutex_);
   index_.longest_prefix(blocks, hits);
 }
@@ -29,29 +30,17 @@ bool SharedResidency::placed_before(policies::Slot slot, policies::BlockKey bloc
   return recent_.touched_before(slot, block, then);
 }
 
-std::optional<policies::Duration> SharedResidency::age_of_prefix(
-    policies::Slot slot, std::span<const policies::BlockKey> blocks, policies::Time now) const {
-  const std::lock_guard lock(mutex_);
-  std::optional<policies::Duration> age;
-  for (const policies::BlockKey block : blocks) {
-    const auto of_block = index_.age(slot, block, now);
-    if (!of_block) break;
-    age = of_block;
-  }
-  return age;
-}
-
 void SharedResidency::forget_older(policies::Slot slot, policies::Duration age,
                                    policies::Time now) {
   const std::lock_guard lock(mutex_);
   index_.forget_older(slot, age, now);
 }
 
-bool SharedResidency::placed_here(policies::Slot slot, std::span<const policies::BlockKey> blocks,
-                                  policies::Time now) {
-  if (blocks.empty()) return false;
+std::optional<policies::Duration> SharedResidency::placed_here(
+    policies::Slot slot, std::span<const policies::BlockKey> blocks, policies::Time now) {
+  if (blocks.empty()) return {};
   const std::lock_guard lock(mutex_);
-  index_.touch(slot, blocks, now);
+  const auto age = index_.touch(slot, blocks, now);
   if (keeps_recent_) recent_.touch(slot, blocks, now);
   untold_.push_back({slot, {blocks.begin(), blocks.end()}});
   untold_blocks_ += blocks.size();
@@ -60,7 +49,7 @@ bool SharedResidency::placed_here(policies::Slot slot, std::span<const policies:
     untold_blocks_ -= untold_[dropped++].blocks.size();
   }
   untold_.erase(untold_.begin(), untold_.begin() + static_cast<std::ptrdiff_t>(dropped));
-  return true;
+  return age;
 }
 
 void SharedResidency::placed_elsewhere(policies::Slot slot,

@@ -42,13 +42,11 @@ class SharedResidency {
                              std::vector<std::uint32_t>& hits) const;
   // Was the last that was placed there with this block, in the last kRecent, placed before `then`?
   bool placed_before(policies::Slot slot, policies::BlockKey block, policies::Time then) const;
-  // We placed a request there: true, and the mesh should hear, when there were blocks.
-  bool placed_here(policies::Slot slot, std::span<const policies::BlockKey> blocks,
-                   policies::Time now);
-  // So long ago the last of these blocks that is expected there was touched; nothing: none is.
-  std::optional<policies::Duration> age_of_prefix(policies::Slot slot,
-                                                  std::span<const policies::BlockKey> blocks,
-                                                  policies::Time now) const;
+  // We placed a request there; the mesh should hear where there are blocks. So long ago the last of
+  // those that were expected there had been touched; nothing: none were.
+  std::optional<policies::Duration> placed_here(policies::Slot slot,
+                                                std::span<const policies::BlockKey> blocks,
+                                                policies::Time now);
   // The instance has turned out to have lost what was touched so long ago.
   void forget_older(policies::Slot slot, policies::Duration age, policies::Time now);
   void placed_elsewhere(policies::Slot slot, std::span<const policies::BlockKey> blocks,

@@ -48,37 +48,36 @@ void SharedScheduler::take_load_changes(
   scheduler_.take_depth_proposals(depth);
 }
 
-void SharedScheduler::sort_by_thread(const policies::Effects& effects, Batches& batches) const {
-  if (effects.placed.empty() && effects.dispatched.empty() && effects.handed.empty() &&
-      effects.rejected.empty()) {
-    return;
-  }
+void SharedScheduler::sort_by_thread(const policies::Effects& effects, policies::Time now,
+                                     Batches& batches) const {
   batches.resize(threads_.count());
-  const auto batch_of = [&](policies::RequestId id) -> Batch& {
-    return batches[id % threads_.count()];
+  const auto add = [&](Delivery::Kind kind, policies::RequestId id) -> Delivery& {
+    Delivery& delivery = batches[id % threads_.count()].emplace_back();
+    delivery.kind = kind;
+    delivery.id = id;
+    delivery.at = now;
+    return delivery;
   };
   // Placed first: a request that is dispatched at once has its blocks recorded before it is sent.
   for (const auto& placed : effects.placed) {
-    batch_of(placed.id).push_back({Delivery::Kind::placed, placed.id, placed.slot});
+    add(Delivery::Kind::placed, placed.id).slot = placed.slot;
   }
   for (const auto& dispatch : effects.dispatched) {
-    const policies::DecisionRecord* record = scheduler_.decision(dispatch.id);
-    Delivery delivery{Delivery::Kind::dispatched, dispatch.id, dispatch.slot};
-    if (record) delivery.reason = record->reason;
+    Delivery& delivery = add(Delivery::Kind::dispatched, dispatch.id);
+    delivery.slot = dispatch.slot;
+    delivery.reason = dispatch.reason;
     delivery.prefill_s = dispatch.prefill_s;
-    batch_of(dispatch.id).push_back(delivery);
   }
   for (const auto& hop : effects.handed) {
-    Delivery delivery{Delivery::Kind::handed, hop.id};
+    Delivery& delivery = add(Delivery::Kind::handed, hop.id);
     delivery.reason = policies::Reason::handed;
     delivery.prefill_s = hop.prefill_s;
     delivery.peer = hop.peer;
-    batch_of(hop.id).push_back(delivery);
   }
   for (const auto& rejection : effects.rejected) {
-    batch_of(rejection.id)
-        .push_back({Delivery::Kind::rejected, rejection.id, policies::kNoSlot,
-                    policies::Reason::none, rejection.why, rejection.wait_s});
+    Delivery& delivery = add(Delivery::Kind::rejected, rejection.id);
+    delivery.why = rejection.why;
+    delivery.prefill_s = rejection.wait_s;
   }
 }
 

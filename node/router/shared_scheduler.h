@@ -41,6 +41,7 @@ struct Delivery {
   // Estimate: of a dispatch or hop until the first token, of a rejection until there may be room.
   double prefill_s = 0.0;
   std::uint32_t peer = 0;  // of a hop: index of the view's peers
+  policies::Time at{};     // when it was decided
 };
 
 class SharedScheduler {
@@ -67,9 +68,12 @@ class SharedScheduler {
     bool sooner = false;
     {
       const std::lock_guard lock(mutex_);
-      entry(scheduler_, clock_(), effects);
-      sort_by_thread(effects, batches);
-      view = view_;
+      const policies::Time now = clock_();
+      entry(scheduler_, now, effects);
+      if (effects.concern_requests()) {
+        sort_by_thread(effects, now, batches);
+        view = view_;
+      }
       sooner = effects.call_at < call_at_;
       if (sooner) call_at_ = effects.call_at;
     }
@@ -92,7 +96,8 @@ class SharedScheduler {
   using Batch = boost::container::small_vector<Delivery, 4>;
   using Batches = boost::container::small_vector<Batch, 4>;  // by thread; empty when nothing is due
 
-  void sort_by_thread(const policies::Effects& effects, Batches& batches) const;
+  void sort_by_thread(const policies::Effects& effects, policies::Time now,
+                      Batches& batches) const;
   void deliver(const policies::Effects& effects, Batches& batches, const ViewPointer& view);
   void arm();       // any thread
   void arm_here();  // on the first I/O thread, as the next

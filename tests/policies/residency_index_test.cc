@@ -40,6 +40,20 @@ struct NaiveIndex {
     }
     return hit;
   }
+  std::optional<Duration> age_of_prefix(Slot slot, const std::vector<BlockKey>& blocks, Time now) {
+    const std::uint32_t held = hits(slot, blocks);
+    for (const auto& [block, touched] : slots[slot]) {
+      if (held > 0 && block == blocks[held - 1]) return now - touched;
+    }
+    return {};
+  }
+  // Does it have to, for those that it does not hold?
+  bool gives_up(Slot slot, const std::vector<BlockKey>& blocks) {
+    const auto missing = std::ranges::count_if(blocks, [&](BlockKey block) {
+      return std::ranges::none_of(slots[slot], [&](const auto& e) { return e.first == block; });
+    });
+    return slots[slot].size() + static_cast<std::size_t>(missing) > limits.capacity_blocks;
+  }
   std::size_t size() const {
     std::size_t total = 0;
     for (const auto& [slot, list] : slots) total += list.size();
@@ -77,7 +91,10 @@ TEST_CASE("any history answers as the naive index does") {
         naive.expire(now);
       } else {
         const auto blocks = some_prompt();
-        index.touch(slot, blocks, now);
+        const auto age_before = naive.age_of_prefix(slot, blocks, now);
+        const bool gives_up = naive.gives_up(slot, blocks);
+        const auto age = index.touch(slot, blocks, now);
+        if (!gives_up) CHECK(age == age_before);
         naive.touch(slot, blocks, now);
       }
       const auto probe = some_prompt();
