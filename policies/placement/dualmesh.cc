@@ -84,10 +84,8 @@ Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext&
   if (priced.empty()) return choice;
   if (std::bernoulli_distribution(0.5)(random)) std::reverse(priced.begin(), priced.end());
   const auto cheaper = [](const Priced& a, const Priced& b) { return a.cost < b.cost; };
-  std::iter_swap(priced.begin(), std::ranges::min_element(priced, cheaper));
-  if (priced.size() > 1) {
-    std::iter_swap(priced.begin() + 1, std::min_element(priced.begin() + 1, priced.end(), cheaper));
-  }
+  const auto second = priced.begin() + std::min<std::ptrdiff_t>(2, std::ssize(priced));
+  std::partial_sort(priced.begin(), second, priced.end(), cheaper);
   if (priced.size() > 1 && is_surer(priced[1].estimate, priced[0].estimate) &&
       priced[1].cost <= priced[0].cost * (1 + near_)) {
     std::swap(priced[0], priced[1]);
