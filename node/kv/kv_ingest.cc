@@ -17,7 +17,8 @@
 namespace dualmesh::node {
 namespace {
 
-constexpr auto kTick = std::chrono::milliseconds(10);
+constexpr policies::Duration kTick = std::chrono::milliseconds(10);
+constexpr policies::Duration kIdleTick = std::chrono::milliseconds(250);  // nobody publishes events
 constexpr auto kReportInterval = std::chrono::milliseconds(100);
 constexpr std::size_t kMaxReceivedBytes = 64 << 20;
 constexpr std::size_t kUpkeepPerTurn = 4'096;
@@ -132,6 +133,7 @@ struct KvIngest::State final : KvSource {
   std::uint64_t readiness_asked = 0;
   bool said_without = false;
   bool more_waiting = false;
+  bool is_idle = false;  // whatever may happen wakes us
   std::thread thread;
 };
 
@@ -141,7 +143,8 @@ void KvIngest::State::run() {
 }
 
 void KvIngest::State::turn() {
-  more_waiting = subscriptions.pump(steady_now(), more_waiting ? policies::Duration{0} : kTick);
+  const policies::Duration patience = is_idle && ready ? kIdleTick : kTick;
+  more_waiting = subscriptions.pump(steady_now(), more_waiting ? policies::Duration{0} : patience);
   retired.clear();
   policies::Time now = steady_now();
   take_inbox(now);
@@ -181,7 +184,9 @@ void KvIngest::State::take_inbox(policies::Time now) {
     outbox.set_peers(nodes);
   }
   if (new_view) {
-    core.set_instances(publishing(*new_view), now);
+    const auto instances = publishing(*new_view);
+    is_idle = instances.empty();
+    core.set_instances(instances, now);
     view = std::move(new_view);
   }
   for (const KvInbox::Received& message : received) core.received(message.from, message.bytes, now);

@@ -59,7 +59,7 @@ int serve(node::Config config, const sigset_t& signals) {
   const std::unique_ptr<node::Node> node = std::move(*started);
   bool draining = false;
   while (!node->wait_stopped(std::chrono::milliseconds(0))) {
-    const timespec patience{0, 50'000'000};
+    const timespec patience{0, 200'000'000};
     const int signal = sigtimedwait(&signals, nullptr, &patience);
     if (signal == SIGUSR2) {
       spdlog::info("state:\n{}", node->dump_state());

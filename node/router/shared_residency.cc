@@ -34,6 +34,7 @@ void SharedResidency::forget_older(policies::Slot slot, policies::Duration age,
                                    policies::Time now) {
   const std::lock_guard lock(mutex_);
   index_.forget_older(slot, age, now);
+  told_.forget(slot);  // others may have found the same
 }
 
 std::optional<policies::Duration> SharedResidency::placed_here(
@@ -42,6 +43,7 @@ std::optional<policies::Duration> SharedResidency::placed_here(
   const std::lock_guard lock(mutex_);
   const auto age = index_.touch(slot, blocks, now);
   if (keeps_recent_) recent_.touch(slot, blocks, now);
+  if (!told_.tell(slot, blocks, now)) return age;
   untold_.push_back({slot, {blocks.begin(), blocks.end()}});
   untold_blocks_ += blocks.size();
   std::size_t dropped = 0;
@@ -56,6 +58,7 @@ void SharedResidency::placed_elsewhere(policies::Slot slot,
                                        std::span<const policies::BlockKey> blocks,
                                        policies::Time now) {
   const std::lock_guard lock(mutex_);
+  told_.others_told(slot, blocks.size());
   index_.touch(slot, blocks, now);
   if (keeps_recent_) recent_.touch(slot, blocks, now);
 }
@@ -64,12 +67,14 @@ void SharedResidency::forget(policies::Slot slot) {
   const std::lock_guard lock(mutex_);
   index_.forget(slot);
   recent_.forget(slot);
+  told_.forget(slot);
 }
 
 void SharedResidency::forget_all() {
   const std::lock_guard lock(mutex_);
   index_ = policies::ResidencyIndex(limits_);
   recent_ = policies::ResidencyIndex({limits_.capacity_blocks, kRecent});
+  told_.forget_all();
   untold_.clear();
   untold_blocks_ = 0;
 }

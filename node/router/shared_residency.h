@@ -13,6 +13,7 @@
 // Threads: all calls thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "node/mesh/mesh_host.h"
+#include "node/router/told_placements.h"
 #include "policies/residency_index.h"
 
 namespace dualmesh::node {
@@ -30,9 +32,12 @@ class SharedResidency {
       : limits_(limits),
         index_(limits),
         recent_({limits.capacity_blocks, kRecent}),
+        told_(limits.capacity_blocks / 4,
+              std::min<policies::Duration>(limits.time_to_live / 2, kAgain)),
         max_untold_(max_untold) {}
 
   static constexpr std::chrono::seconds kRecent{5};
+  static constexpr std::chrono::seconds kAgain{10};  // a prompt in steady use is told each so often
   void keep_recent(bool wanted);
 
   void longest_prefix(std::span<const policies::BlockKey> blocks,
@@ -42,8 +47,8 @@ class SharedResidency {
                              std::vector<std::uint32_t>& hits) const;
   // Was the last that was placed there with this block, in the last kRecent, placed before `then`?
   bool placed_before(policies::Slot slot, policies::BlockKey block, policies::Time then) const;
-  // We placed a request there; the mesh should hear where there are blocks. So long ago the last of
-  // those that were expected there had been touched; nothing: none were.
+  // We placed a request there; the mesh is to hear, if there are blocks and it has not lately. So
+  // long ago the last of those that were expected there had been touched; nothing: none were.
   std::optional<policies::Duration> placed_here(policies::Slot slot,
                                                 std::span<const policies::BlockKey> blocks,
                                                 policies::Time now);
@@ -64,6 +69,7 @@ class SharedResidency {
   policies::ResidencyIndex index_;  // guarded, as are the rest
   policies::ResidencyIndex recent_;
   bool keeps_recent_ = false;
+  ToldPlacements told_;
   std::vector<LocalPlacement> untold_;
   std::size_t untold_blocks_ = 0;
   const std::size_t max_untold_;
