@@ -6,13 +6,11 @@
 #include <array>
 #include <boost/assert.hpp>
 
+#include "policies/wide_hash.h"
+
 namespace dualmesh::policies {
 
 namespace {
-
-std::uint64_t hash_of(std::string_view block, std::uint64_t seed) {
-  return XXH3_64bits_withSeed(block.data(), block.size(), seed);
-}
 
 BlockKey chained(BlockKey previous, std::uint64_t block_hash, std::uint64_t seed) {
   const std::array<std::uint64_t, 2> link{previous, block_hash};
@@ -35,7 +33,7 @@ void PromptChainBuilder::update(std::string_view bytes) {
     chain_.blocks.reserve(std::max(blocks, 2 * chain_.blocks.capacity()));
   }
   const auto append = [&](std::string_view block) {
-    chain_.blocks.push_back(hash_of(block, parameters_.seed));
+    chain_.blocks.push_back(wide_hash(block, parameters_.seed));
   };
   if (!partial_.empty()) {
     const std::size_t wanted = std::min(block_bytes - partial_.size(), bytes.size());
@@ -61,9 +59,9 @@ void PromptChainBuilder::restart() {
 
 PromptChain PromptChainBuilder::finish(std::string_view name_space) {
   const std::uint64_t seed = parameters_.seed;
-  BlockKey previous = hash_of(name_space, seed);
+  BlockKey previous = wide_hash(name_space, seed);
   for (BlockKey& block : chain_.blocks) previous = block = chained(previous, block, seed);
-  chain_.whole = partial_.empty() ? previous : chained(previous, hash_of(partial_, seed), seed);
+  chain_.whole = partial_.empty() ? previous : chained(previous, wide_hash(partial_, seed), seed);
   return std::move(chain_);
 }
 
