@@ -24,8 +24,8 @@ bool equal_words(const char* a, const char* b, std::size_t bytes) {
 
 }  // namespace
 
-bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && equal_words(a.data(), b.data(), a.size());
+bool equal_but_for_case(std::string_view a, std::string_view b) {
+  return equal_words(a.data(), b.data(), a.size());
 }
 
 // Values of our own making could carry a line end from outside; it must not become a field. The
@@ -75,9 +75,7 @@ void Headers::remove(std::string_view name) {
   std::erase_if(places_, [&](const Place& at) { return is_named(at, name, fingerprint); });
 }
 
-std::string_view Headers::find(std::string_view name) const {
-  const std::uint32_t fingerprint = name_fingerprint(name);
-  if ((seen_ & bit_of(fingerprint)) == 0) return {};
+std::string_view Headers::look_up(std::string_view name, std::uint32_t fingerprint) const {
   for (const Place& at : places_) {
     if (is_named(at, name, fingerprint)) return {text_.data() + at.value, at.value_bytes};
   }

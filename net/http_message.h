@@ -50,7 +50,12 @@ class Headers {
   void set(std::string_view name, std::string_view value);  // replaces every field of that name
   void remove(std::string_view name);
   // First value of that name, compared without case; empty view with null data when absent.
-  std::string_view find(std::string_view name) const;
+  std::string_view find(std::string_view name) const {
+    return find(name, name_fingerprint(name));  // of a name known here, known to the compiler
+  }
+  std::string_view find(std::string_view name, std::uint32_t fingerprint) const {
+    return (seen_ & bit_of(fingerprint)) == 0 ? std::string_view() : look_up(name, fingerprint);
+  }
   bool has(std::string_view name) const { return find(name).data() != nullptr; }
   bool operator==(const Headers& other) const;
 
@@ -74,6 +79,7 @@ class Headers {
   static std::uint64_t bit_of(std::uint32_t fingerprint) {
     return std::uint64_t{1} << (fingerprint & 63);
   }
+  std::string_view look_up(std::string_view name, std::uint32_t fingerprint) const;
   bool is_named(const Place& at, std::string_view name, std::uint32_t fingerprint) const;
 
   std::string text_;
@@ -99,7 +105,10 @@ struct HttpResponse {
 
 HttpResponse json_response(int status, std::string body);
 std::string_view reason_phrase(int status);
-bool equals_ignoring_case(std::string_view a, std::string_view b);
+bool equal_but_for_case(std::string_view a, std::string_view b);  // of one size
+inline bool equals_ignoring_case(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && may_be_one_name(a, b) && equal_but_for_case(a, b);
+}
 int hex_digit(char c);                         // its value; -1 when it is none
 bool is_event_stream(const Headers& headers);  // by Content-Type
 

@@ -110,6 +110,46 @@ bool HeadParser::parse_content_length(std::string_view value) {
   return true;
 }
 
+// Of a field that means something to us.
+HeadParser::Take HeadParser::take_known(FieldKind kind, std::string_view line,
+                                        std::string_view value) {
+  const auto failed = [this](int status, std::string_view reason) {
+    fail(status, reason);
+    return Take::fail;
+  };
+  const bool frames = kind == FieldKind::content_length || kind == FieldKind::transfer_encoding;
+  // Allowed, but some servers do not take it for a space here, and read another framing.
+  if (frames && line.find('\t') != std::string_view::npos) {
+    return failed(400, "a TAB in a field that says where the body ends");
+  }
+  switch (kind) {
+    case FieldKind::content_length:
+      if (!parse_content_length(value)) return Take::fail;
+      return drops_length_ ? Take::drop : Take::keep;
+    case FieldKind::transfer_encoding:
+      ++transfer_encodings_;
+      chunked_ = equals_ignoring_case(value, "chunked");
+      return Take::drop;
+    case FieldKind::connection:
+      return parse_connection(value) ? Take::drop : Take::fail;
+    case FieldKind::host:
+      ++hosts_;
+      if (!is_host(value)) return failed(400, "a malformed Host");
+      break;
+    case FieldKind::expect:
+      expects_continue_ = equals_ignoring_case(value, "100-continue");
+      unknown_expectation_ = unknown_expectation_ || !expects_continue_;
+      return Take::drop;
+    case FieldKind::disguised:
+      return failed(400, "a field that servers may take for one that says where the body ends");
+    case FieldKind::dropped:
+      return Take::drop;
+    case FieldKind::other:
+      break;
+  }
+  return Take::keep;
+}
+
 bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
   if (line.front() == ' ' || line.front() == '\t') return fail(400, "a folded header line");
   if (++fields_ > limits_.fields) {
@@ -121,36 +161,9 @@ bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
   }
   const std::uint32_t fingerprint = name_fingerprint(name);
   const FieldKind kind = field_kind(name, fingerprint);
-  const bool frames = kind == FieldKind::content_length || kind == FieldKind::transfer_encoding;
-  // Allowed, but some servers do not take it for a space here, and read another framing.
-  if (frames && line.find('\t') != std::string_view::npos) {
-    return fail(400, "a TAB in a field that says where the body ends");
-  }
-  switch (kind) {
-    case FieldKind::content_length:
-      if (!parse_content_length(value)) return false;
-      if (drops_length_) return true;
-      break;
-    case FieldKind::transfer_encoding:
-      ++transfer_encodings_;
-      chunked_ = equals_ignoring_case(value, "chunked");
-      return true;
-    case FieldKind::connection:
-      return parse_connection(value);
-    case FieldKind::host:
-      ++hosts_;
-      if (!is_host(value)) return fail(400, "a malformed Host");
-      break;
-    case FieldKind::expect:
-      expects_continue_ = equals_ignoring_case(value, "100-continue");
-      unknown_expectation_ = unknown_expectation_ || !expects_continue_;
-      return true;
-    case FieldKind::disguised:
-      return fail(400, "a field that servers may take for one that says where the body ends");
-    case FieldKind::dropped:
-      return true;
-    case FieldKind::other:
-      break;
+  if (kind != FieldKind::other) {
+    const Take take = take_known(kind, line, value);
+    if (take != Take::keep) return take == Take::drop;
   }
   if (places_.empty()) places_.reserve(16);
   places_.push_back(

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "net/field_kind.h"
 #include "net/http_message.h"
 
 namespace dualmesh::net {
@@ -54,6 +55,8 @@ class HeadParser {
   enum class Line { complete, need_more, failed };
   const char* line_end(std::string_view buffered);
   Line next_line(std::string_view buffered, std::string_view& line);
+  enum class Take { keep, drop, fail };
+  Take take_known(FieldKind kind, std::string_view line, std::string_view value);
   // `line` lies in `buffered`.
   bool take_field(std::string_view buffered, std::string_view line);
   // The fields of the head that has been read whole, without those that Connection names.

@@ -34,6 +34,13 @@ constexpr std::uint64_t load_short(const char* from, std::size_t bytes) {
          load<std::uint8_t>(from + bytes - 1) << 16;
 }
 
+// False: two texts of one size differ by more than the case of letters. By their first bytes.
+inline bool may_be_one_name(std::string_view a, std::string_view b) {
+  constexpr std::uint64_t small = 0x2020202020202020;
+  return a.size() < 8 ||
+         (load<std::uint64_t>(a.data()) | small) == (load<std::uint64_t>(b.data()) | small);
+}
+
 constexpr std::uint32_t name_fingerprint(std::string_view name) {
   constexpr std::uint64_t small = 0x2020202020202020;
   const bool is_long = name.size() >= 8;
