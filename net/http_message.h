@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "net/body_bytes.h"
 #include "net/name_fingerprint.h"
 
 namespace dualmesh::net {
@@ -91,7 +92,7 @@ struct HttpRequest {
   std::string method;
   std::string target;  // origin form: path and query
   Headers headers;     // hop-by-hop and framing fields already removed
-  std::string body;    // de-chunked
+  BodyBytes body;      // de-chunked
   std::string peer;    // address of the client
 
   std::string_view path() const { return std::string_view(target).substr(0, target.find('?')); }

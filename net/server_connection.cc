@@ -85,10 +85,10 @@ bool ServerConnection::reads_into_body() const {
 void ServerConnection::read_into_body() {
   const std::size_t had = request_.body.size();
   const std::size_t room = std::min<std::size_t>(parser_.framing().length - had, body_read_bytes);
-  request_.body.resize(had + room);
+  char* const begin = request_.body.grow(room);
   reading_ = true;
   socket_.async_read_some(
-      asio::buffer(request_.body.data() + had, room),
+      asio::buffer(begin, room),
       [self = shared_from_this(), had](const std::error_code& error, std::size_t count) {
         self->reading_ = false;
         self->body_received(had, error, count);
@@ -99,7 +99,7 @@ void ServerConnection::body_received(std::size_t had, const std::error_code& err
                                      std::size_t count) {
   abandoned_body_ = {};
   if (phase_ != Phase::body) return received(error, 0);  // refused meanwhile
-  request_.body.resize(had + count);
+  request_.body.cut(had + count);
   if (error) return close();
   wire_body_bytes_ += count;
   set_body_deadline();

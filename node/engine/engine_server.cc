@@ -158,7 +158,7 @@ class EngineServer::Requests {
   }
 
   void generate(ExchangePtr exchange, Endpoint endpoint) {
-    const std::string& body = exchange->request().body;
+    const std::string_view body = exchange->request().body;
     auto fields = readers_[exchange->thread().index()].read(endpoint, body);
     if (fields.has_error()) return refuse(exchange, fields.error());
     if (!serves(fields->model)) return refuse(exchange, no_such_model(fields->model));

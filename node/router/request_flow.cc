@@ -237,7 +237,7 @@ void RequestFlow::pass_through(FlowThread& home, std::shared_ptr<net::Exchange> 
                                std::chrono::milliseconds timeout) {
   // The body may be anything; a model is honoured where one can be read.
   std::string model;
-  const std::string& body = exchange->request().body;
+  const std::string_view body = exchange->request().body;
   if (!body.empty()) {
     const auto fields = home.reader.read(net::Endpoint::other, body);
     if (fields.has_value()) model = fields->model;

@@ -42,7 +42,7 @@ bool RoutedTokens::should_ask() const {
 }
 
 bool RoutedTokens::ask(TokenizerClient& client, const policies::FleetView& fleet,
-                       const std::string& model, const std::string& body,
+                       const std::string& model, std::string_view body,
                        const std::string& authorization, policies::Time now,
                        std::function<void()> done) {
   const auto served = fleet.models.find(model);

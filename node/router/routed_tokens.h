@@ -53,7 +53,7 @@ class RoutedTokens {
   bool should_ask() const;
   // Asks one that may be asked; false: there is none. `done` comes later, once, unless stopped.
   bool ask(TokenizerClient& client, const policies::FleetView& fleet, const std::string& model,
-           const std::string& body, const std::string& authorization, policies::Time now,
+           std::string_view body, const std::string& authorization, policies::Time now,
            std::function<void()> done);
   void stop() { question_.reset(); }
   bool was_refused() const { return refused_; }

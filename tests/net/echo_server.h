@@ -22,7 +22,8 @@ struct EchoServer {
       : threads(thread_count), server(threads, limits, [this](std::shared_ptr<Exchange> exchange) {
           if (exchange->request().path() == "/held") return held.set(std::move(exchange));
           const auto& request = exchange->request();
-          exchange->respond(text(200, request.method + " " + request.target + " " + request.body));
+          exchange->respond(
+              text(200, request.method + " " + request.target + " " + std::string(request.body)));
         }) {
     const auto bound = server.listen("127.0.0.1", 0);
     REQUIRE(bound.has_value());

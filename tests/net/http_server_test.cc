@@ -316,7 +316,7 @@ TEST_CASE("a request can be refused at its head, and another's body is heard as 
         CHECK(exchange->take_listener() != nullptr);
         CHECK(exchange->take_listener() == nullptr);
         told.set(heard);
-        exchange->respond(text(200, exchange->request().body));
+        exchange->respond(text(200, std::string(exchange->request().body)));
       },
       [&](const HttpRequest& head, IoThread& thread) {
         CHECK(thread.is_current());

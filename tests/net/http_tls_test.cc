@@ -43,7 +43,7 @@ struct SecureServer {
           const auto& request = exchange->request();
           if (request.path() == "/held") return held.set(std::move(exchange));
           HttpResponse answer;
-          answer.body = request.method + " " + request.target + " " + request.body;
+          answer.body = request.method + " " + request.target + " " + std::string(request.body);
           exchange->respond(std::move(answer));
         }) {
     ::signal(SIGPIPE, SIG_IGN);  // for the client's sockets

@@ -151,7 +151,7 @@ class Reading {
   }
   void complete() {
     outcomes.push_back(request_.method + " " + request_.target +
-                       (request_.body.empty() ? "" : " " + request_.body));
+                       (request_.body.empty() ? "" : " " + std::string(request_.body)));
     const bool goes_on = parser_.keep_alive();
     in_body_ = false;
     request_ = {};

@@ -13,11 +13,6 @@ using namespace dualmesh::node::testing;
 
 namespace {
 
-std::string unused_address() {
-  FakeInstance gone([](std::shared_ptr<net::Exchange>) {});
-  return gone.address();  // closed when this returns
-}
-
 void die_at_once(std::shared_ptr<net::Exchange> exchange) { exchange->abort(); }
 
 std::string header(const Answer& answer, std::string_view name) {

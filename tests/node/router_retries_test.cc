@@ -10,11 +10,6 @@ using namespace dualmesh::node::testing;
 
 namespace {
 
-std::string unused_address() {
-  FakeInstance gone([](std::shared_ptr<net::Exchange>) {});
-  return gone.address();  // closed when this returns
-}
-
 void die_at_once(std::shared_ptr<net::Exchange> exchange) { exchange->abort(); }
 
 FakeInstance::Script busy(std::string retry_after) {

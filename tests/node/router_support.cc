@@ -1,5 +1,9 @@
 #include "tests/node/router_support.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <thread>
 
 #include "net/error.h"
@@ -66,9 +70,21 @@ std::string event(const std::string& token) {
   return R"(data: {"choices":[{"index":0,"delta":{"content":")" + token + "\"}}]}\n\n";
 }
 
+std::string unused_address() {
+  const int bound = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  DUALMESH_CHECK(::bind(bound, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
+                     ::getsockname(bound, reinterpret_cast<sockaddr*>(&address), &size) == 0,
+                 "errno={}", errno);
+  return "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+}
+
 FakeInstance::Script completing(std::string text) {
   return [text = std::move(text)](std::shared_ptr<net::Exchange> exchange) {
-    if (exchange->request().body.find(R"("stream":true)") == std::string::npos) {
+    if (std::string_view(exchange->request().body).find(R"("stream":true)") == std::string::npos) {
       return answer_json(*exchange, 200,
                          R"({"choices":[{"message":{"content":")" + text +
                              R"("}}],"usage":{"prompt_tokens":9,"completion_tokens":1,)" +

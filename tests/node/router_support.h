@@ -48,6 +48,10 @@ class FakeInstance {
 
 // Scripts.
 void answer_json(net::Exchange& exchange, int status, std::string body);
+// Where connections are refused. The port stays taken until the test ends, lest somebody listen
+// there.
+std::string unused_address();
+
 FakeInstance::Script completing(std::string text);  // streamed or whole, as asked
 std::string event(const std::string& token);        // one SSE chunk of a chat completion
 net::Headers event_stream();

@@ -41,7 +41,8 @@ struct Engine {
   FakeInstance instance{[this](std::shared_ptr<net::Exchange> exchange) {
     if (exchange->request().target != "/tokenize") {
       ++completed;
-      if (!refuses.empty() && exchange->request().body.find(refuses) != std::string::npos) {
+      if (!refuses.empty() &&
+          std::string_view(exchange->request().body).find(refuses) != std::string::npos) {
         return answer_json(*exchange, 400, "{}");
       }
       const std::string_view named = exchange->request().headers.find(kRankHeader);
@@ -189,7 +190,7 @@ TEST_CASE("no waiting where nobody can tell: 404, 400 for messages, and answers 
 TEST_CASE("a request that the engine refuses, too, keeps nobody else from asking") {
   Engine engine;
   engine.tokenize = [](std::shared_ptr<net::Exchange> exchange) {
-    const bool bad = exchange->request().body.find("bad") != std::string::npos;
+    const bool bad = std::string_view(exchange->request().body).find("bad") != std::string::npos;
     answer_json(*exchange, bad ? 400 : 200, bad ? "{}" : Engine::tokens_json());
   };
   engine.refuses = "bad";

@@ -10,10 +10,10 @@
 namespace dualmesh::bench {
 namespace {
 
-enum class Act { kPlain, kStream, kLarge, kCutHead, kCutBody, kCutWait, kCutStream, kBad };
-constexpr const char* kActNames[] = {"plain",    "stream",   "large",      "cut_head",
-                                     "cut_body", "cut_wait", "cut_stream", "bad"};
-constexpr double kWeights[] = {50, 15, 4, 5, 5, 5, 8, 8};
+enum class Act { kPlain, kStream, kLarge, kCutHead, kCutBody, kCutWait, kCutStream, kBad, kTls };
+constexpr const char* kActNames[] = {"plain",    "stream",     "large", "cut_head", "cut_body",
+                                     "cut_wait", "cut_stream", "bad",   "tls"};
+constexpr double kWeights[] = {50, 15, 4, 5, 5, 5, 8, 7, 1};
 constexpr std::int64_t kLongestPauseUs = 200'000, kLongestStreamUs = 1'000'000;
 constexpr std::size_t kLargeBytes = 4'000'000;
 
@@ -49,7 +49,7 @@ class Mixed final : public Client::Owner {
     const int status = client.answer().status();
     const Act act = acts_[client.number];
     const bool refused = status >= 400 && status <= 505;
-    if (act == Act::kBad ? !refused : status != 200) {
+    if (act == Act::kTls || (act == Act::kBad ? !refused : status != 200)) {
       errors_.add(std::string(name(act)) + ": status " + std::to_string(status));
     } else if (act == Act::kStream &&
                (client.answer().events() != options_.events || !client.answer().ended_well())) {
@@ -63,6 +63,10 @@ class Mixed final : public Client::Owner {
   }
 
   void broken(Client& client, const char* why, bool /*busy*/) override {
+    if (acts_[client.number] == Act::kTls) {  // it would not understand an answer
+      ++done_[static_cast<std::size_t>(Act::kTls)];
+      return pause(client);
+    }
     errors_.add(std::string(name(acts_[client.number])) + ": " + why);
     pause(client);
   }
@@ -109,6 +113,8 @@ class Mixed final : public Client::Owner {
         return client.send(any(large_), now);
       case Act::kBad:
         return client.send(any(bad_requests()), now);
+      case Act::kTls:
+        return client.send("\x16\x03\x01\x02 no HTTP\r\n\r\n", now);
       case Act::kCutHead:
         client.send(part(1, head), now);
         break;

@@ -57,7 +57,6 @@ const std::vector<std::string>& bad_requests() {
       with_length("\xff\xfe"),
       "GET /nothing/here HTTP/1.1\r\nHost: a\r\n\r\n",
       "GET /v1/models HTTP/1.1\r\n\r\n",
-      "\x16\x03\x01\x02 no HTTP\r\n\r\n",
   };
   return requests;
 }

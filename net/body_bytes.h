@@ -1,0 +1,43 @@
+// BodyBytes: the body of a request while it arrives. Grows by room that is written to next, without
+// filling it with zeros first, which std::string would.
+//
+// Threads: values.
+#pragma once
+
+#include <boost/container/vector.hpp>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace dualmesh::net {
+
+class BodyBytes {
+ public:
+  BodyBytes() = default;
+  BodyBytes(std::string_view text) { *this += text; }
+  BodyBytes(const std::string& text) : BodyBytes(std::string_view(text)) {}
+  BodyBytes(const char* text) : BodyBytes(std::string_view(text)) {}
+
+  operator std::string_view() const { return {bytes_.data(), bytes_.size()}; }
+  std::size_t size() const { return bytes_.size(); }
+  bool empty() const { return bytes_.empty(); }
+  bool operator==(std::string_view text) const { return std::string_view(*this) == text; }
+
+  void reserve(std::size_t size) { bytes_.reserve(size); }
+  BodyBytes& operator+=(std::string_view piece) {
+    bytes_.insert(bytes_.end(), piece.begin(), piece.end());
+    return *this;
+  }
+  // Room for `count` more at its end, which count as its own; what of it is not written to goes by
+  // cut().
+  char* grow(std::size_t count) {
+    bytes_.resize(bytes_.size() + count, boost::container::default_init);
+    return bytes_.data() + bytes_.size() - count;
+  }
+  void cut(std::size_t size) { bytes_.resize(size, boost::container::default_init); }
+
+ private:
+  boost::container::vector<char> bytes_;
+};
+
+}  // namespace dualmesh::net
