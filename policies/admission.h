@@ -49,6 +49,7 @@ class Admission {
   void entered(std::uint64_t client);
   void left(std::uint64_t client);
   std::size_t clients() const { return waiting_.size(); }
+  std::uint64_t waiting() const { return all_; }
 
  private:
   bool has_too_many(std::uint64_t client) const;

@@ -60,6 +60,7 @@ class QueueOrder {
   // pairs, whatever becomes of it; one that goes on to another queue enters there first.
   virtual void queued(const Arrival& /*arrival*/, const OrderContext& /*context*/) {}
   virtual void left(const Arrival& /*arrival*/, const OrderContext& /*context*/) {}
+  virtual std::uint64_t waiting() const { return 0; }  // by its own count, where it keeps one
   // What the service of a request cost, for orders that share it out: as it is dispatched, and when
   // it has ended.
   virtual void dispatched(const Arrival& /*arrival*/, std::uint32_t /*uncached_tokens*/,

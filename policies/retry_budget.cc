@@ -10,6 +10,7 @@ bool RetryBudget::take(Time now) {
                                   settings_.share * static_cast<double>(requests));
   if (static_cast<double>(retries + 1) > allowed) return false;
   counts_.add(kRetries, now);
+  ++granted_;
   return true;
 }
 

@@ -30,6 +30,7 @@ class RetryBudget {
 
   void request(Time now) { counts_.add(kRequests, now); }  // a first attempt is made
   bool take(Time now);                                     // true: one retry may be made
+  std::uint64_t granted() const { return granted_; }       // ever
 
  private:
   static constexpr std::size_t kRequests = 0;
@@ -37,6 +38,7 @@ class RetryBudget {
 
   RetryBudgetSettings settings_;
   WindowCounts<2> counts_;
+  std::uint64_t granted_ = 0;
 };
 
 // How long to wait before attempt `retry` (the first is 1): a random part of a bound that doubles,

@@ -132,10 +132,21 @@ struct QueueSnapshot {
   Slot slot = kNoSlot;
   Load own;
   bool healthy = true;
+  std::uint32_t trial = 0;  // as set_health said; 0: none
   bool overloaded = false;
   double prefill_s_per_token = 0.0;
   std::uint64_t completed = 0;
   std::uint64_t failed = 0;
+};
+
+// What is kept of live requests beside the load, each in a place of its own: all zero when there is
+// none. For tests, which look for what has been left behind.
+struct SchedulerBooks {
+  std::uint64_t in_waiting_room = 0;
+  std::uint64_t in_queues = 0;
+  std::uint64_t in_accounts = 0;  // of clients, as waiting, in an order that keeps some
+  std::uint64_t handed = 0;       // to other nodes, without a first token yet
+  std::uint64_t decoding_uncached_tokens = 0;
 };
 
 struct SchedulerTotals {
@@ -186,6 +197,7 @@ class Scheduler {
   bool can_retry(RequestId id) const;  // were it to fail where it is: is somebody left?
   std::vector<QueueSnapshot> queues() const;
   SchedulerTotals totals() const;
+  SchedulerBooks books() const;  // O(slots + clients)
   bool panicking(const std::string& model) const;  // health ignored: more than half look dead
   std::size_t live_requests() const;
   std::size_t waiting_requests() const;  // for an instance to have room; O(slots)

@@ -116,6 +116,7 @@ std::vector<QueueSnapshot> Scheduler::queues() const {
     snapshot.own = instance.own;
     snapshot.own.head_wait_ms = Ledger::oldest_wait_ms(instance.queue, s.latest);
     snapshot.healthy = instance.healthy;
+    snapshot.trial = instance.trial;
     snapshot.overloaded = s.fleet.overloaded(slot, s.latest);
     snapshot.prefill_s_per_token = s.fleet.prefill_s_per_token(slot);
     snapshot.completed = instance.completed;
@@ -125,6 +126,20 @@ std::vector<QueueSnapshot> Scheduler::queues() const {
 }
 
 SchedulerTotals Scheduler::totals() const { return state_->totals; }
+
+SchedulerBooks Scheduler::books() const {
+  const State& s = *state_;
+  SchedulerBooks books;
+  books.in_waiting_room = s.waiting.size();
+  books.in_accounts = s.order->waiting();
+  for (std::size_t slot = 0; slot < s.fleet.slots(); ++slot) {
+    const InstanceState& instance = s.fleet.at(static_cast<Slot>(slot));
+    books.in_queues += instance.queue.size();
+    books.handed += instance.handed;
+    books.decoding_uncached_tokens += instance.decoding_uncached_tokens;
+  }
+  return books;
+}
 
 bool Scheduler::panicking(const std::string& model) const {
   const ModelState* state = state_->fleet.model(model);

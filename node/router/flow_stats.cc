@@ -55,6 +55,9 @@ void append_flow_stats(MetricsText& out, const FlowStats& stats) {
   count("dualmesh_upstream_retries_refused_total",
         "Failed attempts not made again, as the budget of retries was used up.",
         stats.retries_refused);
+  count("dualmesh_upstream_retries_unbudgeted_total",
+        "Attempts given to another instance as theirs was found down, whatever the budget.",
+        stats.retries_unbudgeted);
   count("dualmesh_requests_handed_here_total", "Requests that say another node handed them over.",
         stats.handed_here);
   count("dualmesh_requests_handed_back_total",

@@ -45,6 +45,7 @@ struct FlowStats {
   Counter refused_full{0};          // 503: no instance may have another request
   Counter retries{0};               // attempts given to another instance
   Counter retries_refused{0};       // by the budget
+  Counter retries_unbudgeted{0};    // of the retries, those from an instance found down
   Counter handed_here{0};           // requests that bear the mark of a hop
   Counter handed_back{0};           // hops that failed before the first byte
   Counter upstream_not_started{0};  // attempts that failed before the first byte

@@ -113,6 +113,17 @@ FlowThread& RequestFlow::here(net::IoThread& thread) {
   return *slot;
 }
 
+FlowHoldings RequestFlow::holdings(net::IoThread& thread) {
+  const FlowThread& home = here(thread);
+  FlowHoldings holdings;
+  shared_.admission.count(holdings);
+  holdings.questions = shared_.tokens.gates.asking();
+  holdings.presumed_prefills = home.prefills.size();
+  holdings.retries_granted = home.retry_budget.granted();
+  holdings.upstream = home.client.stats();
+  return holdings;
+}
+
 void RequestFlow::begin(const net::HttpRequest& head, net::IoThread& thread,
                         IncomingRequest& incoming) {
   const net::Endpoint endpoint = net::endpoint_of(head.path());

@@ -72,6 +72,17 @@ class PassThroughLoad {
   std::vector<std::uint32_t> requests_;  // by slot; guarded
 };
 
+// What requests take besides their own memory, counted where they take it. Without a live request
+// nothing is held but idle connections, and presumed prefills until their times. For tests.
+struct FlowHoldings {
+  std::uint64_t in_line = 0, clients_in_line = 0;  // admission
+  std::uint32_t questions = 0;                     // to tokenizers, without an answer yet
+  // Of one thread.
+  std::size_t presumed_prefills = 0;
+  std::uint64_t retries_granted = 0;  // by the budget, ever
+  net::PoolStats upstream;
+};
+
 // policies::Admission for all I/O threads.
 class SharedAdmission {
  public:
@@ -89,6 +100,11 @@ class SharedAdmission {
   void left(std::uint64_t client) {
     const std::lock_guard lock(mutex_);
     admission_.left(client);
+  }
+  void count(FlowHoldings& holdings) const {
+    const std::lock_guard lock(mutex_);
+    holdings.in_line = admission_.waiting();
+    holdings.clients_in_line = admission_.clients();
   }
 
  private:
@@ -172,6 +188,7 @@ class RequestFlow {
 
   std::uint64_t live_requests() const { return shared_.stats.live.load(); }
   FlowStats& stats() { return shared_.stats; }
+  FlowHoldings holdings(net::IoThread& thread);  // on that thread
   const PassThroughLoad& pass_through_load() const { return shared_.pass_through; }
   const FlowSettings& settings() const { return shared_.settings; }
   CacheKnowledge& knowledge() { return shared_.knowledge; }

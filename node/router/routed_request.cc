@@ -218,7 +218,11 @@ void RoutedRequest::instance_unhealthy(policies::Slot slot) {
   if (!may_retry(net::ClientError::called_off)) return;
   retry_granted_ = true;  // it moves from an instance that is gone: no load is added
   const auto exchange = exchange_;
-  exchange->call_off();
+  if (exchange->call_off()) {
+    count(home_.shared.stats.retries_unbudgeted);
+  } else {
+    retry_granted_ = false;
+  }
 }
 
 void RoutedRequest::pass_through() {

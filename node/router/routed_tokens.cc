@@ -119,6 +119,8 @@ void TokenSources::append_to(MetricsText& out) const {
     const auto how = static_cast<TokenizeEnd>(end);
     out.sample({{"end", to_string(how)}}, number(gates.ended(how)));
   }
+  out.gauge("dualmesh_kv_tokenize_asking", "Questions for tokens without an answer yet.",
+            number(gates.asking()));
   const TokenCache::Stats stats = cache.stats();
   out.gauge("dualmesh_kv_token_cache_bytes", "Memory of remembered tokens.", number(stats.bytes));
   out.gauge("dualmesh_kv_token_cache_prompts", "Prompts whose tokens are remembered.",

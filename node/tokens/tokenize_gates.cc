@@ -109,6 +109,13 @@ TokenizeGates::Lack TokenizeGates::lacks(const std::string& address) const {
   return found->second.messages.is_refused ? Lack::messages : Lack::nothing;
 }
 
+std::uint32_t TokenizeGates::asking() const {
+  const std::lock_guard lock(mutex_);
+  std::uint32_t sum = 0;
+  for (const auto& [address, gate] : gates_) sum += gate.asking;
+  return sum;
+}
+
 std::uint64_t TokenizeGates::ended(TokenizeEnd end) const {
   const std::lock_guard lock(mutex_);
   return ended_[static_cast<std::size_t>(end)];

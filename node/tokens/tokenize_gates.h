@@ -54,6 +54,7 @@ class TokenizeGates {
   void at_fault(const std::string& address, net::TokenForm form, policies::Time now);
 
   std::uint64_t ended(TokenizeEnd end) const;
+  std::uint32_t asking() const;  // questions without an answer yet
   // What it has been found to have no answer to, and not answered since.
   enum class Lack : std::uint8_t { nothing, messages, all };
   Lack lacks(const std::string& address) const;

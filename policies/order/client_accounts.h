@@ -44,6 +44,11 @@ class ClientAccounts {
   }
 
   std::size_t size() const { return accounts_.size(); }
+  std::uint64_t waiting() const {
+    std::uint64_t sum = 0;
+    for (const auto& [client, account] : accounts_) sum += account.waiting;
+    return sum;
+  }
   std::uint64_t forgotten() const { return forgotten_; }
 
  private:

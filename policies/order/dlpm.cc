@@ -86,6 +86,12 @@ void Dlpm::produced(const Arrival& arrival, std::uint32_t output_tokens,
 
 std::uint64_t Dlpm::refills(Slot slot) const { return book(slot).refills; }
 
+std::uint64_t Dlpm::waiting() const {
+  std::uint64_t sum = 0;
+  for (const Book& one : books_) sum += one.accounts.waiting();
+  return sum;
+}
+
 std::uint64_t Dlpm::forgotten() const {
   std::uint64_t sum = 0;
   for (const Book& one : books_) sum += one.accounts.forgotten();

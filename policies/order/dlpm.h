@@ -59,6 +59,7 @@ class Dlpm final : public QueueOrder {
   void produced(const Arrival& arrival, std::uint32_t output_tokens,
                 const OrderContext& context) override;
 
+  std::uint64_t waiting() const override;
   // Of a client at an instance.
   double credit(std::uint64_t client, const OrderContext& context) const;
   std::uint64_t refills(Slot slot) const;  // rounds so far; how much fairness presses

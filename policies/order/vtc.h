@@ -44,6 +44,7 @@ class Vtc final : public QueueOrder {
   void produced(const Arrival& arrival, std::uint32_t output_tokens,
                 const OrderContext& context) override;
 
+  std::uint64_t waiting() const override { return accounts_.waiting(); }
   double counter(std::uint64_t client) const;
   std::uint64_t forgotten() const { return accounts_.forgotten(); }
 

@@ -15,6 +15,12 @@ LoopByHand::~LoopByHand() {
   thread_.impl().runner = std::thread::id();
 }
 
+std::size_t LoopByHand::turn_end_jobs() const { return thread_.impl().turn_end_jobs.size(); }
+
+void LoopByHand::let_end() { thread_.impl().guard.reset(); }
+
+bool LoopByHand::has_ended() const { return thread_.impl().context.stopped(); }
+
 std::size_t LoopByHand::run_ready() { return thread_.impl().context.poll(); }
 
 }  // namespace dualmesh::net::testing

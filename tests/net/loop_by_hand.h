@@ -22,6 +22,10 @@ class LoopByHand {
   // Does all that can be done by now; how much it was.
   std::size_t run_ready();
   IoThread& thread() { return thread_; }
+  std::size_t turn_end_jobs() const;  // not done yet
+  // From now on it stops, for good, when nothing is awaited any more: no timer, socket or job.
+  void let_end();
+  bool has_ended() const;
 
  private:
   IoThread& thread_;

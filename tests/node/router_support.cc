@@ -209,10 +209,7 @@ TestRouter::TestRouter(ViewPointer view, FlowSettings settings, IdentitySettings
           [this](policies::Slot slot, net::ClientError error) {
             ++failures;
             if (!mask_failed || error != net::ClientError::connect) return;
-            scheduler.enter(
-                [&](policies::Scheduler& inner, policies::Time now, policies::Effects& effects) {
-                  inner.set_health(slot, false, now, effects);
-                });
+            health.probed(slot, false);
           },
           [] {}),
       tenants(std::move(identity)),

@@ -11,7 +11,6 @@ namespace {
 using Kind = Event::Kind;
 using policies::Lifecycle;
 
-constexpr std::uint32_t kConnects = 2;  // of one client, at most
 constexpr int kFewBytes = 4096;
 
 const std::vector<std::pair<Kind, std::string>>& names() {
@@ -163,7 +162,7 @@ void add_of_clients(const World& world, std::vector<Event>& all) {
     const bool asked = asks && client.sent == client.request.size();
     const std::size_t head = client.request.find("\r\n\r\n") + 4;
     const bool may_begin =
-        open ? !asks && client.reads : client.connects < kConnects && world.listening;
+        open ? !asks && client.reads : client.connects < world.connects && world.listening;
     if (may_begin) all.push_back({Kind::ask, who});
     const bool part_left =
         client.sent < head || (client.sent == head && head < client.request.size());

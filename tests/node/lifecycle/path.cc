@@ -30,6 +30,9 @@ Seen seen_in(World& world) {
   seen.queue_timeouts = flow.queue_timeouts;
   seen.no_instance = flow.no_instance;
   seen.overload = world.router().server.stats().refused_overload;
+  seen.refused_in_line = flow.refused_early;
+  seen.unbudgeted = flow.retries_unbudgeted;
+  seen.ejections = world.router().health.ejections();
   for (const TestClientPeer& client : world.clients) seen.answers += client.answers;
   return seen;
 }
@@ -45,7 +48,13 @@ constexpr SeenField kSeen[] = {{"retries", &Seen::retries},
                                {"time-outs in a queue", &Seen::queue_timeouts},
                                {"requests without an instance", &Seen::no_instance},
                                {"refusals by overload", &Seen::overload},
-                               {"answers", &Seen::answers}};
+                               {"answers", &Seen::answers},
+                               {"refusals as others wait", &Seen::refused_in_line},
+                               {"questions for tokens", &Seen::asked_for_tokens},
+                               {"retries off an instance found down", &Seen::unbudgeted},
+                               {"ejections", &Seen::ejections},
+                               {"trials", &Seen::trials},
+                               {"waits for room", &Seen::waits_for_room}};
 
 // The events of one path in its world, until something is wrong.
 class Steps {
@@ -53,6 +62,7 @@ class Steps {
   Steps(World& world, Outcome& outcome) : world_(world), outcome_(outcome) {}
 
   void go(const Walk& walk, const Choose& choose) {
+    world_.connects = walk.connects;
     world_.quiet();
     for (const Event& event : walk.begin) {
       if (is_possible(world_, event)) step(event);
@@ -78,7 +88,17 @@ class Steps {
     stopped_ = event.kind == Kind::stop;
     if (stopped_) return;
     happen(world_, event);
+    look();
     if (world_.everybody_is_idle()) expect_nothing(world_.held(), "while nobody waits: ");
+  }
+
+  // For what leaves no count behind.
+  void look() {
+    Seen& seen = outcome_.seen;
+    seen.trials += world_.is_trial_under_way() ? 1 : 0;
+    seen.asked_for_tokens += world_.router().flow.holdings(world_.thread()).questions;
+    seen.waits_for_room += world_.router().scheduler.read(
+        [](const policies::Scheduler& scheduler) { return scheduler.books().in_waiting_room; });
   }
 
   void finish(Ending ending) {
@@ -90,10 +110,12 @@ class Steps {
     }
     // A retry begins its time anew, and so does a hop; more there are not.
     constexpr int kRounds = 10;
-    for (int i = 0; i < kRounds && !world_.held_for_ever().empty(); ++i) {
+    std::string held = world_.held_for_ever();
+    for (int i = 0; i < kRounds && !held.empty(); ++i) {
       world_.pass(std::chrono::seconds(100));
+      held = world_.held_for_ever();
     }
-    expect_nothing(world_.held_for_ever(), "when everybody's time is up: ");
+    expect_nothing(held, "when everybody's time is up: ");
   }
 
   void expect_nothing(const std::string& held, std::string_view when) {
@@ -135,7 +157,7 @@ Outcome run_path(const Scene& scene, const Walk& walk, const Choose& choose) {
   {
     World world(scene);
     Steps(world, outcome).go(walk, choose);
-    outcome.seen = seen_in(world);
+    outcome.seen += seen_in(world);
   }
   const std::int64_t after = live_blocks();
   if (!outcome.wrong.empty()) return outcome;

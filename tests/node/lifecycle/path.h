@@ -25,6 +25,7 @@ struct Walk {
   std::vector<Event> begin;  // always; what is not possible there is left out
   std::size_t more = 0;      // chosen ones after it
   std::function<bool(const Event&)> allowed = [](const Event&) { return true; };
+  std::uint32_t connects = 2;         // of one client, at most
   std::optional<Ending> ending = {};  // none: one or the other, by the path
 };
 
@@ -33,6 +34,8 @@ struct Seen {
   std::uint64_t retries = 0, hops = 0, hops_back = 0, moved = 0;
   std::uint64_t broken = 0, gone = 0, aborted = 0, queue_timeouts = 0, no_instance = 0;
   std::uint64_t overload = 0, answers = 0;
+  std::uint64_t refused_in_line = 0, asked_for_tokens = 0, unbudgeted = 0;
+  std::uint64_t ejections = 0, trials = 0, waits_for_room = 0;
   Seen& operator+=(const Seen& other);
   std::string missing() const;  // the first that has not been seen; empty: none
 };

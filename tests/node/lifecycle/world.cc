@@ -16,7 +16,8 @@ constexpr std::uint32_t kBlock = 16;
 
 std::string request_of(Ask ask, std::size_t client) {
   const std::string prompt(600 + 100 * client, static_cast<char>('a' + client));
-  const auto post = [](std::string_view target, const std::string& body) {
+  const auto post = [client](std::string_view target, const std::string& fields) {
+    const std::string body = fmt::format(R"({{"user":"{}",{})", client, fields.substr(1));
     return "POST " + std::string(target) +
            " HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: " +
            std::to_string(body.size()) + "\r\n\r\n" + body;
@@ -40,6 +41,7 @@ FlowSettings settings_of(const Scene& scene) {
   settings.upstream_pool.idle_time = seconds(60);
   settings.queue_timeout = seconds(30);
   settings.tokens.ask = scene.events;
+  settings.admission.max_waiting = scene.line;
   return settings;
 }
 
@@ -53,6 +55,19 @@ net::ServerLimits limits_of(const Scene& scene) {
     limits.connections = 3;
   }
   return limits;
+}
+
+InstanceHealth::Settings health_of(const Scene& scene) {
+  InstanceHealth::Settings health;
+  if (scene.trials) {
+    health.outliers.failures_in_a_row = 1;
+    health.trial_requests = 1;
+  }
+  return health;
+}
+
+std::string joined(const std::string& all, const std::string& more) {
+  return all.empty() || more.empty() ? all + more : all + ", " + more;
 }
 
 }  // namespace
@@ -74,6 +89,16 @@ const std::vector<Scene>& scenes() {
        .policy = "d2lpm",
        .clients = {Ask::stream, Ask::whole, Ask::pass_through},
        .tight = true},
+      {.name = "line",
+       .policy = "dualmap@dlpm",
+       .clients = {Ask::stream, Ask::whole, Ask::stream, Ask::stream},
+       .line = 1},
+      {.name = "trials",
+       .clients = {Ask::stream, Ask::whole, Ask::stream, Ask::stream, Ask::get},
+       .trials = true},
+      {.name = "room",
+       .policy = "selective_push",
+       .clients = {Ask::stream, Ask::stream, Ask::whole, Ask::stream}},
   };
   return all;
 }
@@ -86,7 +111,7 @@ World::World(const Scene& given) : scene(given) {
     client.request = request_of(ask, clients.size() - 1);
   }
   router_ = std::make_unique<TestRouter>(view(), settings_of(scene), IdentitySettings{}, 1,
-                                         InstanceHealth::Settings(), limits_of(scene));
+                                         health_of(scene), limits_of(scene));
   router_->on_exchange = [this](const std::shared_ptr<net::Exchange>& exchange) {
     exchanges_.push_back(exchange);
   };
@@ -163,6 +188,7 @@ void World::quiet() {
 
 void World::pass(std::chrono::nanoseconds by) {
   move_clock(by);
+  if (loop_->has_ended()) return;
   // The earliest of all, so that the loop looks at its timers now.
   bool looked = false;
   const auto first = loop_->thread().after(-std::chrono::hours(24), [&] { looked = true; });
@@ -176,16 +202,18 @@ bool World::is_healthy(policies::Slot slot) const {
 }
 
 void World::set_healthy(policies::Slot slot, bool healthy) {
-  router_->scheduler.enter(
-      [&](policies::Scheduler& scheduler, policies::Time now, policies::Effects& effects) {
-        scheduler.set_health(slot, healthy, now, effects);
-      });
+  if (healthy) router_->health.renewed(slot);
+  router_->health.probed(slot, healthy);
   if (!healthy) router_->flow.instance_unhealthy(slot);
 }
 
 void World::set_lifecycle(policies::Slot slot, Lifecycle to) {
+  const bool is_new = lifecycle[slot] == Lifecycle::removed;
   lifecycle[slot] = to;
-  router_->scheduler.set_view(view());
+  const ViewPointer now = view();
+  router_->scheduler.set_view(now);
+  router_->health.set_view(*now);
+  if (is_new) router_->health.probed(slot, true);  // as who watches it does at first sight
 }
 
 std::vector<std::pair<std::size_t, TestUpstream::Connection*>> World::due() {
@@ -205,44 +233,93 @@ bool World::everybody_is_idle() const {
                      [](const TestClientPeer& client) { return client.is_idle(); });
 }
 
+bool World::is_trial_under_way() const {
+  return router_->scheduler.read([](const policies::Scheduler& scheduler) {
+    const auto queues = scheduler.queues();
+    return std::any_of(queues.begin(), queues.end(), [](const policies::QueueSnapshot& queue) {
+      return queue.trial > 0 && queue.own.prefilling_requests > 0;
+    });
+  });
+}
+
+void World::add_of_scheduler(const Add& add) const {
+  router_->scheduler.read([&](const policies::Scheduler& scheduler) {
+    add("requests of the scheduler", scheduler.live_requests());
+    const policies::SchedulerBooks books = scheduler.books();
+    add("in the waiting room", books.in_waiting_room);
+    add("in queues", books.in_queues);
+    add("in clients' accounts as waiting", books.in_accounts);
+    add("handed to another node", books.handed);
+    add("uncached tokens that are decoded", books.decoding_uncached_tokens);
+    for (const policies::QueueSnapshot& queue : scheduler.queues()) {
+      const std::string slot = std::to_string(queue.slot);
+      policies::Load load = queue.own;
+      load.head_wait_ms = 0;
+      add("load of instance " + slot, load == policies::Load{} ? 0 : 1);
+      if (lifecycle[queue.slot] == Lifecycle::removed) continue;
+      const InstanceHealth::Verdict verdict = router_->health.verdict(queue.slot);
+      const bool told = queue.healthy == verdict.usable() && queue.trial == verdict.trial;
+      add("untold verdicts on instance " + slot, told ? 0 : 1);
+    }
+  });
+}
+
+void World::add_of_flow(const Add& add) {
+  const FlowStats& stats = router_->flow.stats();
+  const FlowHoldings flow = router_->flow.holdings(loop_->thread());
+  add("live requests", stats.live);
+  add("requests in line", flow.in_line);
+  add("clients in line", flow.clients_in_line);
+  add("questions without an answer", flow.questions);
+  add("retries granted and not made",
+      flow.retries_granted + stats.retries_unbudgeted - stats.retries);
+  add("pooled connections in use", flow.upstream.open - flow.upstream.idle);
+  for (policies::Slot slot = 0; slot < kInstances; ++slot) {
+    add("passed through to " + std::to_string(slot), router_->flow.pass_through_load().at(slot));
+  }
+}
+
 std::string World::held() {
   std::string all;
-  const auto add = [&](std::string_view what, std::uint64_t count) {
-    if (count != 0) all += fmt::format("{}{} {}", all.empty() ? "" : ", ", count, what);
+  const Add add = [&](const std::string& what, std::uint64_t count) {
+    if (count != 0) all = joined(all, std::to_string(count) + " " + what);
   };
   const net::ServerStats http = router_->server.stats();
   add("held requests", http.held_requests);
   add("held body bytes", http.held_body_bytes);
   add("half-open connections", http.half_open_connections);
-  add("live requests", router_->flow.live_requests());
-  for (policies::Slot slot = 0; slot < kInstances; ++slot) {
-    add("passed through to " + std::to_string(slot), router_->flow.pass_through_load().at(slot));
-  }
-  router_->scheduler.read([&](const policies::Scheduler& scheduler) {
-    add("requests of the scheduler", scheduler.live_requests());
-    for (const policies::QueueSnapshot& queue : scheduler.queues()) {
-      policies::Load load = queue.own;
-      load.head_wait_ms = 0;
-      add("load of instance " + std::to_string(queue.slot), load == policies::Load{} ? 0 : 1);
-    }
-  });
+  add_of_flow(add);
+  add_of_scheduler(add);
   add("instances with ranks in use", router_->flow.knowledge().rank_load().size());
   add("requests upstream", due().size());
   add("exchanges",
       static_cast<std::uint64_t>(std::count_if(exchanges_.begin(), exchanges_.end(),
                                                [](const auto& one) { return !one.expired(); })));
+  add("jobs for the end of a turn", loop_->turn_end_jobs());
   return all;
 }
 
 std::string World::held_for_ever() {
+  router_->server.close_listener();
+  loop_->let_end();
+  quiet();
   std::string all = held();
-  if (const auto open = router_->server.stats().open_connections; open > 0) {
-    all += fmt::format(" {} connections of clients", open);
-  }
+  const auto add = [&](const std::string& what, std::uint64_t count) {
+    if (count != 0) all = joined(all, std::to_string(count) + " " + what);
+  };
+  add("connections of clients", router_->server.stats().open_connections);
   for (const TestUpstream& upstream : upstreams) {
-    if (upstream.connections.empty()) continue;
-    all += fmt::format(" {} connections upstream", upstream.connections.size());
+    add("connections upstream", upstream.connections.size());
   }
+  const FlowHoldings flow = router_->flow.holdings(loop_->thread());
+  add("pooled connections", flow.upstream.open);
+  add("presumed prefills", flow.presumed_prefills);
+  for (policies::Slot slot = 0; slot < kInstances; ++slot) {
+    using State = InstanceHealth::Verdict::State;
+    const bool out = router_->health.verdict(slot).state == State::ejected;
+    add("rest without an end, of instance " + std::to_string(slot), out ? 1 : 0);
+  }
+  add("loop that waits for a timer or a socket", loop_->has_ended() ? 0 : 1);
   return all;
 }
 

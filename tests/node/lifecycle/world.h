@@ -10,6 +10,7 @@
 
 #include <array>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +34,8 @@ struct Scene {
   bool events = false;  // instances publish events, are asked for tokens, and have two ranks each
   bool tight = false;   // the listener holds two requests, and little of their bodies
   double slo_ttft_s = 5.0;
+  std::uint32_t line = 0;  // so many may wait; 0: any number
+  bool trials = false;     // one failure ejects an instance, then it is tried with one request
 };
 const std::vector<Scene>& scenes();
 
@@ -67,8 +70,10 @@ class World {
 
   // What is held though no client has asked for anything; empty: nothing.
   std::string held();
-  // The same, and connections; for after so long that everybody's time is up.
+  // The same, connections, timers and all that ends with time; for after so long that everybody's
+  // time is up. Closes the listener, so that nothing needs to be awaited any more.
   std::string held_for_ever();
+  bool is_trial_under_way() const;
   bool everybody_is_idle() const;
 
   const Scene& scene;
@@ -76,11 +81,16 @@ class World {
   std::array<TestUpstream, kInstances + 1> upstreams;
   std::array<policies::Lifecycle, kInstances> lifecycle{};
   bool aborted = false, listening = true;
+  std::uint32_t connects = 2;  // of one client, at most
 
  private:
   ViewPointer view() const;
   void publish_caches();
   bool look();
+  // Parts of held().
+  using Add = std::function<void(const std::string& what, std::uint64_t count)>;
+  void add_of_scheduler(const Add& add) const;
+  void add_of_flow(const Add& add);
 
   policies::BlockIndex index_{{1'000}};
   std::vector<std::weak_ptr<net::Exchange>> exchanges_;
@@ -90,6 +100,7 @@ class World {
 
  public:
   TestRouter& router() { return *router_; }
+  net::IoThread& thread() { return loop_->thread(); }
 };
 
 }  // namespace dualmesh::node::testing
