@@ -81,7 +81,7 @@ struct Usage {
   static std::optional<Usage> read(std::string_view json) {
     using Token = JsonScan::Token;
     Usage usage;
-    JsonScan scan;
+    JsonScan scan(0, JsonScan::RareNumbers::pass);
     std::string_view key;
     bool in_details = false;
     if (scan.next(json) != Token::object) return std::nullopt;
@@ -114,12 +114,15 @@ struct Usage {
     const char* const end = number.data() + number.size();
     const auto [stop, error] = std::from_chars(number.data(), end, count);
     if (error != std::errc() || stop != end) return;
-    if (depth == 2 && in_details && key == "cached_tokens") cached = count;
+    const auto first = [count](std::optional<std::uint32_t>& into) {  // of those given twice
+      if (!into) into = count;
+    };
+    if (depth == 2 && in_details && key == "cached_tokens") first(cached);
     if (depth != 1) return;
-    if (key == "prompt_tokens") prompt = count;
-    if (key == "input_tokens") input = count;
-    if (key == "completion_tokens") completion = count;
-    if (key == "output_tokens") output = count;
+    if (key == "prompt_tokens") first(prompt);
+    if (key == "input_tokens") first(input);
+    if (key == "completion_tokens") first(completion);
+    if (key == "output_tokens") first(output);
   }
 };
 
@@ -173,9 +176,10 @@ bool AnswerWatcher::feed(std::string_view piece) {
     first_seen_ = true;
     const std::size_t last = piece.find_last_not_of(" \t\r\n");
     const bool may_be_whole = last != std::string_view::npos && piece[last] == '}';
-    if (may_be_whole && partial_.empty()) usage(piece);  // most come in one piece
+    const bool is_first = partial_.empty();
+    if (may_be_whole && is_first) usage(piece);  // most come in one piece
     keep(piece);
-    if (may_be_whole && partial_.size() > piece.size()) usage(partial_);
+    if (may_be_whole && !is_first) usage(partial_);
     return !seen_before;
   }
   while (!piece.empty()) {

@@ -15,7 +15,6 @@ HttpExchange::HttpExchange(std::shared_ptr<ServerConnection> connection, HttpReq
 HttpExchange::~HttpExchange() {
   if (!connection_) return;
   // Nobody will answer, or the answer stopped half-way.
-  if (until_close_) connection_->reset_at_end();
   if (thread_.is_current() || thread_.impl().context.stopped()) {
     connection_->close();
   } else {
@@ -87,7 +86,8 @@ void HttpExchange::begin(int status, const Headers& headers) {
   } else if (connection_->minor_version() == 1) {
     framing.chunked = chunked_ = true;
   } else {
-    close_after_ = until_close_ = true;  // an HTTP/1.0 client
+    close_after_ = true;  // an HTTP/1.0 client
+    if (request_.method != "HEAD") connection_->answer_ends_with_connection();
   }
   if (request_.method == "HEAD") without_body_ = true;
   close_after_ = close_after_ || !connection_->may_keep_alive();
@@ -126,10 +126,7 @@ void HttpExchange::abort() {
   on_gone_ = nullptr;
   const auto connection = std::move(connection_);
   connection_.reset();
-  if (connection) {
-    if (until_close_) connection->reset_at_end();
-    connection->finish_answer(false, std::move(held_));
-  }
+  if (connection) connection->finish_answer(false, std::move(held_), ServerConnection::Answer::cut);
   if (const auto relay = relay_) relay->client_gone();  // the instance need not go on
 }
 

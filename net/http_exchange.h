@@ -61,7 +61,6 @@ class HttpExchange final : public Exchange, public std::enable_shared_from_this<
   bool chunked_ = false;
   bool close_after_ = false;
   bool without_body_ = false;
-  bool until_close_ = false;  // the end of the connection is that of the answer
   std::optional<std::uint64_t> length_left_;
 };
 

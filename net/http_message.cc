@@ -28,27 +28,31 @@ bool equal_but_for_case(std::string_view a, std::string_view b) {
   return equal_words(a.data(), b.data(), a.size());
 }
 
-// Values of our own making could carry a line end from outside; it must not become a field. The
-// value may be a view of ours, so it is copied before the buffer may move.
+// Values of our own making could carry a line end from outside; it must not become a field. Both
+// may be views of ours: what they show stays until they have been copied.
 void Headers::add(std::string_view name, std::string_view value) {
   if (places_.empty()) places_.reserve(8);
   const std::size_t begin = text_.size();
   const std::size_t value_at = begin + name.size() + 2;
   const std::size_t size = value_at + value.size() + 2;
-  std::string kept;  // what the two may be views of
+  const auto append_to = [&](std::string& text) {
+    text.append(name).append(": ").append(value).append("\r\n");
+  };
   if (size > text_.capacity()) {
-    kept.swap(text_);
-    text_.reserve(std::max<std::size_t>(256, 2 * size));
-    text_.append(kept);
+    std::string larger;
+    larger.reserve(std::max<std::size_t>(256, 2 * size));
+    append_to(larger.append(text_));
+    text_.swap(larger);
+  } else {
+    append_to(text_);
   }
-  text_.append(name).append(": ").append(value).append("\r\n");
   char* const end = text_.data() + value_at + value.size();
   for (char* at = end - value.size(); (at = const_cast<char*>(find_control(at, end))) != end;
        ++at) {
     if (*at == '\r' || *at == '\n' || *at == '\0') *at = ' ';
   }
   const std::uint32_t fingerprint = name_fingerprint(name);
-  seen_ |= bit_of(fingerprint);
+  seen_ |= fingerprint_bit(fingerprint);
   places_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(name.size()),
                      static_cast<std::uint32_t>(value_at), static_cast<std::uint32_t>(value.size()),
                      fingerprint, true});

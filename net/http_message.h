@@ -55,7 +55,8 @@ class Headers {
     return find(name, name_fingerprint(name));  // of a name known here, known to the compiler
   }
   std::string_view find(std::string_view name, std::uint32_t fingerprint) const {
-    return (seen_ & bit_of(fingerprint)) == 0 ? std::string_view() : look_up(name, fingerprint);
+    return (seen_ & fingerprint_bit(fingerprint)) == 0 ? std::string_view()
+                                                       : look_up(name, fingerprint);
   }
   bool has(std::string_view name) const { return find(name).data() != nullptr; }
   bool operator==(const Headers& other) const;
@@ -73,13 +74,10 @@ class Headers {
     text_.assign(head);
     places_ = std::move(places);
     seen_ = 0;
-    for (const Place& at : places_) seen_ |= bit_of(at.fingerprint);
+    for (const Place& at : places_) seen_ |= fingerprint_bit(at.fingerprint);
   }
 
  private:
-  static std::uint64_t bit_of(std::uint32_t fingerprint) {
-    return std::uint64_t{1} << (fingerprint & 63);
-  }
   std::string_view look_up(std::string_view name, std::uint32_t fingerprint) const;
   bool is_named(const Place& at, std::string_view name, std::uint32_t fingerprint) const;
 

@@ -22,8 +22,6 @@ int http_version(std::string_view text) {
   return text[7] - '0';
 }
 
-}  // namespace
-
 // Of a line without control characters.
 bool split_clean_field(std::string_view line, std::string_view& name, std::string_view& value) {
   const std::size_t colon = token_length(line);
@@ -32,6 +30,8 @@ bool split_clean_field(std::string_view line, std::string_view& name, std::strin
   value = trim(line.substr(colon + 1));
   return true;
 }
+
+}  // namespace
 
 bool split_field(std::string_view line, std::string_view& name, std::string_view& value) {
   return split_clean_field(line, name, value) && is_field_value(value);

@@ -42,17 +42,14 @@ class FieldFilter {
   static constexpr std::array<std::string_view, 4> ours = {"connection", "keep-alive",
                                                            "content-length", "transfer-encoding"};
 
-  static constexpr std::uint64_t bit_of(std::uint32_t fingerprint) {
-    return std::uint64_t{1} << (fingerprint & 63);
-  }
   static constexpr std::uint64_t bits_of_ours() {
     std::uint64_t bits = 0;
-    for (const std::string_view name : ours) bits |= bit_of(name_fingerprint(name));
+    for (const std::string_view name : ours) bits |= fingerprint_bit(name_fingerprint(name));
     return bits;
   }
 
   bool is_left_out(std::string_view name, std::uint32_t fingerprint) const {
-    if ((seen_ & bit_of(fingerprint)) == 0) return false;
+    if ((seen_ & fingerprint_bit(fingerprint)) == 0) return false;
     const auto is_it = [&](std::string_view one) { return equals_ignoring_case(one, name); };
     return std::ranges::any_of(ours, is_it) || std::ranges::any_of(left_out_, is_it);
   }
@@ -62,7 +59,7 @@ class FieldFilter {
   }
   void leave_out(std::string_view name) {
     left_out_.push_back(name);
-    seen_ |= bit_of(name_fingerprint(name));
+    seen_ |= fingerprint_bit(name_fingerprint(name));
   }
 
   const std::string_view prefix_;

@@ -1,5 +1,6 @@
-// HTTP messages to bytes. Heads are always written from parsed fields, never copied from what was
-// received, so nothing a peer hid in its head passes through.
+// HTTP messages to bytes. Heads are always written from parsed fields, so nothing that a peer hid in
+// its head passes through. Fields that were received byte for byte as they would be written
+// (Headers::Place::as_written) are copied together: the bytes are the same.
 //
 // Threads: functions.
 // Source: RFC 9112 3, 4, 7.1.

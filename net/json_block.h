@@ -69,6 +69,15 @@ inline JsonRun run_of(const char* from) {
 #endif
 }
 
+// Where the next backslash is, if only few bytes without a meaning stand before it; else `at`.
+inline const char* near_escape(const char* at, const char* end, bool& high) {
+  if (end - at < static_cast<std::ptrdiff_t>(JsonRun::kBytes)) return at;
+  const JsonRun run = run_of(at);
+  if (run.length == JsonRun::kBytes || at[run.length] != '\\') return at;
+  high = high || run.high;
+  return at + run.length;
+}
+
 // The bytes that follow an odd run of backslashes: those escapes whose second character is none.
 // `carry`, 0 or 1: whether the first byte of this block is escaped, and then of the next.
 inline std::uint64_t escaped_by(std::uint64_t backslash, std::uint64_t& carry) {

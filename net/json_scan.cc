@@ -299,7 +299,10 @@ JsonScan::Token JsonScan::go_on_in_string(std::string_view text) {
     do {  // those of other spellings come in rows
       escape = read_escape(at, end);
       at += escape.length;
-      if (escape.kind == JsonEscape::Kind::whole) spelling_ = Spelling::other;
+      if (escape.kind == JsonEscape::Kind::whole) {
+        spelling_ = Spelling::other;
+        at = near_escape(at, end, high_);
+      }
     } while (escape.kind == JsonEscape::Kind::whole && at != end && *at == '\\');
     if (escape.kind == JsonEscape::Kind::invalid) return fails();
     if (escape.kind == JsonEscape::Kind::cut_off) break;
@@ -359,10 +362,10 @@ JsonScan::Token JsonScan::number(std::string_view text) {
     const std::size_t exponent = at;
     at = skip_digits(rest, at);
     if (at < rest.size() && at == exponent) return fails();
-    if (at - exponent > max_exponent_digits) return fails();
+    if (at - exponent > max_exponent_digits && rare_ == RareNumbers::fail) return fails();
   }
   if (at == rest.size()) return stops();
-  if (whole && digits > max_integer_digits) return fails();
+  if (whole && digits > max_integer_digits && rare_ == RareNumbers::fail) return fails();
   begin_ = start;
   position_ += at;
   if (!is_minimal_number(rest.substr(0, at))) ++respelled_;

@@ -111,8 +111,12 @@ class JsonScan {
   };
   static constexpr std::size_t kMaxDepth = 256;  // as simdjson's DOM counts
 
+  // Numbers that not everybody could represent: fail, or count as any other.
+  enum class RareNumbers : std::uint8_t { fail, pass };
+
   // Begins with the value at `position`, which need not be the first of its text.
-  explicit JsonScan(std::size_t position = 0) : position_(position), checked_(position) {}
+  explicit JsonScan(std::size_t position = 0, RareNumbers rare = RareNumbers::fail)
+      : position_(position), checked_(position), rare_(rare) {}
 
   // `text` is what it was at the last call, and more.
   Token next(std::string_view text);
@@ -163,6 +167,7 @@ class JsonScan {
   std::size_t respelled_ = 0;
   std::size_t checked_;  // is UTF-8 up to here
   Expect expect_ = Expect::value;
+  RareNumbers rare_;
   bool in_string_ = false;
   bool key_ = false;                                             // the string is one
   JsonString::Spelling spelling_ = JsonString::Spelling::plain;  // of the string, as far as read

@@ -1,15 +1,19 @@
-// A number for the name of a header field, whatever its case: names that differ have, but for rare
-// chance, different ones. Made of the name's ends and size; whoever finds two alike compares them.
+// A number for the name of a header field, whatever its case, made of the name's ends and size:
+// names that are equal have equal ones, and most others do not. Whoever finds two alike compares
+// them.
 //
 // Threads: pure functions.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 #include <type_traits>
 
 namespace dualmesh::net {
+
+static_assert(std::endian::native == std::endian::little, "compile time and run time must agree");
 
 // The first eight, or four, bytes from `from` on as one number.
 template <class Word>
@@ -49,6 +53,11 @@ constexpr std::uint32_t name_fingerprint(std::string_view name) {
   const std::uint64_t back = is_long ? load<std::uint64_t>(name.data() + name.size() - 8) : 0;
   const std::uint64_t mixed = ((front | small) ^ (back | small) << 7) + name.size();
   return static_cast<std::uint32_t>(mixed * 0x9E3779B97F4A7C15 >> 32);
+}
+
+// Its bit in a word of bits: what has another bit is another name.
+constexpr std::uint64_t fingerprint_bit(std::uint32_t fingerprint) {
+  return std::uint64_t{1} << (fingerprint & 63);
 }
 
 }  // namespace dualmesh::net

@@ -2,6 +2,8 @@
 
 #include <simdjson.h>
 
+#include "net/json_block.h"
+
 namespace dualmesh::net {
 
 void PromptWriter::append(std::string_view text) {
@@ -28,6 +30,9 @@ void PromptWriter::respelled(const JsonString& string) {
       append(must_be_escaped(encoded[0]) ? minimal_escape(encoded[0], bytes)
                                          : std::string_view(encoded, size));
       at += escape.length;
+      const char* const next = near_escape(at, end, high);
+      append({at, static_cast<std::size_t>(next - at)});
+      at = next;
     }
   }
 }

@@ -367,8 +367,9 @@ void ServerConnection::written(std::size_t count) {
   if (const auto exchange = exchange_.lock()) exchange->drained();
 }
 
-void ServerConnection::finish_answer(bool keep_alive, HeldRequest held) {
+void ServerConnection::finish_answer(bool keep_alive, HeldRequest held, Answer answer) {
   if (phase_ == Phase::closed) return;
+  is_cut_ = answer == Answer::cut;
   held_ = std::move(held);
   exchange_.reset();
   keep_alive_after_ = keep_alive;

@@ -52,10 +52,12 @@ class ServerConnection final : public TurnEndJob,
   std::size_t buffered_bytes() const;
   bool may_keep_alive() const;
   int minor_version() const { return parser_.minor_version(); }
-  // The answer that ends with the connection is a broken one: a plain end would look like its own.
-  void reset_at_end() { resets_ = true; }
+  // The end of the connection will be that of the answer: until all of that has been sent and told
+  // finished, the connection ends with a reset, as a plain end would look like the answer's own.
+  void answer_ends_with_connection() { resets_ = true; }
   // Everything of the answer has been appended; `held` counts until it has been sent.
-  void finish_answer(bool keep_alive, HeldRequest held = {});
+  enum class Answer { whole, cut };
+  void finish_answer(bool keep_alive, HeldRequest held = {}, Answer answer = Answer::whole);
 
   IoThread& thread() { return thread_; }
   const std::shared_ptr<ServerShared>& shared() const { return shared_; }
@@ -125,7 +127,8 @@ class ServerConnection final : public TurnEndJob,
   bool write_in_flight_ = false;
   bool flush_posted_ = false;
   bool keep_alive_after_ = false;
-  bool resets_ = false;
+  bool resets_ = false;  // when it closes
+  bool is_cut_ = false;  // the answer, which has been finished all the same
 };
 
 }  // namespace dualmesh::net

@@ -61,7 +61,8 @@ void ServerConnection::server_closing() {
 
 void ServerConnection::answer_flushed() {
   held_.release();
-  if (resets_) return close();
+  if (resets_ && is_cut_) return close();
+  resets_ = false;
   if (!keep_alive_after_) return linger();
   phase_ = Phase::head;
   head_started_ = false;

@@ -13,7 +13,7 @@
 
 namespace dualmesh::node {
 
-inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 inline constexpr std::uint32_t kMaxRingGeneration = 1'000'000'000;
 
 struct SeedInstance {  // [[instance]] of the configuration
@@ -51,7 +51,7 @@ struct MeshConfig {
   std::uint64_t max_bytes_per_s = 128ull << 20;
 
   // Replication
-  std::uint32_t flush_interval_ms = 25;  // under sustained change; the first change goes at once
+  std::uint32_t flush_interval_ms = 25;  // under sustained change; a first one goes at once or, slight, in 4 times this
   std::uint32_t max_push_bytes =
       256 * 1024;  // a larger delta is cut and continues with the next push
   std::uint32_t kv_flush_interval_ms = 30;    // the same of messages about caches

@@ -3,7 +3,6 @@
 // Signals: SIGTERM and SIGINT drain, a second one exits at once; SIGUSR2 writes the state to the
 // log (SIGUSR1 belongs to kj); SIGHUP opens the access log anew and looks at the tenants' file. All
 // are blocked before any thread starts and waited for here.
-#include <malloc.h>
 #include <signal.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -79,17 +78,9 @@ int serve(node::Config config, const sigset_t& signals) {
   return node->exit_status();
 }
 
-// Bodies come and go with every request. Giving their pages back to the system each time, to be
-// filled with zeros anew, costs more than passing them on: 64 MiB may stay.
-void keep_freed_memory() {
-  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
-  ::mallopt(M_MMAP_THRESHOLD, 4 << 20);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  keep_freed_memory();
   node::install_crash_handler();
   const auto line = node::read_command_line(argc, argv);
   if (!line.run) return line.exit_status;

@@ -126,9 +126,9 @@ void RoutedRequest::limit_wait() {
 
 void RoutedRequest::placed(const Delivery& placed) {
   if (state_ == State::ended) return;
-  const auto age = home_.shared.residency.placed_here(placed.slot, blocks_, placed.at);
-  audit_.placed(placed.slot, age, placed.at);
-  if (!blocks_.empty()) home_.shared.placements_changed();
+  const auto known = home_.shared.residency.placed_here(placed.slot, blocks_, placed.at);
+  audit_.placed(placed.slot, known.age, placed.at);
+  if (known.to_tell) home_.shared.placements_changed();
 }
 
 void RoutedRequest::dispatched(const Delivery& dispatch, const ViewPointer& view) {

@@ -35,11 +35,13 @@ void RoutedRequest::relay_to(const std::string& destination) {
   answer_begun_ = false;
   if (!away_) era_ = home_.shared.health.sent(slot_);
   const net::HttpRequest& request = exchange_->request();
+  const bool may_repeat = scheduled_ || is_safe(request);
+  // Who closes first keeps the port for a minute: let it be the instance.
+  if (!may_repeat) changes.set.push_back({"Connection", "close"});
   std::string head;
   head.reserve(512);
   net::append_request_head(head, request, destination, request.body.size(), changes);
   // The relay holds the request weakly: once it has ended it has nothing left to do.
-  const bool may_repeat = scheduled_ || is_safe(exchange_->request());
   exchange_->relay(home_.client, destination, std::move(head), timeouts, weak_from_this(),
                    may_repeat ? net::Sending::may_repeat : net::Sending::once);
 }

@@ -62,7 +62,8 @@ void add_mesh(std::vector<Setting>& table) {
         "Bytes taken from one connection of the mesh; the rest waits at the sender.", 64 * kKiB,
         1024 * kGiB},
        {"mesh.flush_interval_ms", COUNT(mesh.flush_interval_ms),
-        "Shortest time between pushes under sustained change; a first change goes at once.", 1,
+        "Shortest time between pushes under sustained change; a first change goes at once, one "
+        "that nobody waits for within four times as long.", 1,
         10'000},
        {"mesh.max_push_bytes", COUNT(mesh.max_push_bytes),
         "A larger delta is cut and goes on with the next push.", kKiB, 1024 * kKiB},

@@ -37,21 +37,23 @@ void SharedResidency::forget_older(policies::Slot slot, policies::Duration age,
   told_.forget(slot);  // others may have found the same
 }
 
-std::optional<policies::Duration> SharedResidency::placed_here(
-    policies::Slot slot, std::span<const policies::BlockKey> blocks, policies::Time now) {
+SharedResidency::Placed SharedResidency::placed_here(policies::Slot slot,
+                                                     std::span<const policies::BlockKey> blocks,
+                                                     policies::Time now) {
   if (blocks.empty()) return {};
   const std::lock_guard lock(mutex_);
   const auto age = index_.touch(slot, blocks, now);
   if (keeps_recent_) recent_.touch(slot, blocks, now);
-  if (!told_.tell(slot, blocks, now)) return age;
+  if (!told_.tell(slot, blocks, now)) return {age, false};
   untold_.push_back({slot, {blocks.begin(), blocks.end()}});
   untold_blocks_ += blocks.size();
   std::size_t dropped = 0;
   while (untold_blocks_ > max_untold_ && dropped + 1 < untold_.size()) {
+    told_.forget(untold_[dropped].slot);
     untold_blocks_ -= untold_[dropped++].blocks.size();
   }
   untold_.erase(untold_.begin(), untold_.begin() + static_cast<std::ptrdiff_t>(dropped));
-  return age;
+  return {age, true};
 }
 
 void SharedResidency::placed_elsewhere(policies::Slot slot,

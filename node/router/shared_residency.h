@@ -47,11 +47,14 @@ class SharedResidency {
                              std::vector<std::uint32_t>& hits) const;
   // Was the last that was placed there with this block, in the last kRecent, placed before `then`?
   bool placed_before(policies::Slot slot, policies::BlockKey block, policies::Time then) const;
-  // We placed a request there; the mesh is to hear, if there are blocks and it has not lately. So
-  // long ago the last of those that were expected there had been touched; nothing: none were.
-  std::optional<policies::Duration> placed_here(policies::Slot slot,
-                                                std::span<const policies::BlockKey> blocks,
-                                                policies::Time now);
+  struct Placed {
+    // So long ago the last of those that were expected there had been touched; nothing: none were.
+    std::optional<policies::Duration> age;
+    bool to_tell = false;  // the mesh has not heard of these lately, and is to
+  };
+  // We placed a request there.
+  Placed placed_here(policies::Slot slot, std::span<const policies::BlockKey> blocks,
+                     policies::Time now);
   // The instance has turned out to have lost what was touched so long ago.
   void forget_older(policies::Slot slot, policies::Duration age, policies::Time now);
   void placed_elsewhere(policies::Slot slot, std::span<const policies::BlockKey> blocks,

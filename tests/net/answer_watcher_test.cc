@@ -134,6 +134,17 @@ TEST_CASE("a whole answer: first byte, and usage from the end or from anywhere i
   const std::string large = R"({"data":[)" + std::string(300'000, '1') + "]," + usage_json + "}";
   CHECK(watch(false, large, [] { return 1000; }) == Seen{1000, 1, 100, 7, 64});
   CHECK(watch(false, large, [] { return 1 << 20; }) == Seen{large.size(), 1, 100, 7, 64});
+  int pieces = 0;  // a first piece, and all the rest, of which only the end is kept
+  CHECK(watch(false, large, [&] { return pieces++ == 0 ? 10 : 1 << 20; }) ==
+        Seen{10, 1, 100, 7, 64});
+}
+
+TEST_CASE("counts are found beside numbers of any size; of those given twice the first") {
+  for (const char* beside : {R"("at_ns":1763830000000000000,)", R"("cost":1.0e-100,)"}) {
+    const std::string body = std::string(R"({"usage":{"prompt_tokens":5,)") + beside +
+                             R"("completion_tokens":7,"prompt_tokens":6}})";
+    CHECK(by_bytes(false, body) == Seen{1, 1, 5, 7, 0});
+  }
 }
 
 TEST_CASE("what makes no sense stays zero") {

@@ -115,7 +115,7 @@ TEST_CASE("an engine that has lost what was placed there has lost what is older"
     REQUIRE(arrival.hit_tokens[0] == 1'024);
     HitAudit audit;
     audit.expect(arrival);
-    audit.placed(0, residency.placed_here(0, arrival.chain.blocks, 400s), 400s);
+    audit.placed(0, residency.placed_here(0, arrival.chain.blocks, 400s).age, 400s);
     net::AnswerWatcher answer(false);
     answer.feed(R"({"usage":{"prompt_tokens":1600,"prompt_tokens_details":{"cached_tokens":)" +
                 std::to_string(reported) + "}}}");

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <map>
+#include <numeric>
 #include <random>
 
 #include "node/router/shared_residency.h"
@@ -113,6 +114,20 @@ TEST_CASE("residency: a prompt in steady use is told once and again after a whil
     residency.forget_all();
     CHECK(tells(0, prompt, 111s));
   }
+}
+
+TEST_CASE("residency: what was dropped before the mesh heard of it is told when it is used again") {
+  SharedResidency residency({.capacity_blocks = 10'000, .time_to_live = 60s}, 100);
+  std::vector<Blocks> prompts;
+  for (policies::BlockKey first = 0; first < 300; first += 10) {
+    prompts.emplace_back(10);
+    std::iota(prompts.back().begin(), prompts.back().end(), first);
+    residency.placed_here(0, prompts.back(), 100s);
+  }
+  CHECK(taken(residency).size() == 10);  // the newest
+  std::size_t again = 0;
+  for (std::size_t i = 0; i < 10; ++i) again += residency.placed_here(0, prompts[i], 101s).to_tell;
+  CHECK(again == 10);
 }
 
 }  // namespace dualmesh::node
