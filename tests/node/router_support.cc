@@ -198,7 +198,7 @@ FlowSettings TestRouter::default_settings() {
 TestRouter::TestRouter(ViewPointer view, FlowSettings settings, IdentitySettings identity,
                        std::size_t thread_count, InstanceHealth::Settings health_settings,
                        net::ServerLimits limits, const std::string& metrics_token,
-                       const AccessKeeping& access)
+                       const AccessKeeping& access, const std::string& host)
     : threads(thread_count),
       scheduler({}, threads, monotonic_now),
       health(threads.at(0), health_settings, monotonic_now,
@@ -227,7 +227,7 @@ TestRouter::TestRouter(ViewPointer view, FlowSettings settings, IdentitySettings
           }) {
   health.set_view(*view);
   scheduler.set_view(std::move(view));
-  const auto port = server.listen("127.0.0.1", 0);
+  const auto port = server.listen(host, 0);
   DUALMESH_CHECK(port.has_value(), "listen");
   port_ = *port;
 }

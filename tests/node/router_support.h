@@ -104,7 +104,8 @@ class TestRouter {
   explicit TestRouter(ViewPointer view, FlowSettings settings = default_settings(),
                       IdentitySettings identity = {}, std::size_t threads = 2,
                       InstanceHealth::Settings health = {}, net::ServerLimits limits = {},
-                      const std::string& metrics_token = {}, const AccessKeeping& access = {});
+                      const std::string& metrics_token = {}, const AccessKeeping& access = {},
+                      const std::string& host = "127.0.0.1");
   ~TestRouter();
   static FlowSettings default_settings();
 

@@ -1,6 +1,6 @@
 // Every sequence of events, up to a depth, from several beginnings and in several scenes.
 //
-// DUALMESH_LIFECYCLE_DEPTH is the depth (default 1; 2 takes a minute of CPU). A path that fails is
+// DUALMESH_LIFECYCLE_DEPTH is the depth (default 1; 2 takes 50 s of CPU). A path that fails is
 // printed; with DUALMESH_LIFECYCLE_REPLAY="scene: events" it is run again alone.
 #include <doctest/doctest.h>
 #include <spdlog/spdlog.h>

@@ -90,7 +90,7 @@ void ask_partly(TestClientPeer& client) {
 
 void happen_at_client(World& world, TestClientPeer& client, Kind kind) {
   if (!client.socket.is_open()) {
-    client.socket = TestSocket::connect(world.router().port(), kFewBytes);
+    client.socket = TestSocket::connect(world.host, world.router().port(), kFewBytes);
     client.received.clear();
     client.sent = 0;
     client.reads = true;

@@ -34,20 +34,20 @@ class TestSocket {
   }
   ~TestSocket() { reset(); }  // leaves no port behind
 
-  static sockaddr_in loopback(std::uint16_t port) {
+  static sockaddr_in address_of(const std::string& host, std::uint16_t port) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    DUALMESH_CHECK(::inet_pton(AF_INET, host.c_str(), &address.sin_addr) == 1, "{}", host);
     return address;
   }
   // What is not read stays within little memory when asked.
-  static TestSocket connect(std::uint16_t port, int receive_buffer = 0) {
+  static TestSocket connect(const std::string& host, std::uint16_t port, int receive_buffer = 0) {
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (receive_buffer > 0) {
       ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
     }
-    const sockaddr_in to = loopback(port);
+    const sockaddr_in to = address_of(host, port);
     TestSocket socket(fd);
     if (::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) socket.reset();
     return socket;
@@ -114,9 +114,9 @@ class TestUpstream {
     bool is_due() const { return number != 0; }  // a request waits for the rest of its answer
   };
 
-  TestUpstream() {
+  explicit TestUpstream(std::string host) : host_(std::move(host)) {
     fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    const sockaddr_in any = TestSocket::loopback(0);
+    const sockaddr_in any = TestSocket::address_of(host_, 0);
     const bool open = ::bind(fd_, reinterpret_cast<const sockaddr*>(&any), sizeof any) == 0 &&
                       ::listen(fd_, 64) == 0;
     DUALMESH_CHECK(open, "no port for an instance");
@@ -129,7 +129,7 @@ class TestUpstream {
   TestUpstream& operator=(const TestUpstream&) = delete;
   ~TestUpstream() { refuse(); }
 
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  std::string address() const { return host_ + ":" + std::to_string(port_); }
   bool refuses() const { return fd_ < 0; }
   // From now on; open connections go on.
   void refuse() {
@@ -170,6 +170,7 @@ class TestUpstream {
     connection.received.erase(0, size);
   }
 
+  const std::string host_;
   int fd_ = -1;
   std::uint16_t port_ = 0;
 };

@@ -66,6 +66,15 @@ InstanceHealth::Settings health_of(const Scene& scene) {
   return health;
 }
 
+// Each world has an address. On one for all, finding a free port among those of the connections
+// that have just been closed takes most of the time.
+std::string next_host() {
+  constexpr std::uint32_t kOthers = 1 << 16;  // 127.0.x.y
+  static std::uint32_t count = static_cast<std::uint32_t>(::getpid()) * 40'503U;
+  const std::uint32_t low = kOthers + count++ % ((1U << 24) - 2 * kOthers);
+  return fmt::format("127.{}.{}.{}", low >> 16, low >> 8 & 255, low & 255);
+}
+
 std::string joined(const std::string& all, const std::string& more) {
   return all.empty() || more.empty() ? all + more : all + ", " + more;
 }
@@ -103,7 +112,7 @@ const std::vector<Scene>& scenes() {
   return all;
 }
 
-World::World(const Scene& given) : scene(given) {
+World::World(const Scene& given) : scene(given), host(next_host()) {
   lifecycle.fill(Lifecycle::active);
   for (const Ask ask : scene.clients) {
     TestClientPeer& client = clients.emplace_back();
@@ -111,7 +120,8 @@ World::World(const Scene& given) : scene(given) {
     client.request = request_of(ask, clients.size() - 1);
   }
   router_ = std::make_unique<TestRouter>(view(), settings_of(scene), IdentitySettings{}, 1,
-                                         health_of(scene), limits_of(scene));
+                                         health_of(scene), limits_of(scene), std::string(),
+                                         AccessKeeping(), host);
   router_->on_exchange = [this](const std::shared_ptr<net::Exchange>& exchange) {
     exchanges_.push_back(exchange);
   };

@@ -77,8 +77,10 @@ class World {
   bool everybody_is_idle() const;
 
   const Scene& scene;
+  const std::string host;  // of its own, for all listeners
   std::vector<TestClientPeer> clients;
-  std::array<TestUpstream, kInstances + 1> upstreams;
+  std::array<TestUpstream, kInstances + 1> upstreams{TestUpstream(host), TestUpstream(host),
+                                                     TestUpstream(host)};
   std::array<policies::Lifecycle, kInstances> lifecycle{};
   bool aborted = false, listening = true;
   std::uint32_t connects = 2;  // of one client, at most
