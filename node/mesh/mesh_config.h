@@ -51,7 +51,8 @@ struct MeshConfig {
   std::uint64_t max_bytes_per_s = 128ull << 20;
 
   // Replication
-  std::uint32_t flush_interval_ms = 25;  // under sustained change; a first one goes at once or, slight, in 4 times this
+  // Under sustained change; a first one goes at once or, slight, in 4 times this.
+  std::uint32_t flush_interval_ms = 25;
   std::uint32_t max_push_bytes =
       256 * 1024;  // a larger delta is cut and continues with the next push
   std::uint32_t kv_flush_interval_ms = 30;    // the same of messages about caches
