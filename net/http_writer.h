@@ -1,5 +1,5 @@
-// HTTP messages to bytes. Heads are always written from parsed fields, so nothing that a peer hid in
-// its head passes through. Fields that were received byte for byte as they would be written
+// HTTP messages to bytes. Heads are always written from parsed fields, so nothing a peer hid in its
+// head passes through. Fields that were received byte for byte as they would be written
 // (Headers::Place::as_written) are copied together: the bytes are the same.
 //
 // Threads: functions.
