@@ -78,7 +78,7 @@ TEST_CASE("whatever happens in whatever order, all is given back") {
     for (const std::string begin :
          {"", "ask_partly:0", "ask:0", "ask:0 ask:1", "ask:0 answer_head:0",
           "ask:0 ask:1 answer_piece:0", "unhealthy:0 unhealthy:1 ask:0", "remove:0 remove:1 ask:0",
-          "ask:0 stop_reading:0", "ask:0 ask:1 ask:2 ask:3",
+          "ask:0 stop_reading:0", "ask:0 ask:1 ask:2 ask:3 ask:4",
           "ask:0 cut:0 pass_moment answer_end:0 pass_long ask:0 ask:1",
           "unhealthy:0 ask:0 ask:1 ask:2 ask:3 healthy:0"}) {
       paths += enumerate(scene, begin, seen);
