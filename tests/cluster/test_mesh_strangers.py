@@ -13,7 +13,7 @@ from checks import statuses
 from cluster import ROOT, chat_body, post, wait_until
 from test_mesh_tls import as_administrator, log_of, make_certificates, metric, tls_flags
 
-RECORDED = ROOT / "tests" / "net" / "wire" / "protocol-1.wire"
+RECORDED = ROOT / "tests" / "net" / "wire" / "protocol-2.wire"
 TO_CALLEE = 0
 
 

@@ -1,5 +1,5 @@
-// A node of today and the recorded words of nodes of protocol version 1, the first and one whose
-// load rows say who waits; what it must hold afterwards is written out here by hand, from what
+// A node of today and the recorded words of nodes of protocol version 2, whose load rows say who
+// waits; what it must hold afterwards is written out here by hand, from what
 // wire_record_main.cc had its nodes do.
 #include <capnp/rpc.capnp.h>
 #include <capnp/serialize.h>
@@ -18,8 +18,7 @@ namespace {
 
 using policies::Lifecycle;
 
-const std::string kFirst = DUALMESH_WIRE "/protocol-1.wire";
-const std::string kWaiting = DUALMESH_WIRE "/protocol-1-waiting.wire";
+const std::string kRecorded = DUALMESH_WIRE "/protocol-2.wire";
 
 std::string all_of(const std::vector<WireRecord>& records, Direction direction) {
   std::string bytes;
@@ -96,15 +95,11 @@ constexpr Call kPositions{capnp::typeId<wire::Peer>(), 3};
 
 }  // namespace
 
-TEST_CASE("a node of today holds what a recorded node of protocol version 1 told it") {
-  std::string file;
-  SUBCASE("the first") { file = kFirst; }
-  SUBCASE("who waits") { file = kWaiting; }
-  CAPTURE(file);
+TEST_CASE("a node of today holds what a recorded node of protocol version 2 told it") {
   Callee callee;
   bool farewell = false;
   const auto& state = callee.node().state();
-  for (const WireRecord& record : read_wire_file(file)) {
+  for (const WireRecord& record : read_wire_file(kRecorded)) {
     if (record.direction == Direction::to_callee) callee.hear(record.bytes);
     if (record.direction != Direction::mark) continue;
     farewell = true;
@@ -158,14 +153,12 @@ TEST_CASE("a node of today holds what a recorded node of protocol version 1 told
     CHECK(relayed.find(callee.instance("east-1"))->queued_tokens == 70'000);
     REQUIRE(relayed.find(callee.instance("east-2")) != nullptr);
     CHECK(relayed.find(callee.instance("east-2"))->queued_requests == 2);
-    const bool told = file == kWaiting;
     const auto& own_row = *load.find(callee.instance("east-1"));
-    CHECK(own_row.prefill_left_ms == (told ? 650 : 0));
-    CHECK(own_row.waiting == (told ? net::WaitingRows{{-300, 96}, {1'200, 3'000}, {4'700, 1'000}}
-                                   : net::WaitingRows{}));
+    CHECK(own_row.prefill_left_ms == 650);
+    CHECK(own_row.waiting == net::WaitingRows{{-300, 96}, {1'200, 3'000}, {4'700, 1'000}});
     const auto& relayed_row = *relayed.find(callee.instance("east-2"));
-    CHECK(relayed_row.prefill_left_ms == (told ? 20 : 0));
-    CHECK(relayed_row.waiting == (told ? net::WaitingRows{{5'000, 2'000}} : net::WaitingRows{}));
+    CHECK(relayed_row.prefill_left_ms == 20);
+    CHECK(relayed_row.waiting == net::WaitingRows{{5'000, 2'000}});
 
     const auto& health = feed_of(state.healths(), kN0);
     REQUIRE(health.find(callee.instance("east-2")) != nullptr);
@@ -200,12 +193,8 @@ TEST_CASE("a node of today holds what a recorded node of protocol version 1 told
   CHECK(returns > 20);
 }
 
-TEST_CASE("today's caller understands the recorded answers of protocol version 1") {
-  std::string file;
-  SUBCASE("the first") { file = kFirst; }
-  SUBCASE("who waits") { file = kWaiting; }
-  CAPTURE(file);
-  const auto records = read_wire_file(file);
+TEST_CASE("today's caller understands the recorded answers of protocol version 2") {
+  const auto records = read_wire_file(kRecorded);
   std::map<std::uint32_t, std::vector<Call>> history;  // by id; they are used again when answered
   std::map<Call, std::size_t> calls;
   std::set<net::StreamKind> kinds;
@@ -246,7 +235,7 @@ TEST_CASE("today's caller understands the recorded answers of protocol version 1
     if (which == kHello) {
       const auto welcome = content.template getAs<wire::Bootstrap::HelloResults>().getWelcome();
       CHECK(welcome.getAccepted());
-      CHECK(welcome.getProtocolVersion() == 1);
+      CHECK(welcome.getProtocolVersion() == 2);
       const auto from = net::read_member(welcome.getFrom());
       REQUIRE(from.has_value());
       CHECK(from->key == crdt::node_id_of("n1"));
