@@ -127,7 +127,8 @@ int run_drain(Session& session) {
   if (session.json()) {
     print_json({{"node", session.address()}, {"draining", true}});
   } else {
-    std::puts(fmt::format("{} takes no new connections and stops when its last request has ended",
+    std::puts(fmt::format("{} takes no new connections and stops when its last request has "
+                          "ended, at the latest after its node.drain_timeout_s",
                           session.address())
                   .c_str());
   }

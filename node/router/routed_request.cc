@@ -200,17 +200,18 @@ void RoutedRequest::abort() {
   if (state_ == State::ended) return;
   count(home_.shared.stats.aborted);
   const auto exchange = exchange_;
+  const net::ApiError why{503, "This node is shutting down.", "server_error", "", "draining"};
   if (!exchange->answered()) {
-    net::HttpResponse answer = unavailable("This node is shutting down.", "draining");
+    net::HttpResponse answer = unavailable(why.message, why.code);
     sign(answer, How::cancelled);
     if (AccessRecord* record = incoming_->record()) record->end = RequestEnd::aborted;
     end(How::cancelled);
     exchange->call_off();
     return exchange->respond(std::move(answer));
   }
-  write_down(RequestEnd::aborted, 0);
+  write_down(RequestEnd::aborted, relayed_bytes_);
   end(How::cancelled);
-  exchange->abort();
+  exchange->break_off(why);
 }
 
 void RoutedRequest::instance_unhealthy(policies::Slot slot) {
@@ -262,7 +263,7 @@ void RoutedRequest::deadline_passed() {
                            "request_timeout"};
   const auto exchange = exchange_;
   if (exchange->answered()) {
-    write_down(RequestEnd::timeout, 0);
+    write_down(RequestEnd::timeout, relayed_bytes_);
     end(How::cancelled);
     return exchange->break_off(late);
   }

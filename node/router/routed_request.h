@@ -120,6 +120,7 @@ class RoutedRequest final : public net::RelayOwner,
   FailedAttempts failures_;
   std::vector<policies::Slot> tried_;  // pass-through only; the scheduler remembers its own
   int status_ = 0;
+  std::uint64_t relayed_bytes_ = 0;  // of the answer's body
   std::optional<net::AnswerWatcher> watcher_;
   net::IoThread::Timer timer_;  // while waiting: the queue's limit, or the pause before a retry
   net::IoThread::Timer deadline_timer_;

@@ -112,6 +112,7 @@ void RoutedRequest::answer_begins(const net::HttpResponse& head) {
 
 void RoutedRequest::relay_body(std::string_view piece) {
   if (state_ != State::relaying) return;
+  relayed_bytes_ += piece.size();
   if (!away_ && !answer_begun_ && status_ < 500) {
     answer_begun_ = true;
     home_.shared.health.answered(slot_, era_);

@@ -278,8 +278,10 @@ TEST_CASE("draining breaks off what is left: queued, waiting for a head, and str
 
   router.server.close_listener();
   router.flow.abort_all();
-  CHECK(streaming->done.get_future().get().error != net::ClientError::none);
-  // Cut off is only who has seen a part; who has seen nothing is told.
+  // Cut off is only who has seen a part, and told in the stream; who has seen nothing is told.
+  const auto cut = streaming->done.get_future().get();
+  CHECK(cut.error != net::ClientError::none);
+  CHECK(cut.response.body.find(R"("code":"draining")") != std::string::npos);
   CHECK(waiting->done.get_future().get().response.status == 503);
   CHECK(queued->done.get_future().get().response.status == 503);
   CHECK(eventually([&] { return router.is_empty(); }));
