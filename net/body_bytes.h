@@ -18,7 +18,10 @@ class BodyBytes {
   BodyBytes(const std::string& text) : BodyBytes(std::string_view(text)) {}
   BodyBytes(const char* text) : BodyBytes(std::string_view(text)) {}
 
-  operator std::string_view() const { return {bytes_.data(), bytes_.size()}; }
+  // Never of null: who reads it may hand it to memcpy.
+  operator std::string_view() const {
+    return bytes_.empty() ? std::string_view("") : std::string_view(bytes_.data(), bytes_.size());
+  }
   std::size_t size() const { return bytes_.size(); }
   bool empty() const { return bytes_.empty(); }
   bool operator==(std::string_view text) const { return std::string_view(*this) == text; }

@@ -105,8 +105,9 @@ void print_status(wire::Status::Reader status) {
   line("build",
        fmt::format("{}, up {}", text(status.getBuild()), ms_text(status.getUptimeS() * 1'000.0)));
   const std::string clients = text(status.getHttpAddress());
-  line("addresses", fmt::format("clients {}, mesh {}", clients.empty() ? "by TLS alone" : clients.c_str(),
-                                text(status.getMeshAddress())));
+  line("addresses",
+       fmt::format("clients {}, mesh {}", clients.empty() ? "by TLS alone" : clients.c_str(),
+                   text(status.getMeshAddress())));
   line("cluster", fmt::format("{}: {} of {} known nodes alive", text(status.getCluster()),
                               status.getMembersAlive(), status.getMembersKnown()));
   line("health", fmt::format("{} of 8 (0 is well), {} accusations answered",

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 
@@ -135,4 +136,18 @@ TEST_CASE("fields are written alike, whether they are copied together or one by 
   CHECK(out ==
         "GET / HTTP/1.1\r\nHost: host\r\nA: 1\r\nB: 2\r\nC: 3\r\nE: 5\r\nG: 7\r\nH: 8\r\n"
         "i: 9 \r\n\r\n");
+}
+
+TEST_CASE("a body grows, is cut, and is never a view of null") {
+  BodyBytes body;
+  CHECK(std::string_view(body).data() != nullptr);
+  body += "abc";
+  std::copy_n("defgh", 5, body.grow(10));
+  body.cut(8);
+  CHECK(std::string_view(body) == "abcdefgh");
+  const BodyBytes moved = std::move(body);
+  body = {};
+  CHECK(body.empty());
+  CHECK(std::string_view(body).data() != nullptr);
+  CHECK(moved == "abcdefgh");
 }
