@@ -50,10 +50,7 @@ RequestId RequestId::of(const net::Headers& head, std::mt19937_64& random) {
   std::optional<RequestId> id;
   std::size_t fields = 0;
   for (const auto& field : head) {
-    if (field.name.size() != kRequestIdHeader.size() ||  // most, and inline
-        !net::equals_ignoring_case(field.name, kRequestIdHeader)) {
-      continue;
-    }
+    if (!net::equals_ignoring_case(field.name, kRequestIdHeader)) continue;
     if (++fields == 1) id = read(field.value);
   }
   return id && fields == 1 ? *id : make(random);

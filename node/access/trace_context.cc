@@ -35,12 +35,10 @@ TraceContext read_trace_context(const net::Headers& head) {
   std::size_t parents = 0;
   bool state = false;
   for (const auto& field : head) {
-    if (field.name.size() == kTraceParentHeader.size()) {  // few, and inline
-      if (!net::equals_ignoring_case(field.name, kTraceParentHeader)) continue;
+    if (net::equals_ignoring_case(field.name, kTraceParentHeader)) {
       context.trace_id = ++parents == 1 ? trace_id_of(field.value) : std::string_view();
-    } else if (field.name.size() == kTraceStateHeader.size()) {
-      state = state || net::equals_ignoring_case(field.name, kTraceStateHeader);
     }
+    state = state || net::equals_ignoring_case(field.name, kTraceStateHeader);
   }
   context.drops = context.trace_id.empty() && (parents > 0 || state);
   return context;
