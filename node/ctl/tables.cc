@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "net/error.h"
 
@@ -33,6 +34,10 @@ std::size_t line_width() {
     return kLineWidth;
   }
   return std::max<std::size_t>(size.ws_col, kNarrowestTerminal);
+}
+
+std::size_t table_width() {
+  return isatty(STDOUT_FILENO) == 0 ? std::numeric_limits<std::size_t>::max() : line_width();
 }
 
 std::size_t display_width(std::string_view text) {

@@ -2,7 +2,8 @@
 // that all commands share.
 //
 // Invariant: every rendered line is at most the width asked for, as long as the columns that may
-// not shrink fit; what had to be cut ends in an ellipsis. Threads: values.
+// not shrink fit; what had to be cut ends in an ellipsis. Nothing is cut where a program reads.
+// Threads: values.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,8 @@ inline constexpr std::size_t kLineWidth = 100;
 
 // Of standard output: the terminal's, kLineWidth where it is none or does not say.
 std::size_t line_width();
+// For tables: line_width() at a terminal, without end elsewhere.
+std::size_t table_width();
 
 enum class Align { left, right };
 
@@ -30,7 +33,7 @@ class TextTable {
   explicit TextTable(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
   void add(std::vector<std::string> cells);  // one per column
-  std::string render(std::size_t width = line_width()) const;
+  std::string render(std::size_t width = table_width()) const;
   bool empty() const { return rows_.empty(); }
 
  private:

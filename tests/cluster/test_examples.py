@@ -1,6 +1,7 @@
 """Every example in deploy/examples is read by what it is for."""
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -87,3 +88,27 @@ def test_compose_starts_three_routers_under_one_alias():
         assert done.returncode == 0, done.stdout + done.stderr
     for name in engines:
         assert services[name]["command"][0] == "dualmesh-engine"
+
+
+def test_the_readme_s_one_node_in_front_of_two_engines_runs_as_printed(make_cluster, tmp_path):
+    cluster = make_cluster()
+    engines = [cluster.new_engine(), cluster.new_engine()]
+    http, mesh = (f"{cluster.node_host(0)}:{port}" for port in (8080, 7000))
+    readme = (ROOT / "README.md").read_text()
+    passage = re.search(r"^cat > one.toml.*?^dualmeshctl decisions.*?$", readme,
+                        re.DOTALL | re.MULTILINE).group()
+    for theirs, ours in [("127.0.0.1:8080", http), ("127.0.0.1:8001", engines[0].address),
+                         ("127.0.0.1:8002", engines[1].address),
+                         ("mesh.alone = true", f'mesh.alone = true\nmesh.listen = "{mesh}"')]:
+        assert theirs in passage
+        passage = passage.replace(theirs, ours)
+    environment = dict(os.environ, DUALMESH_NODE=mesh,
+                       PATH=f"{cluster.program('dualmeshd').parent}:{os.environ['PATH']}")
+    done = subprocess.run(["bash", "-e", "-c", passage + "\nkill %1; wait %1"], cwd=tmp_path,
+                          env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"id":"sim"' in done.stdout and "HTTP/1.1 200 OK" in done.stdout, done.stdout
+    assert re.search(r"^x-dualmesh-instance: gpu-[12]", done.stdout, re.MULTILINE), done.stdout
+    for name in ("gpu-1", "gpu-2"):
+        assert re.search(rf"^{name} +\S+ +sim +active ", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^ *\d+ ms +sim .* finished$", done.stdout, re.MULTILINE), done.stdout
