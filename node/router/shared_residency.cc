@@ -60,7 +60,7 @@ void SharedResidency::placed_elsewhere(policies::Slot slot,
                                        std::span<const policies::BlockKey> blocks,
                                        policies::Time now) {
   const std::lock_guard lock(mutex_);
-  told_.others_told(slot, blocks.size());
+  told_.others_told(slot, blocks, now);
   index_.touch(slot, blocks, now);
   if (keeps_recent_) recent_.touch(slot, blocks, now);
 }

@@ -32,7 +32,7 @@ class SharedResidency {
       : limits_(limits),
         index_(limits),
         recent_({limits.capacity_blocks, kRecent}),
-        told_(limits.capacity_blocks / 4,
+        told_(limits.capacity_blocks / 2,
               std::min<policies::Duration>(limits.time_to_live / 2, kAgain)),
         max_untold_(max_untold) {}
 
