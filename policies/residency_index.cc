@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <boost/assert.hpp>
+#include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
-#include <deque>
 
 namespace dualmesh::policies {
 
@@ -31,6 +31,25 @@ struct SlotList {
   std::uint32_t size = 0;
 };
 
+// In pieces: growing moves nothing, and what is touched together mostly lies together.
+class Placements {
+ public:
+  Placement& operator[](Index at) { return pieces_[at >> kPieceBits][at & (kPiece - 1)]; }
+  const Placement& operator[](Index at) const {
+    return pieces_[at >> kPieceBits][at & (kPiece - 1)];
+  }
+  Index grow() {
+    if (size_ % kPiece == 0) pieces_.push_back(std::make_unique<Placement[]>(kPiece));
+    return size_++;
+  }
+
+ private:
+  static constexpr int kPieceBits = 9;
+  static constexpr Index kPiece = 1 << kPieceBits;
+  std::vector<std::unique_ptr<Placement[]>> pieces_;
+  Index size_ = 0;
+};
+
 std::uint32_t in_ms(Duration d) {
   return static_cast<std::uint32_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(d).count());
@@ -41,16 +60,20 @@ std::uint32_t in_ms(Duration d) {
 struct ResidencyIndex::State {
   Limits limits;
   std::uint32_t time_to_live_ms = 0;
-  std::deque<Placement> placements;                    // chunks: growing moves nothing
+  Placements placements;
   Index free = kNone;                                  // linked by next_holder
   boost::unordered_flat_map<BlockKey, Index> holders;  // first holder of a block
   std::vector<SlotList> slots;
   std::size_t expire_from = 0;
   std::size_t count = 0;
 
-  Index find(Slot slot, BlockKey block) const {
+  Index first_holder(BlockKey block) const {
     const auto first = holders.find(block);
-    Index at = first == holders.end() ? kNone : first->second;
+    return first == holders.end() ? kNone : first->second;
+  }
+
+  Index find(Slot slot, BlockKey block) const {
+    Index at = first_holder(block);
     while (at != kNone && placements[at].slot != slot) at = placements[at].next_holder;
     return at;
   }
@@ -74,8 +97,7 @@ struct ResidencyIndex::State {
   void add(Slot slot, BlockKey block, std::uint32_t now_ms) {
     Index at = free;
     if (at == kNone) {
-      at = static_cast<Index>(placements.size());
-      placements.emplace_back();
+      at = placements.grow();
     } else {
       free = placements[at].next_holder;
     }
@@ -139,17 +161,23 @@ std::optional<Duration> ResidencyIndex::touch(Slot slot, std::span<const BlockKe
   const std::uint32_t now_ms = in_ms(now);
   std::optional<Duration> age;  // of the last before the first that is missing
   // From the back: of one prompt the last block is the first to go, as in the engine, since without
-  // its beginning the rest of a prefix is worth nothing.
+  // its beginning the rest of a prefix is worth nothing. So at an instance the block before this
+  // one is mostly the next newer, and needs no look-up.
+  Index expected = kNone;
   for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
-    const Index at = s.find(slot, *block);
+    const bool is_next = expected != kNone && s.placements[expected].block == *block;
+    const Index at = is_next ? expected : s.find(slot, *block);
     if (at != kNone) {
+      Placement& placement = s.placements[at];
       if (!age) age = std::chrono::milliseconds(s.age_ms(at, now_ms));
-      s.placements[at].touched_ms = now_ms;
+      placement.touched_ms = now_ms;
+      expected = placement.newer;
       s.unlink_by_touch(at);
       s.link_newest(at);
       continue;
     }
     age.reset();
+    expected = kNone;
     if (s.slots[slot].size >= s.limits.capacity_blocks) s.remove(s.slots[slot].oldest);
     s.add(slot, *block, now_ms);
   }
@@ -171,8 +199,7 @@ void ResidencyIndex::forget_older(Slot slot, Duration age, Time now) {
   State& s = *state_;
   if (slot >= s.slots.size()) return;
   const std::int64_t least_ms = in_ms(std::min(age, kLongestLife));
-  while (s.slots[slot].oldest != kNone &&
-         s.age_ms(s.slots[slot].oldest, in_ms(now)) >= least_ms) {
+  while (s.slots[slot].oldest != kNone && s.age_ms(s.slots[slot].oldest, in_ms(now)) >= least_ms) {
     s.remove(s.slots[slot].oldest);
   }
 }
@@ -198,17 +225,28 @@ void ResidencyIndex::longest_prefix(std::span<const BlockKey> blocks,
                                     std::vector<std::uint32_t>& hits) const {
   const State& s = *state_;
   hits.assign(s.slots.size(), 0);
+  // Those that have all so far, where they have the last of it: what was touched before that at the
+  // same instance is mostly the next block (see touch).
+  boost::container::small_vector<Index, 32> going;
   for (std::uint32_t depth = 0; depth < blocks.size(); ++depth) {
-    const auto first = s.holders.find(blocks[depth]);
-    if (first == s.holders.end()) return;
-    bool any = false;
-    for (Index at = first->second; at != kNone; at = s.placements[at].next_holder) {
+    const BlockKey block = blocks[depth];
+    const std::size_t before = going.size();
+    std::size_t kept = 0;
+    for (const Index last : going) {
+      const Index at = s.placements[last].older;
+      if (at == kNone || s.placements[at].block != block) continue;
+      hits[s.placements[at].slot] = depth + 1;
+      going[kept++] = at;
+    }
+    going.resize(kept);
+    if (kept == before && depth > 0) continue;
+    for (Index at = s.first_holder(block); at != kNone; at = s.placements[at].next_holder) {
       std::uint32_t& hit = hits[s.placements[at].slot];
       if (hit != depth) continue;
       hit = depth + 1;
-      any = true;
+      going.push_back(at);
     }
-    if (!any) return;
+    if (going.empty()) return;
   }
 }
 
