@@ -38,7 +38,9 @@ struct IoThread::Impl {
   void at_turn_end(std::shared_ptr<TurnEndJob> job);
 
   std::size_t index;
-  asio::io_context context{1};
+  // One thread uses the sockets, so the reactor takes no lock for each of their operations; posting
+  // from other threads stays safe.
+  asio::io_context context{ASIO_CONCURRENCY_HINT_UNSAFE_IO};
   asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(context);
   std::atomic<std::thread::id> runner{};  // no id: not running
   std::vector<std::shared_ptr<TurnEndJob>> turn_end_jobs, running_jobs;
