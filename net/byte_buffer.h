@@ -1,5 +1,5 @@
-// BodyBytes: the body of a request while it arrives. Grows by room that is written to next, without
-// filling it with zeros first, which std::string would.
+// ByteBuffer: bytes that arrive or are put together, as the body of a request. Grows by room that
+// is written to next, without filling it with zeros first, which std::string would.
 //
 // Threads: values.
 #pragma once
@@ -11,12 +11,12 @@
 
 namespace dualmesh::net {
 
-class BodyBytes {
+class ByteBuffer {
  public:
-  BodyBytes() = default;
-  BodyBytes(std::string_view text) { *this += text; }
-  BodyBytes(const std::string& text) : BodyBytes(std::string_view(text)) {}
-  BodyBytes(const char* text) : BodyBytes(std::string_view(text)) {}
+  ByteBuffer() = default;
+  ByteBuffer(std::string_view text) { *this += text; }
+  ByteBuffer(const std::string& text) : ByteBuffer(std::string_view(text)) {}
+  ByteBuffer(const char* text) : ByteBuffer(std::string_view(text)) {}
 
   // Never of null: who reads it may hand it to memcpy.
   operator std::string_view() const {
@@ -26,8 +26,9 @@ class BodyBytes {
   bool empty() const { return bytes_.empty(); }
   bool operator==(std::string_view text) const { return std::string_view(*this) == text; }
 
+  std::size_t capacity() const { return bytes_.capacity(); }
   void reserve(std::size_t size) { bytes_.reserve(size); }
-  BodyBytes& operator+=(std::string_view piece) {
+  ByteBuffer& operator+=(std::string_view piece) {
     bytes_.insert(bytes_.end(), piece.begin(), piece.end());
     return *this;
   }

@@ -1,6 +1,7 @@
 #include "net/field_kind.h"
 
 #include <algorithm>
+#include <array>
 #include <initializer_list>
 
 #include "net/http_message.h"
@@ -13,46 +14,45 @@ bool is_one_of(std::string_view name, std::initializer_list<std::string_view> na
                              [&](std::string_view one) { return equals_ignoring_case(name, one); });
 }
 
-FieldKind kind_if(std::string_view name, std::string_view known, FieldKind kind) {
-  return equals_ignoring_case(name, known) ? kind : FieldKind::other;
-}
+struct Known {
+  constexpr Known(std::string_view field, FieldKind what)
+      : name(field), fingerprint(name_fingerprint(field)), kind(what) {}
+  std::string_view name;
+  std::uint32_t fingerprint;
+  FieldKind kind;
+};
+constexpr std::array<Known, 14> known{{
+    {"content-length", FieldKind::content_length},
+    {"transfer-encoding", FieldKind::transfer_encoding},
+    {"connection", FieldKind::connection},
+    {"host", FieldKind::host},
+    {"expect", FieldKind::expect},
+    {"te", FieldKind::dropped},
+    {"trailer", FieldKind::dropped},
+    {"upgrade", FieldKind::dropped},
+    {"keep-alive", FieldKind::dropped},
+    {"proxy-connection", FieldKind::dropped},
+    {"proxy-authenticate", FieldKind::dropped},
+    {"proxy-authorization", FieldKind::dropped},
+    {"content_length", FieldKind::disguised},
+    {"transfer_encoding", FieldKind::disguised},
+}};
+constexpr std::uint64_t bits_of_known = [] {
+  std::uint64_t bits = 0;
+  for (const Known& field : known) bits |= fingerprint_bit(field.fingerprint);
+  return bits;
+}();
 
 }  // namespace
 
 FieldKind field_kind(std::string_view name, std::uint32_t fingerprint) {
-  switch (fingerprint) {
-    case name_fingerprint("content-length"):
-      return kind_if(name, "content-length", FieldKind::content_length);
-    case name_fingerprint("transfer-encoding"):
-      // The middle of a long name is not in its fingerprint.
-      return equals_ignoring_case(name, "transfer_encoding")
-                 ? FieldKind::disguised
-                 : kind_if(name, "transfer-encoding", FieldKind::transfer_encoding);
-    case name_fingerprint("connection"):
-      return kind_if(name, "connection", FieldKind::connection);
-    case name_fingerprint("host"):
-      return kind_if(name, "host", FieldKind::host);
-    case name_fingerprint("expect"):
-      return kind_if(name, "expect", FieldKind::expect);
-    case name_fingerprint("te"):
-      return kind_if(name, "te", FieldKind::dropped);
-    case name_fingerprint("trailer"):
-      return kind_if(name, "trailer", FieldKind::dropped);
-    case name_fingerprint("upgrade"):
-      return kind_if(name, "upgrade", FieldKind::dropped);
-    case name_fingerprint("keep-alive"):
-      return kind_if(name, "keep-alive", FieldKind::dropped);
-    case name_fingerprint("proxy-connection"):
-      return kind_if(name, "proxy-connection", FieldKind::dropped);
-    case name_fingerprint("proxy-authenticate"):
-      return kind_if(name, "proxy-authenticate", FieldKind::dropped);
-    case name_fingerprint("proxy-authorization"):
-      return kind_if(name, "proxy-authorization", FieldKind::dropped);
-    case name_fingerprint("content_length"):
-      return kind_if(name, "content_length", FieldKind::disguised);
-    default:
-      return FieldKind::other;
+  if ((bits_of_known & fingerprint_bit(fingerprint)) == 0) return FieldKind::other;
+  for (const Known& field : known) {
+    if (field.fingerprint == fingerprint && equals_ignoring_case(name, field.name)) {
+      return field.kind;
+    }
   }
+  return FieldKind::other;
 }
 
 bool may_end_here(std::string_view name) {

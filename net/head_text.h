@@ -8,6 +8,7 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -39,33 +40,29 @@ inline __m128i at_most(__m128i bytes, char most) {
 
 }  // namespace head_text
 
-// How many characters of a token `text` begins with. Letters, digits and `-` are nearly all of
-// them.
-inline std::size_t token_length(std::string_view text) {
-  std::size_t length = 0;
+// The end of the token that begins at `at`, none behind `end`. Letters, digits and `-` are nearly
+// all there is in names. What ends a line is in no token: `end` may be that of all bytes received.
+inline const char* token_end(const char* at, const char* end) {
+  for (;; ++at) {
 #ifdef __SSE2__
-  for (; text.size() - length >= 16; length += 16) {
-    const __m128i bytes = head_text::load16(text.data() + length);
-    const __m128i small = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
-    const __m128i letter = head_text::at_most(_mm_sub_epi8(small, _mm_set1_epi8('a')), 25);
-    const __m128i digit = head_text::at_most(_mm_sub_epi8(bytes, _mm_set1_epi8('0')), 9);
-    const __m128i dash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('-'));
-    const __m128i common = _mm_or_si128(_mm_or_si128(letter, digit), dash);
-    const auto other = static_cast<unsigned>(_mm_movemask_epi8(common)) ^ 0xffffU;
-    if (other == 0) continue;
-    length += static_cast<std::size_t>(std::countr_zero(other));
-    break;
-  }
+    for (unsigned other = 0; other == 0 && end - at >= 16;) {
+      const __m128i bytes = head_text::load16(at);
+      const __m128i small = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
+      const __m128i letter = head_text::at_most(_mm_sub_epi8(small, _mm_set1_epi8('a')), 25);
+      const __m128i digit = head_text::at_most(_mm_sub_epi8(bytes, _mm_set1_epi8('0')), 9);
+      const __m128i dash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('-'));
+      const __m128i common = _mm_or_si128(_mm_or_si128(letter, digit), dash);
+      other = static_cast<unsigned>(_mm_movemask_epi8(common)) ^ 0xffffU;
+      at += other == 0 ? 16 : std::countr_zero(other);
+    }
 #endif
-  while (length < text.size() &&
-         head_text::token_characters[static_cast<unsigned char>(text[length])]) {
-    ++length;
+    if (at == end || !head_text::token_characters[static_cast<unsigned char>(*at)]) return at;
   }
-  return length;
 }
 
 inline bool is_token(std::string_view text) {
-  return !text.empty() && token_length(text) == text.size();
+  const char* const end = text.data() + text.size();
+  return !text.empty() && token_end(text.data(), end) == end;
 }
 
 // Nothing but visible ASCII, TAB, space and bytes above 127 may stand in a line.
@@ -91,6 +88,61 @@ inline const char* find_control(const char* at, const char* end) {
 #endif
   return std::find_if(at, end, is_control);
 }
+
+// Finds what may end a line or spoil it: control characters, and for speed TABs and bytes above 127
+// with them. 64 bytes of a text at a time, each once.
+class StopFinder {
+ public:
+  explicit StopFinder(std::string_view text)
+      : block_(text.data()), end_(block_ + text.size()), stops_(read()) {}
+
+  // The first from `from` on, which never goes back; the text's end if there is none.
+  const char* next(const char* from) {
+    for (;;) {
+      if (from - block_ < kBytes) {
+        if (const std::uint64_t left = stops_ >> (from - block_)) {
+          return from + std::countr_zero(left);
+        }
+      }
+      if (end_ - block_ <= kBytes) return end_;
+      block_ += kBytes;
+      from = std::max(from, block_);
+      stops_ = read();
+    }
+  }
+
+ private:
+  static constexpr std::ptrdiff_t kBytes = 64;
+
+  std::uint64_t read() const {
+    if (end_ - block_ >= kBytes) return stops_of(block_);
+    char padded[kBytes];
+    std::fill_n(padded, kBytes, ' ');
+    std::copy(block_, end_, padded);
+    return stops_of(padded);
+  }
+  static std::uint64_t stops_of(const char* from) {
+    std::uint64_t stops = 0;
+#ifdef __SSE2__
+    // Signed, with one added: 0x7f and all above 127 are below 0x21 as well.
+    for (std::ptrdiff_t i = 0; i < kBytes; i += 16) {
+      const __m128i bytes = _mm_add_epi8(head_text::load16(from + i), _mm_set1_epi8(1));
+      const __m128i stop = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x21));
+      stops |= std::uint64_t{static_cast<unsigned>(_mm_movemask_epi8(stop))} << i;
+    }
+#else
+    for (std::ptrdiff_t i = 0; i < kBytes; ++i) {
+      const auto byte = static_cast<unsigned char>(from[i]);
+      stops |= std::uint64_t{byte < 0x20 || byte >= 0x7f} << i;
+    }
+#endif
+    return stops;
+  }
+
+  const char* block_;
+  const char* const end_;
+  std::uint64_t stops_;
+};
 
 // Without the spaces and TABs around it.
 inline std::string_view trim(std::string_view text) {

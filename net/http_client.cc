@@ -129,7 +129,7 @@ std::shared_ptr<ClientCall> HttpClient::send(const std::string& destination, Htt
   OutgoingRequest outgoing;
   append_request_head(outgoing.head, request, destination, request.body.size());
   outgoing.asks_head = request.method == "HEAD";
-  const auto body = std::make_shared<const BodyBytes>(std::move(request.body));
+  const auto body = std::make_shared<const ByteBuffer>(std::move(request.body));
   outgoing.body = *body;
   outgoing.owner = body;
   return send(destination, std::move(outgoing), timeouts,

@@ -7,51 +7,49 @@
 namespace dualmesh::net {
 namespace {
 
-// The capitals among eight bytes in small.
-std::uint64_t lower(std::uint64_t bytes) {
+// Of eight bytes each: they differ in the case of letters at most.
+bool equal_words(std::uint64_t a, std::uint64_t b) {
   constexpr std::uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
-  const std::uint64_t seven = bytes & ~high;
-  const std::uint64_t from_a = seven + ones * (0x80 - 'A'), past_z = seven + ones * (0x7f - 'Z');
-  return bytes | ((from_a ^ past_z) & ~bytes & high) >> 2;
-}
-
-bool equal_words(const char* a, const char* b, std::size_t bytes) {
-  for (; bytes > 8; a += 8, b += 8, bytes -= 8) {
-    if (lower(load<std::uint64_t>(a)) != lower(load<std::uint64_t>(b))) return false;
-  }
-  return lower(load_short(a, bytes)) == lower(load_short(b, bytes));
+  const std::uint64_t differ = a ^ b;
+  if (differ == 0) return true;
+  if ((differ & ~(ones * 0x20)) != 0) return false;
+  const std::uint64_t small = a | differ, seven = small & ~high;
+  const std::uint64_t from_a = seven + ones * (0x80 - 'a'), past_z = seven + ones * (0x7f - 'z');
+  const std::uint64_t letters = (from_a ^ past_z) & ~small & high;
+  return (differ << 2 & ~letters) == 0;
 }
 
 }  // namespace
 
 bool equal_but_for_case(std::string_view a, std::string_view b) {
-  return equal_words(a.data(), b.data(), a.size());
+  const char *of_a = a.data(), *of_b = b.data();
+  std::size_t bytes = a.size();
+  for (; bytes > 8; of_a += 8, of_b += 8, bytes -= 8) {
+    if (!equal_words(load<std::uint64_t>(of_a), load<std::uint64_t>(of_b))) return false;
+  }
+  return equal_words(load_short(of_a, bytes), load_short(of_b, bytes));
 }
 
 // Values of our own making could carry a line end from outside; it must not become a field. Both
 // may be views of ours: what they show stays until they have been copied.
-void Headers::add(std::string_view name, std::string_view value) {
+void Headers::add(std::string_view name, std::string_view value, std::uint32_t fingerprint) {
   if (places_.empty()) places_.reserve(8);
   const std::size_t begin = text_.size();
   const std::size_t value_at = begin + name.size() + 2;
   const std::size_t size = value_at + value.size() + 2;
-  const auto append_to = [&](std::string& text) {
-    text.append(name).append(": ").append(value).append("\r\n");
-  };
+  ByteBuffer before;
   if (size > text_.capacity()) {
-    std::string larger;
-    larger.reserve(std::max<std::size_t>(256, 2 * size));
-    append_to(larger.append(text_));
-    text_.swap(larger);
-  } else {
-    append_to(text_);
+    before.reserve(std::max<std::size_t>(kRoomForOurs, 2 * size));
+    before += text_;
+    std::swap(before, text_);
   }
-  char* const end = text_.data() + value_at + value.size();
-  for (char* at = end - value.size(); (at = const_cast<char*>(find_control(at, end))) != end;
-       ++at) {
+  char* at = std::ranges::copy(name, text_.grow(size - begin)).out;
+  at = std::ranges::copy(std::string_view(": "), at).out;
+  char* const end = std::ranges::copy(value, at).out;
+  std::ranges::copy(std::string_view("\r\n"), end);
+  for (; (at = const_cast<char*>(find_control(at, end))) != end; ++at) {
     if (*at == '\r' || *at == '\n' || *at == '\0') *at = ' ';
   }
-  const std::uint32_t fingerprint = name_fingerprint(name);
   seen_ |= fingerprint_bit(fingerprint);
   places_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(name.size()),
                      static_cast<std::uint32_t>(value_at), static_cast<std::uint32_t>(value.size()),
@@ -59,17 +57,15 @@ void Headers::add(std::string_view name, std::string_view value) {
 }
 
 // The value may be a view of what is replaced: nothing is taken out of the buffer.
-void Headers::set(std::string_view name, std::string_view value) {
+void Headers::set(std::string_view name, std::string_view value, std::uint32_t fingerprint) {
   const std::size_t replaced = places_.size();
-  const bool is_there = has(name);
-  add(name, value);
+  const bool is_there = find(name, fingerprint).data() != nullptr;
+  add(name, value, fingerprint);
   if (!is_there) return;
   const std::string_view added = (*this)[replaced].name;
   std::size_t kept = 0;
   for (std::size_t i = 0; i < places_.size(); ++i) {
-    if (i >= replaced || !is_named(places_[i], added, places_[replaced].fingerprint)) {
-      places_[kept++] = places_[i];
-    }
+    if (i >= replaced || !is_named(places_[i], added, fingerprint)) places_[kept++] = places_[i];
   }
   places_.resize(kept);
 }
@@ -81,14 +77,13 @@ void Headers::remove(std::string_view name) {
 
 std::string_view Headers::look_up(std::string_view name, std::uint32_t fingerprint) const {
   for (const Place& at : places_) {
-    if (is_named(at, name, fingerprint)) return {text_.data() + at.value, at.value_bytes};
+    if (is_named(at, name, fingerprint)) return value_of(at);
   }
   return {};
 }
 
 bool Headers::is_named(const Place& at, std::string_view name, std::uint32_t fingerprint) const {
-  return at.fingerprint == fingerprint &&
-         equals_ignoring_case({text_.data() + at.name, at.name_bytes}, name);
+  return at.fingerprint == fingerprint && equals_ignoring_case(name_of(at), name);
 }
 
 bool Headers::operator==(const Headers& other) const {

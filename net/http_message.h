@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "net/body_bytes.h"
+#include "net/byte_buffer.h"
 #include "net/name_fingerprint.h"
 
 namespace dualmesh::net {
@@ -42,13 +42,17 @@ class Headers {
   std::size_t size() const { return places_.size(); }
   Field operator[](std::size_t index) const {
     const Place& at = places_[index];
-    return {{text_.data() + at.name, at.name_bytes}, {text_.data() + at.value, at.value_bytes}};
+    return {name_of(at), value_of(at)};
   }
   Iterator begin() const { return {*this, 0}; }
   Iterator end() const { return {*this, places_.size()}; }
 
-  void add(std::string_view name, std::string_view value);
-  void set(std::string_view name, std::string_view value);  // replaces every field of that name
+  void add(std::string_view name, std::string_view value) {
+    add(name, value, name_fingerprint(name));
+  }
+  void set(std::string_view name, std::string_view value) {  // replaces every field of that name
+    set(name, value, name_fingerprint(name));
+  }
   void remove(std::string_view name);
   // First value of that name, compared without case; empty view with null data when absent.
   std::string_view find(std::string_view name) const {
@@ -71,17 +75,29 @@ class Headers {
 
   // For the parser: `places` in `head`, whose values it has checked.
   void adopt(std::string_view head, std::vector<Place> places) {
-    text_.assign(head);
+    text_.cut(0);
+    text_.reserve(head.size() + kRoomForOurs);
+    text_ += head;
     places_ = std::move(places);
     seen_ = 0;
     for (const Place& at : places_) seen_ |= fingerprint_bit(at.fingerprint);
   }
 
  private:
+  static constexpr std::size_t kRoomForOurs = 256;  // what we add ourselves
+
+  void add(std::string_view name, std::string_view value, std::uint32_t fingerprint);
+  void set(std::string_view name, std::string_view value, std::uint32_t fingerprint);
   std::string_view look_up(std::string_view name, std::uint32_t fingerprint) const;
   bool is_named(const Place& at, std::string_view name, std::uint32_t fingerprint) const;
+  std::string_view name_of(const Place& at) const {
+    return std::string_view(text_).substr(at.name, at.name_bytes);
+  }
+  std::string_view value_of(const Place& at) const {
+    return std::string_view(text_).substr(at.value, at.value_bytes);
+  }
 
-  std::string text_;
+  ByteBuffer text_;
   std::vector<Place> places_;
   std::uint64_t seen_ = 0;  // the bits of all names that are there, perhaps of others
 };
@@ -90,7 +106,7 @@ struct HttpRequest {
   std::string method;
   std::string target;  // origin form: path and query
   Headers headers;     // hop-by-hop and framing fields already removed
-  BodyBytes body;      // de-chunked
+  ByteBuffer body;      // de-chunked
   std::string peer;    // address of the client
 
   std::string_view path() const { return std::string_view(target).substr(0, target.find('?')); }

@@ -22,19 +22,16 @@ int http_version(std::string_view text) {
   return text[7] - '0';
 }
 
-// Of a line without control characters.
-bool split_clean_field(std::string_view line, std::string_view& name, std::string_view& value) {
-  const std::size_t colon = token_length(line);
-  if (colon == 0 || colon == line.size() || line[colon] != ':') return false;
-  name = line.substr(0, colon);
-  value = trim(line.substr(colon + 1));
-  return true;
-}
-
 }  // namespace
 
 bool split_field(std::string_view line, std::string_view& name, std::string_view& value) {
-  return split_clean_field(line, name, value) && is_field_value(value);
+  const char* const end = line.data() + line.size();
+  const char* const colon = token_end(line.data(), end);
+  if (colon == line.data() || colon == end || *colon != ':') return false;
+  const auto name_size = static_cast<std::size_t>(colon - line.data());
+  name = line.substr(0, name_size);
+  value = trim(line.substr(name_size + 1));
+  return is_field_value(value);
 }
 
 bool HeadParser::fail(int status, std::string_view reason) {
@@ -44,20 +41,25 @@ bool HeadParser::fail(int status, std::string_view reason) {
 }
 
 // Where the line that goes on at `searched_` ends: after its LF. Null: it has none yet.
-const char* HeadParser::line_end(std::string_view buffered) {
+const char* HeadParser::line_end(StopFinder& stops, std::string_view buffered) {
   const char* const end = buffered.data() + buffered.size();
-  const char* const stop = find_control(buffered.data() + searched_, end);
-  searched_ = static_cast<std::size_t>(stop - buffered.data());
-  if (stop == end || (*stop == '\r' && stop + 1 == end)) return nullptr;
-  if (stop[0] == '\r' && stop[1] == '\n') return stop + 2;
+  const char* stop = buffered.data() + searched_;
+  for (;; ++stop) {
+    stop = stops.next(stop);
+    searched_ = static_cast<std::size_t>(stop - buffered.data());
+    if (stop == end || (*stop == '\r' && stop + 1 == end)) return nullptr;
+    if (stop[0] == '\r' && stop[1] == '\n') return stop + 2;
+    if (is_control(*stop)) break;
+  }
   dirty_ = true;
   searched_ = buffered.size();
   const void* const found = std::memchr(stop, '\n', static_cast<std::size_t>(end - stop));
   return found ? static_cast<const char*>(found) + 1 : nullptr;
 }
 
-HeadParser::Line HeadParser::next_line(std::string_view buffered, std::string_view& line) {
-  const char* const found = line_end(buffered);
+HeadParser::Line HeadParser::next_line(StopFinder& stops, std::string_view buffered,
+                                       std::string_view& line) {
+  const char* const found = line_end(stops, buffered);
   const std::size_t end =
       found ? static_cast<std::size_t>(found - buffered.data()) : buffered.size();
   if (end > limits_.head_bytes) {
@@ -83,13 +85,13 @@ bool HeadParser::parse_connection(std::string_view value) {
   while (!value.empty()) {
     const std::size_t comma = value.find(',');
     const std::string_view option = trim(value.substr(0, comma));
-    if (!option.empty() && !is_token(option)) return fail(400, "a malformed Connection field");
     if (equals_ignoring_case(option, "keep-alive")) {
       says_keep_alive_ = true;
     } else if (equals_ignoring_case(option, "close")) {
       says_close_ = true;
-    } else if (!option.empty() && may_end_here(option)) {
-      named_.emplace_back(option);
+    } else if (!option.empty()) {
+      if (!is_token(option)) return fail(400, "a malformed Connection field");
+      if (may_end_here(option)) named_.emplace_back(option);
     }
     if (named_.size() > kMostNamed) return fail(400, "a Connection field that names too many");
     value.remove_prefix(comma == std::string_view::npos ? value.size() : comma + 1);
@@ -155,23 +157,23 @@ bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
   if (++fields_ > limits_.fields) {
     return fail(431, "more header fields than this server accepts");
   }
-  std::string_view name, value;
-  if (dirty_ || !split_clean_field(line, name, value)) {
-    return fail(400, "a malformed header field");
-  }
+  const char* const begin = line.data();
+  const char* const colon = token_end(begin, buffered.data() + buffered.size());
+  if (dirty_ || colon == begin || *colon != ':') return fail(400, "a malformed header field");
+  const auto name_size = static_cast<std::size_t>(colon - begin);
+  const std::string_view name = line.substr(0, name_size);
+  const std::string_view value = trim(line.substr(name_size + 1));
   const std::uint32_t fingerprint = name_fingerprint(name);
-  const FieldKind kind = field_kind(name, fingerprint);
-  if (kind != FieldKind::other) {
+  if (const FieldKind kind = field_kind(name, fingerprint); kind != FieldKind::other) {
     const Take take = take_known(kind, line, value);
     if (take != Take::keep) return take == Take::drop;
   }
   if (places_.empty()) places_.reserve(16);
-  places_.push_back(
-      {static_cast<std::uint32_t>(name.data() - buffered.data()),
-       static_cast<std::uint32_t>(name.size()),
-       static_cast<std::uint32_t>(value.data() - buffered.data()),
-       static_cast<std::uint32_t>(value.size()), fingerprint,
-       line.size() == name.size() + 2 + value.size() && line[name.size() + 1] == ' '});
+  const auto name_at = static_cast<std::uint32_t>(begin - buffered.data());
+  const auto value_at = static_cast<std::uint32_t>(value.data() - buffered.data());
+  const bool as_written = line.size() == name_size + 2 + value.size() && colon[1] == ' ';
+  places_.push_back({name_at, static_cast<std::uint32_t>(name_size), value_at,
+                     static_cast<std::uint32_t>(value.size()), fingerprint, as_written});
   return true;
 }
 
@@ -185,9 +187,10 @@ void HeadParser::set_keep_alive() {
 }
 
 Parsed RequestParser::parse(std::string_view buffered, HttpRequest& request) {
+  StopFinder stops(buffered.substr(searched_));
   for (;;) {
     std::string_view line;
-    switch (next_line(buffered, line)) {
+    switch (next_line(stops, buffered, line)) {
       case Line::need_more:
         return Parsed::need_more;
       case Line::failed:
@@ -280,9 +283,10 @@ bool RequestParser::finish(HttpRequest& request) {
 }
 
 Parsed ResponseParser::parse(std::string_view buffered, HttpResponse& response) {
+  StopFinder stops(buffered.substr(searched_));
   for (;;) {
     std::string_view line;
-    switch (next_line(buffered, line)) {
+    switch (next_line(stops, buffered, line)) {
       case Line::need_more:
         return Parsed::need_more;
       case Line::failed:

@@ -22,6 +22,8 @@
 
 namespace dualmesh::net {
 
+class StopFinder;
+
 struct HeadLimits {
   std::size_t head_bytes = 32 * 1024;
   std::size_t fields = 100;
@@ -53,8 +55,8 @@ class HeadParser {
 
  protected:
   enum class Line { complete, need_more, failed };
-  const char* line_end(std::string_view buffered);
-  Line next_line(std::string_view buffered, std::string_view& line);
+  const char* line_end(StopFinder& stops, std::string_view buffered);
+  Line next_line(StopFinder& stops, std::string_view buffered, std::string_view& line);
   enum class Take { keep, drop, fail };
   Take take_known(FieldKind kind, std::string_view line, std::string_view value);
   // `line` lies in `buffered`.

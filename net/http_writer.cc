@@ -26,6 +26,18 @@ void append_unchecked(std::string& out, std::string_view name, std::string_view 
   }
 }
 
+// A field's name, told from others by its fingerprint first.
+struct Name {
+  constexpr Name(std::string_view name, std::uint32_t its_fingerprint)
+      : text(name), fingerprint(its_fingerprint) {}
+  constexpr explicit Name(std::string_view name) : Name(name, name_fingerprint(name)) {}
+  bool is(const Name& other) const {
+    return fingerprint == other.fingerprint && equals_ignoring_case(text, other.text);
+  }
+  std::string_view text;
+  std::uint32_t fingerprint;
+};
+
 // Which fields are written again, asked once for each; never those that we write ourselves.
 class FieldFilter {
  public:
@@ -35,22 +47,22 @@ class FieldFilter {
   }
 
   bool keeps(std::string_view name, std::uint32_t fingerprint) const {
-    return !is_left_out(name, fingerprint) && !has_prefix(name);
+    const bool may_be_left_out = (seen_ & fingerprint_bit(fingerprint)) != 0;
+    return !(may_be_left_out && is_left_out({name, fingerprint})) && !has_prefix(name);
   }
 
  private:
-  static constexpr std::array<std::string_view, 4> ours = {"connection", "keep-alive",
-                                                           "content-length", "transfer-encoding"};
+  static constexpr std::array<Name, 4> ours = {Name("connection"), Name("keep-alive"),
+                                               Name("content-length"), Name("transfer-encoding")};
 
   static constexpr std::uint64_t bits_of_ours() {
     std::uint64_t bits = 0;
-    for (const std::string_view name : ours) bits |= fingerprint_bit(name_fingerprint(name));
+    for (const Name& name : ours) bits |= fingerprint_bit(name.fingerprint);
     return bits;
   }
 
-  bool is_left_out(std::string_view name, std::uint32_t fingerprint) const {
-    if ((seen_ & fingerprint_bit(fingerprint)) == 0) return false;
-    const auto is_it = [&](std::string_view one) { return equals_ignoring_case(one, name); };
+  bool is_left_out(const Name& name) const {
+    const auto is_it = [&](const Name& one) { return one.is(name); };
     return std::ranges::any_of(ours, is_it) || std::ranges::any_of(left_out_, is_it);
   }
   bool has_prefix(std::string_view name) const {  // most differ from it in their first letter
@@ -58,12 +70,12 @@ class FieldFilter {
            equals_ignoring_case(name.substr(0, prefix_.size()), prefix_);
   }
   void leave_out(std::string_view name) {
-    left_out_.push_back(name);
-    seen_ |= fingerprint_bit(name_fingerprint(name));
+    left_out_.emplace_back(name);
+    seen_ |= fingerprint_bit(left_out_.back().fingerprint);
   }
 
   const std::string_view prefix_;
-  boost::container::small_vector<std::string_view, 8> left_out_;
+  boost::container::small_vector<Name, 8> left_out_;
   std::uint64_t seen_ = bits_of_ours();  // the bits of what is left out, perhaps of others
 };
 

@@ -111,7 +111,7 @@ class ServerConnection final : public TurnEndJob,
   HttpRequest request_;
   std::unique_ptr<BodyListener> listener_;
   BodyReader body_;
-  BodyBytes abandoned_body_;         // of a refused request, while a read into it is pending
+  ByteBuffer abandoned_body_;         // of a refused request, while a read into it is pending
   std::uint64_t wire_body_bytes_ = 0;  // as it came over the wire
   Deadline::Clock::time_point body_began_;
   IoThread::Timer look_again_;  // while too much has come ahead

@@ -49,10 +49,30 @@ TEST_CASE("where tokens end and control characters stand, wherever that is") {
     const auto is_bad = [](unsigned char c) { return (c < 0x20 && c != '\t') || c == 0x7f; };
     while (control < text.size() && !is_bad(static_cast<unsigned char>(text[control]))) ++control;
     CAPTURE(text);
-    CHECK(token_length(text) == token);
     const char* const begin = text.data();
+    CHECK(token_end(begin, begin + text.size()) == begin + token);
     CHECK(find_control(begin, begin + text.size()) == begin + control);
     CHECK(is_field_value(text) == (control == text.size()));
+  }
+}
+
+TEST_CASE("all that may end a line or spoil it is found, in its order") {
+  std::mt19937_64 random(9);
+  for (int i = 0; i < 5'000; ++i) {
+    std::string text;
+    for (auto parts = random() % 6; parts > 0; --parts) text += random_text(random);
+    CAPTURE(text);
+    StopFinder stops(text);
+    const char* const end = text.data() + text.size();
+    const char* at = text.data();
+    for (const char* from = at; from != end;) {
+      at = stops.next(from);
+      const auto is_stop = [](unsigned char c) { return c < 0x20 || c >= 0x7f; };
+      REQUIRE(at == std::find_if(from, end, is_stop));
+      if (at == end) break;
+      from = at + 1 + random() % static_cast<std::size_t>(end - at);
+    }
+    CHECK(stops.next(at) == at);
   }
 }
 
@@ -139,13 +159,13 @@ TEST_CASE("fields are written alike, whether they are copied together or one by 
 }
 
 TEST_CASE("a body grows, is cut, and is never a view of null") {
-  BodyBytes body;
+  ByteBuffer body;
   CHECK(std::string_view(body).data() != nullptr);
   body += "abc";
   std::copy_n("defgh", 5, body.grow(10));
   body.cut(8);
   CHECK(std::string_view(body) == "abcdefgh");
-  const BodyBytes moved = std::move(body);
+  const ByteBuffer moved = std::move(body);
   body = {};
   CHECK(body.empty());
   CHECK(std::string_view(body).data() != nullptr);
