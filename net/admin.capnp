@@ -317,10 +317,13 @@ interface Admin {
   drain @14 () -> ();        # as SIGTERM
   bucketSums @15 (kind :Mesh.StreamKind, origin :Mesh.Origin) -> (sums :List(UInt64));
   # Of the stream's rows by the first byte of their hashes, 256 of them: unequal where two nodes differ.
-  clientWeights @16 () -> (weights :Text);
-  # #KEY=WEIGHT,... by key, a hash of the client's name; who is not listed has weight 1.
-  setClientWeights @17 (weights :Text) -> ();
-  # In place of all that were set before.
+  clientWeights @16 () -> (weights :Text, set :Text, configured :Text, tenants :List(Text),
+                           keys :List(UInt64), anybody :Bool);
+  # #KEY=WEIGHT,... by key, a hash of the client's name; who is not listed has weight 1. In effect; of them, those
+  # set for the whole mesh; those of this node's configuration, which count for all others. Whom this node knows:
+  # its tenants by name, keys of API keys without one, and anybody where no key is asked for.
+  setClientWeights @17 (weights :Text, cleared :List(UInt64), clearAll :Bool) -> ();
+  # First clears those of some, or of all.
 
   kv @18 (instance :Text) -> (kv :Kv);
   # Of one instance, of one rank of it (INSTANCE/RANK), or of all when it is empty.

@@ -37,17 +37,17 @@ std::string read_item(std::string_view item, std::uint64_t& client, double& weig
   return {};
 }
 
-std::string digits_of(std::uint64_t key) {
-  char digits[kKeyDigits];
-  const auto end = std::to_chars(digits, digits + sizeof digits, key, 16).ptr;
-  const std::string text(digits, end);
-  return std::string(kKeyDigits - text.size(), '0') + text;
-}
-
 }  // namespace
 
 std::uint64_t client_key(std::string_view name) {
   return name.empty() ? 0 : XXH3_64bits(name.data(), name.size());
+}
+
+std::string client_key_text(std::uint64_t key) {
+  char digits[kKeyDigits];
+  const auto end = std::to_chars(digits, digits + sizeof digits, key, 16).ptr;
+  const std::string text(digits, end);
+  return '#' + std::string(kKeyDigits - text.size(), '0') + text;
 }
 
 std::string ClientWeights::read(std::span<const std::string> items) {
@@ -61,8 +61,29 @@ std::string ClientWeights::read(std::span<const std::string> items) {
       return "more than " + std::to_string(kMaxClients) + " clients have weights";
     }
   }
-  weights_ = table.empty() ? nullptr : std::make_shared<const Table>(std::move(table));
+  *this = made_of(std::move(table));
   return {};
+}
+
+ClientWeights ClientWeights::made_of(Table table) {
+  ClientWeights made;
+  if (!table.empty()) made.weights_ = std::make_shared<const Table>(std::move(table));
+  return made;
+}
+
+ClientWeights ClientWeights::overlaid(const ClientWeights& over) const {
+  if (!over.weights_) return *this;
+  if (!weights_) return over;
+  Table table = *over.weights_;
+  table.insert(weights_->begin(), weights_->end());  // what is there stays
+  return made_of(std::move(table));
+}
+
+ClientWeights ClientWeights::without(std::span<const std::uint64_t> clients) const {
+  if (!weights_) return *this;
+  Table table = *weights_;
+  for (const std::uint64_t client : clients) table.erase(client);
+  return made_of(std::move(table));
 }
 
 std::string ClientWeights::text() const {
@@ -73,7 +94,7 @@ std::string ClientWeights::text() const {
   for (const auto& [client, weight] : sorted) {
     char number[32];
     const auto end = std::to_chars(number, number + sizeof number, weight).ptr;
-    text += (text.empty() ? "#" : ",#") + digits_of(client) + '=' + std::string(number, end);
+    text += (text.empty() ? "" : ",") + client_key_text(client) + '=' + std::string(number, end);
   }
   return text;
 }

@@ -18,12 +18,18 @@ int run_members(Session& session);
 int run_rings(Session& session);
 int run_policy(Session& session);
 int run_policy_set(Session& session, const std::string& policy);
-int run_weights(Session& session);
-// NAME=WEIGHT or #KEY=WEIGHT each; `file` has more, a line each, unless its name is empty. Names do
-// not leave this program.
-int run_weights_set(Session& session, std::vector<std::string> items, const std::string& file);
 int run_metrics(Session& session);
 int run_drain(Session& session);
+
+// commands_weights.cc
+int run_weights(Session& session);
+struct WeightsSet {  // names do not leave this program
+  std::vector<std::string> items;  // NAME=WEIGHT or #KEY=WEIGHT each
+  std::string file;                // more, a line each; empty: none
+  bool force = false;              // also of clients that no node knows
+};
+int run_weights_set(Session& session, const WeightsSet& asked);
+int run_weights_clear(Session& session, const std::vector<std::string>& names, bool all);
 
 // commands_instances.cc
 struct InstanceChange {

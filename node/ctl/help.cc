@@ -70,7 +70,10 @@ const std::map<std::string, std::string> kExamplesOf = {
     {"weights set",
      "  dualmeshctl weights set team-a=2 '#1f2e3d4c5b6a7988=0.5'\n"
      "  dualmeshctl weights set --file weights.txt    # keeps API keys out of the process list\n"
-     "  dualmeshctl weights set                       # all have weight 1 again\n"},
+     "  dualmeshctl weights set --force team-new=2    # before it is in any node's files\n"},
+    {"weights clear",
+     "  dualmeshctl weights clear team-a\n"
+     "  dualmeshctl weights clear --all\n"},
     {"instance",
      "  dualmeshctl instance add h200-1 10.0.1.1:8000\n"
      "  dualmeshctl instance drain h200-1 --wait\n"

@@ -19,8 +19,9 @@ struct Arguments {
   bool json = false;
   dualmesh::net::CertificateFiles tls;
   std::string policy;
-  std::vector<std::string> weights;
-  std::string weights_file;
+  ctl::WeightsSet weights;
+  std::vector<std::string> cleared;
+  bool clear_all = false;
   ctl::InstanceChange change;
   std::string a, b, stream;
   std::uint32_t timeout_ms = 10'000;
@@ -85,13 +86,22 @@ void add_weight_commands(CLI::App& app, Arguments& arguments, Command& command) 
   show->callback([&command] {
     if (!command) command = ctl::run_weights;
   });
-  auto* set = show->add_subcommand("set", "set them on all nodes, in place of those set before");
-  set->add_option("weights", arguments.weights,
-                  "NAME=WEIGHT (tenant, API key or `user`) or #KEY=WEIGHT; none: all have 1");
-  set->add_option("--file", arguments.weights_file, "more of them, one a line");
+  auto* set = show->add_subcommand("set", "set some clients' on all nodes, over the nodes' files");
+  set->add_option("weights", arguments.weights.items,
+                  "NAME=WEIGHT (tenant, API key or `user`) or #KEY=WEIGHT");
+  set->add_option("--file", arguments.weights.file, "more of them, one a line");
+  set->add_flag("--force", arguments.weights.force, "also of clients that no node knows");
   set->callback([&] {
     command = [&](ctl::Session& session) {
-      return ctl::run_weights_set(session, arguments.weights, arguments.weights_file);
+      return ctl::run_weights_set(session, arguments.weights);
+    };
+  });
+  auto* clear = show->add_subcommand("clear", "what was set goes: the nodes' files count again");
+  clear->add_option("clients", arguments.cleared, "NAME or #KEY, as `weights` shows them");
+  clear->add_flag("--all", arguments.clear_all, "of all clients");
+  clear->callback([&] {
+    command = [&](ctl::Session& session) {
+      return ctl::run_weights_clear(session, arguments.cleared, arguments.clear_all);
     };
   });
 }

@@ -59,6 +59,14 @@ std::shared_ptr<const Tenant> TenantDirectory::find(std::string_view key) const 
   return entry ? entry->tenant : nullptr;
 }
 
+std::vector<std::uint64_t> TenantDirectory::clients_without_tenant() const {
+  std::vector<std::uint64_t> clients;
+  for (const Entry& entry : entries_) {
+    if (entry.tenant->name.empty()) clients.push_back(entry.tenant->client);
+  }
+  return clients;
+}
+
 const TenantDirectory::Entry* TenantDirectory::entry_of(const KeyDigest& digest) const {
   const auto index = index_of(digest);
   auto entry = std::ranges::lower_bound(

@@ -31,6 +31,9 @@ class TenantDirectory {
   std::shared_ptr<const Tenant> find(std::string_view key) const;
 
   std::size_t tenants() const { return names_.size(); }
+  const std::set<std::string>& names() const { return names_; }
+  // policies::client_key of those keys that are no tenant's.
+  std::vector<std::uint64_t> clients_without_tenant() const;
   // NAME=WEIGHT of the tenants whose weight is not 1.
   const std::vector<std::string>& weights() const { return weights_; }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "node/kv/kv_answers.h"
+#include "node/mesh/admin_changes.h"
 #include "node/mesh/admin_kv.h"
 #include "node/mesh/mesh_metrics.h"
 #include "node/mesh/mesh_node.h"
@@ -14,14 +15,6 @@ namespace dualmesh::node {
 namespace {
 
 std::string text_of(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
-
-// A refusal for people: the exception's description is what dualmeshctl prints.
-void require(const net::Result<void>& result) {
-  if (!result) {
-    kj::throwRecoverableException(kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__,
-                                                kj::str(result.error().message.c_str())));
-  }
-}
 
 class DecisionWriter {
  public:
@@ -75,7 +68,8 @@ class DecisionWriter {
 
 class AdminServer final : public wire::Admin::Server {
  public:
-  explicit AdminServer(MeshNode& node) : node_(node) {}
+  AdminServer(MeshNode& node, const net::IncomingPeer& caller)
+      : node_(node), changes_(node, caller) {}
 
   kj::Promise<void> status(StatusContext context) override {
     write_status(node_, context.getResults().initStatus());
@@ -93,38 +87,7 @@ class AdminServer final : public wire::Admin::Server {
   }
 
   kj::Promise<void> changeInstance(ChangeInstanceContext context) override {
-    auto params = context.getParams();
-    const std::string name = text_of(params.getName());
-    const auto before = node_.registry().find(name);
-    switch (params.getAction()) {
-      case wire::InstanceAction::ADD: {
-        SeedInstance instance{name,
-                              text_of(params.getAddress()),
-                              {},
-                              params.getWeight(),
-                              text_of(params.getKvEvents())};
-        if (instance.weight == 0.0) instance.weight = 1.0;
-        for (auto model : params.getModels()) instance.models.push_back(text_of(model));
-        require(node_.change(instance));
-        break;
-      }
-      case wire::InstanceAction::DRAIN:
-        require(node_.change(name, policies::Lifecycle::draining));
-        break;
-      case wire::InstanceAction::RESUME:
-        require(node_.change(name, policies::Lifecycle::active));
-        break;
-      case wire::InstanceAction::REMOVE:
-        require(node_.change(name, policies::Lifecycle::removed));
-        break;
-      default:
-        require(net::Error{"unknown action"});
-    }
-    if (before) {
-      context.getResults().setBefore(to_string(before->lifecycle));
-      const bool removed = before->lifecycle == policies::Lifecycle::removed;
-      if (!removed) context.getResults().setKvEventsBefore(before->kv_events);
-    }
+    changes_.change_instance(context.getParams(), context.getResults());
     return kj::READY_NOW;
   }
 
@@ -139,17 +102,26 @@ class AdminServer final : public wire::Admin::Server {
   }
 
   kj::Promise<void> setPolicy(SetPolicyContext context) override {
-    require(node_.set_policy(text_of(context.getParams().getPolicy())));
+    changes_.set_policy(text_of(context.getParams().getPolicy()));
     return kj::READY_NOW;
   }
 
   kj::Promise<void> clientWeights(ClientWeightsContext context) override {
-    context.getResults().setWeights(node_.view()->settings.client_weights.text());
+    auto out = context.getResults();
+    out.setWeights(node_.view()->settings.client_weights.text());
+    out.setSet(node_.client_weights_set().text());
+    out.setConfigured(node_.configured_client_weights().text());
+    const KnownClients known = node_.admin_host().clients();
+    auto tenants = out.initTenants(static_cast<unsigned>(known.tenants.size()));
+    for (unsigned i = 0; i < tenants.size(); ++i) tenants.set(i, known.tenants[i]);
+    auto keys = out.initKeys(static_cast<unsigned>(known.keys.size()));
+    for (unsigned i = 0; i < keys.size(); ++i) keys.set(i, known.keys[i]);
+    out.setAnybody(known.anybody);
     return kj::READY_NOW;
   }
 
   kj::Promise<void> setClientWeights(SetClientWeightsContext context) override {
-    require(node_.set_client_weights(text_of(context.getParams().getWeights())));
+    changes_.set_client_weights(context.getParams());
     return kj::READY_NOW;
   }
 
@@ -187,7 +159,11 @@ class AdminServer final : public wire::Admin::Server {
           (*fulfiller)->fulfill(std::move(explanation));
         });
     return pair.promise.then([this, context](net::Result<Explanation>&& explanation) mutable {
-      if (!explanation) require(explanation.error());
+      if (!explanation) {
+        // The exception's description is what dualmeshctl prints.
+        kj::throwFatalException(kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__,
+                                              kj::str(explanation.error().message.c_str())));
+      }
       write_explanation(*explanation, context.getResults());
     });
   }
@@ -223,7 +199,7 @@ class AdminServer final : public wire::Admin::Server {
   }
 
   kj::Promise<void> drain(DrainContext) override {
-    node_.admin_host().drain();
+    changes_.drain();
     return kj::READY_NOW;
   }
 
@@ -319,10 +295,13 @@ class AdminServer final : public wire::Admin::Server {
   }
 
   MeshNode& node_;
+  AdminChanges changes_;
 };
 
 }  // namespace
 
-wire::Admin::Client make_admin_service(MeshNode& node) { return kj::heap<AdminServer>(node); }
+wire::Admin::Client make_admin_service(MeshNode& node, const net::IncomingPeer& caller) {
+  return kj::heap<AdminServer>(node, caller);
+}
 
 }  // namespace dualmesh::node

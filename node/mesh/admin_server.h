@@ -8,12 +8,14 @@
 #include <string>
 
 #include "net/admin.capnp.h"
+#include "net/mesh_acceptor.h"
 
 namespace dualmesh::node {
 
 class MeshNode;
 
-wire::Admin::Client make_admin_service(MeshNode& node);
+// `caller` is named in the log beside what it changes.
+wire::Admin::Client make_admin_service(MeshNode& node, const net::IncomingPeer& caller);
 
 // The parts of the answers; one function per message, in admin_answers.cc and admin_rows.cc.
 void write_status(MeshNode& node, wire::Status::Builder out);

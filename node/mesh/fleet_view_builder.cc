@@ -182,13 +182,13 @@ void FleetViewBuilder::read_settings(const SharedState& state,
     return held == nullptr ? nullptr : held->chosen();
   };
   if (const std::string* policy = chosen(kPolicySetting)) settings.policy = *policy;
-  if (const std::string* text = chosen(kWeightsSetting)) {
-    // What cannot be read, of a newer node perhaps, leaves the weights as they were.
-    if (weights_text_ != *text && weights_.read_text(*text).empty()) weights_text_ = *text;
-    settings.client_weights = weights_;
-  } else {
-    settings.client_weights = configured_weights_;
+  const std::string* weights = chosen(kWeightsSetting);
+  // What cannot be read, of a newer node perhaps, leaves the weights as they were.
+  if (weights && weights_text_ != *weights && set_weights_.read_text(*weights).empty()) {
+    weights_text_ = *weights;
+    weights_ = configured_weights_.overlaid(set_weights_);
   }
+  settings.client_weights = weights_;
 }
 
 void FleetViewBuilder::hear(Told& told, crdt::Version version, const net::LoadGauges& gauges,

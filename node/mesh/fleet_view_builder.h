@@ -37,7 +37,9 @@ class FleetViewBuilder {
 
   void set_configured_weights(policies::ClientWeights weights) {
     configured_weights_ = std::move(weights);
+    weights_ = configured_weights_.overlaid(set_weights_);
   }
+  const policies::ClientWeights& configured_weights() const { return configured_weights_; }
   // The registry moved: reads it before the next view. Returns the instances seen for the first
   // time.
   std::vector<policies::InstanceId> read_registry(const Registry& registry);
@@ -100,9 +102,10 @@ class FleetViewBuilder {
   std::vector<policies::InstanceView> instances_;
   std::map<std::string, RingMembers> models_;
   std::uint64_t ring_digest_ = 0;
-  std::optional<std::string> weights_text_;  // what weights_ were read from, if not configured
-  policies::ClientWeights configured_weights_;  // while the mesh has none
-  policies::ClientWeights weights_;
+  policies::ClientWeights configured_weights_;
+  std::string weights_text_;             // what set_weights_ were read from
+  policies::ClientWeights set_weights_;  // by administrators, in the whole mesh
+  policies::ClientWeights weights_;      // configured_weights_, and set_weights_ over them
   std::shared_ptr<const policies::DepthMarks> depth_;
   crdt::StateDigest depth_source_;  // what depth_ was read from
   std::shared_ptr<const policies::Peers> peers_ = policies::FleetView::no_peers();

@@ -78,6 +78,13 @@ struct Explanation {
   std::vector<Hit> hits;  // every instance of the model
 };
 
+// Who may ask, as this node's configuration says.
+struct KnownClients {
+  bool anybody = true;               // no key is asked for
+  std::vector<std::string> tenants;  // names
+  std::vector<std::uint64_t> keys;   // policies::client_key of API keys without a tenant
+};
+
 class KvAnswers;
 
 class AdminHost {
@@ -95,6 +102,7 @@ class AdminHost {
   virtual void explain(const std::string& path, std::string body, Explained done) = 0;
   virtual std::string metrics() = 0;  // Prometheus text of the request path; the mesh adds its own
   virtual void drain() = 0;
+  virtual KnownClients clients() { return {}; }
   virtual KvAnswers* kv() { return nullptr; }  // null: it follows no caches
   virtual policies::Time now() = 0;            // the clock of DecisionRecord::at
 };

@@ -146,10 +146,25 @@ net::Result<void> MeshNode::set_policy(const std::string& policy) {
   return set(kPolicySetting, policy);
 }
 
-net::Result<void> MeshNode::set_client_weights(const std::string& text) {
+policies::ClientWeights MeshNode::client_weights_set() const {
   policies::ClientWeights weights;
-  if (const std::string problem = weights.read_text(text); !problem.empty()) {
+  const auto* held = state_.settings().find({kWeightsSetting});
+  const std::string* text = held == nullptr ? nullptr : held->chosen();
+  if (text != nullptr) weights.read_text(*text);  // of a newer node perhaps: none
+  return weights;
+}
+
+net::Result<void> MeshNode::change_client_weights(const WeightChange& change) {
+  policies::ClientWeights added;
+  if (const std::string problem = added.read_text(change.weights); !problem.empty()) {
     return net::Error{problem};
+  }
+  policies::ClientWeights weights;
+  if (!change.clear_all) weights = client_weights_set().without(change.cleared);
+  weights = weights.overlaid(added);
+  if (weights.size() > policies::ClientWeights::kMaxClients) {
+    return net::Error{fmt::format("{} clients would have weights; allowed are {}", weights.size(),
+                                  policies::ClientWeights::kMaxClients)};
   }
   return set(kWeightsSetting, weights.text());
 }

@@ -92,8 +92,18 @@ class MeshNode final : private StateObserver,
   net::Result<void> change(const SeedInstance& instance);
   net::Result<void> change(const std::string& instance, policies::Lifecycle lifecycle);
   net::Result<void> set_policy(const std::string& policy);
-  // #KEY=WEIGHT,... (policies/client_weights.h), in place of those set before.
-  net::Result<void> set_client_weights(const std::string& text);
+  // Weights set for the whole mesh; clients without have those of each node's configuration.
+  // `weights`: #KEY=WEIGHT,... (policies/client_weights.h). First those of `cleared`, or all, go.
+  struct WeightChange {
+    std::string weights;
+    std::vector<std::uint64_t> cleared;
+    bool clear_all = false;
+  };
+  net::Result<void> change_client_weights(const WeightChange& change);
+  policies::ClientWeights client_weights_set() const;
+  const policies::ClientWeights& configured_client_weights() const {
+    return builder_.configured_weights();
+  }
   std::uint64_t set_beacon(std::uint64_t value);  // CLOCK_MONOTONIC ns of the write
 
   // Looking in.

@@ -175,7 +175,7 @@ class BootstrapService final : public wire::Bootstrap::Server {
   // Over TLS any certificate of the mesh's CA may administer.
   kj::Promise<void> admin(AdminContext context) override {
     caller_->set_greeted(net::Caller::administrator);
-    context.getResults().getAdmin().setAs<wire::Admin>(make_admin_service(node_));
+    context.getResults().getAdmin().setAs<wire::Admin>(make_admin_service(node_, *caller_));
     return kj::READY_NOW;
   }
 

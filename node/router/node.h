@@ -82,6 +82,7 @@ class Node final : private MeshHost, private AdminHost {
   std::vector<policies::DecisionRecord> decisions(std::size_t last) override;
   void explain(const std::string& path, std::string body, Explained done) override;
   std::string metrics() override;
+  KnownClients clients() override;
   policies::Time now() override { return scheduler_.now(); }
   KvAnswers* kv() override { return &kv_; }
 

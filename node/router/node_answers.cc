@@ -101,6 +101,13 @@ std::string Node::metrics() {
          flow_.cache_metrics() + kv_.metrics() + identity_metrics();
 }
 
+KnownClients Node::clients() {
+  const auto directory = tenants_.directory();
+  return {.anybody = !tenants_.needs_key(),
+          .tenants = {directory->names().begin(), directory->names().end()},
+          .keys = directory->clients_without_tenant()};
+}
+
 std::string Node::identity_metrics() const {
   MetricsText out;
   out.gauge("dualmesh_tenants", "Tenants known.",

@@ -63,7 +63,7 @@ void add_routing(std::vector<Setting>& table) {
         0, 0, TextRule::queue_order},
        {"routing.client_weights",
         TEXTS(client_weights),
-        "NAME=WEIGHT of clients, by API key or `user`, until the mesh has weights of its own "
+        "NAME=WEIGHT of clients, by API key or `user`, unless the mesh has another for them "
         "(dualmeshctl weights set); for the orders vtc and dlpm. Others have weight 1.",
         0,
         0,

@@ -14,8 +14,8 @@ from cluster import MODEL, Cluster, chat_body, post, wait_until
 
 PROGRAMS = ["dualmeshd", "dualmeshctl", "dualmesh-engine", "dualmesh-replay"]
 COMMANDS = ["status", "members", "instances", "rings", "lag", "metrics", "drain", "policy",
-            "policy set", "weights", "weights set", "hash-key", "instance", "instance add", "instance drain",
-            "instance resume", "instance remove", "diff", "watch", "wait-converged", "explain",
+            "policy set", "weights", "weights set", "weights clear", "hash-key", "instance",
+            "instance add", "instance drain", "instance resume", "instance remove", "diff", "watch", "wait-converged", "explain",
             "decisions", "kv"]
 SENSELESS = {
     "an unknown option": ([[name, "--sideways"] for name in PROGRAMS], "--sideways"),

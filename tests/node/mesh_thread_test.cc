@@ -183,6 +183,22 @@ TEST_CASE("administration through one node reaches the other") {
   CHECK(eventually([&] { return a_host.view()->settings.client_weights.of(255) == 2.5; }));
   const auto shown = admin.clientWeightsRequest().send().wait(client.scope());
   CHECK(std::string(shown.getWeights().cStr()) == "#00000000000000ff=2.5");
+  CHECK(std::string(shown.getSet().cStr()) == "#00000000000000ff=2.5");
+  CHECK(shown.getAnybody());
+  auto more = admin.setClientWeightsRequest();
+  more.setWeights("#00000000000000fe=3");
+  more.send().wait(client.scope());
+  CHECK(eventually([&] { return b_host.view()->settings.client_weights.of(254) == 3; }));
+  CHECK(b_host.view()->settings.client_weights.of(255) == 2.5);
+  auto cleared = admin.setClientWeightsRequest();
+  cleared.initCleared(1).set(0, 255);
+  cleared.send().wait(client.scope());
+  CHECK(eventually([&] { return b_host.view()->settings.client_weights.of(255) == 1; }));
+  CHECK(b_host.view()->settings.client_weights.of(254) == 3);
+  auto all = admin.setClientWeightsRequest();
+  all.setClearAll(true);
+  all.send().wait(client.scope());
+  CHECK(eventually([&] { return b_host.view()->settings.client_weights.empty(); }));
   bool bad = false;
   try {
     auto wrong = admin.setClientWeightsRequest();

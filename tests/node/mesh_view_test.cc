@@ -152,7 +152,7 @@ TEST_CASE("view: slots stay, draining instances serve without being in the ring"
   CHECK(view->depth == nullptr);  // alone
 }
 
-TEST_CASE("view: clients' weights are the configured ones until the mesh has its own") {
+TEST_CASE("view: clients' weights are the configured ones but for those set in the mesh") {
   Replica node(1);
   REQUIRE(node.config.routing.client_weights.read_text("#0000000000000001=3").empty());
   FleetViewBuilder builder(node.config);
@@ -169,13 +169,21 @@ TEST_CASE("view: clients' weights are the configured ones until the mesh has its
   set("in a format of the future");
   CHECK(weight(1) == 3);
   set("#0000000000000002=5");
-  CHECK(weight(1) == 1);
+  CHECK(weight(1) == 3);
   CHECK(weight(2) == 5);
   set("in a format of the future");
   CHECK(weight(2) == 5);
-  set("");
+  set("#0000000000000001=7");
+  CHECK(weight(1) == 7);
   CHECK(weight(2) == 1);
-  CHECK(weight(1) == 1);
+  policies::ClientWeights configured;
+  REQUIRE(configured.read_text("#0000000000000001=4,#0000000000000002=6").empty());
+  builder.set_configured_weights(configured);
+  CHECK(weight(1) == 7);
+  CHECK(weight(2) == 6);
+  set("");
+  CHECK(weight(1) == 4);
+  CHECK(weight(2) == 6);
 }
 
 TEST_CASE("readiness: each rule by itself") {

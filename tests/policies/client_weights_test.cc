@@ -69,3 +69,25 @@ TEST_CASE("bad weights say what is allowed, change nothing and repeat no name") 
   many.pop_back();
   CHECK(read(weights, many).empty());
 }
+
+TEST_CASE("client weights: what lies over others counts, and what goes has 1 again") {
+  ClientWeights below;
+  ClientWeights over;
+  REQUIRE(read(below, {"a=2", "b=3"}).empty());
+  REQUIRE(read(over, {"b=5", "c=7"}).empty());
+  const ClientWeights both = below.overlaid(over);
+  const auto of = [](const ClientWeights& weights) {
+    return std::vector<double>{weights.of(client_key("a")), weights.of(client_key("b")),
+                               weights.of(client_key("c"))};
+  };
+  CHECK(of(both) == std::vector<double>{2, 5, 7});
+  CHECK(both.size() == 3);
+  CHECK(of(below) == std::vector<double>{2, 3, 1});
+  CHECK(below.overlaid({}) == below);
+  CHECK(ClientWeights().overlaid(over) == over);
+  const std::vector<std::uint64_t> gone = {client_key("b"), client_key("nobody")};
+  CHECK(of(both.without(gone)) == std::vector<double>{2, 1, 7});
+  const std::vector<std::uint64_t> last = {client_key("b"), client_key("c")};
+  CHECK(over.without(last).empty());
+  CHECK(ClientWeights().without(last).empty());
+}

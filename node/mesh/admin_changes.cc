@@ -1,0 +1,107 @@
+#include "node/mesh/admin_changes.h"
+
+#include <kj/exception.h>
+#include <spdlog/spdlog.h>
+
+#include "node/mesh/handshake.h"
+#include "node/mesh/mesh_node.h"
+
+namespace dualmesh::node {
+namespace {
+
+std::string text_of(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
+
+std::string who_is(const net::IncomingPeer& caller) {
+  const auto& identity = caller.identity();
+  if (!identity) return caller.from() + " (no certificate)";
+  std::string names;
+  for (const std::string& name : identity->names) names += (names.empty() ? "" : ", ") + name;
+  if (names.empty()) names = "a certificate without a name";
+  return fmt::format("{} at {}", cut_text(names), caller.from());
+}
+
+SeedInstance instance_of(wire::Admin::ChangeInstanceParams::Reader asked) {
+  SeedInstance instance{text_of(asked.getName()),
+                        text_of(asked.getAddress()),
+                        {},
+                        asked.getWeight(),
+                        text_of(asked.getKvEvents())};
+  if (instance.weight == 0.0) instance.weight = 1.0;
+  for (auto model : asked.getModels()) instance.models.push_back(text_of(model));
+  return instance;
+}
+
+std::string described(const SeedInstance& instance) {
+  std::string text = fmt::format("instance add {} {}", instance.name, instance.address);
+  if (instance.weight != 1.0) text += fmt::format(" --weight {}", instance.weight);
+  for (const std::string& model : instance.models) text += " --model " + model;
+  if (!instance.kv_events.empty()) text += " --kv-events " + instance.kv_events;
+  return text;
+}
+
+}  // namespace
+
+AdminChanges::AdminChanges(MeshNode& node, const net::IncomingPeer& caller)
+    : node_(node), who_(who_is(caller)) {}
+
+void AdminChanges::done(const std::string& what, const net::Result<void>& result) const {
+  if (result) return spdlog::info("admin: {}: {}", who_, cut_text(what));
+  spdlog::info("admin: {}: {}: refused: {}", who_, cut_text(what),
+               cut_text(result.error().message));
+  // The exception's description is what dualmeshctl prints.
+  kj::throwRecoverableException(kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__,
+                                              kj::str(result.error().message.c_str())));
+}
+
+void AdminChanges::change_instance(wire::Admin::ChangeInstanceParams::Reader asked,
+                                   wire::Admin::ChangeInstanceResults::Builder out) {
+  const std::string name = text_of(asked.getName());
+  const auto before = node_.registry().find(name);
+  switch (asked.getAction()) {
+    case wire::InstanceAction::ADD: {
+      const SeedInstance instance = instance_of(asked);
+      done(described(instance), node_.change(instance));
+      break;
+    }
+    case wire::InstanceAction::DRAIN:
+      done("instance drain " + name, node_.change(name, policies::Lifecycle::draining));
+      break;
+    case wire::InstanceAction::RESUME:
+      done("instance resume " + name, node_.change(name, policies::Lifecycle::active));
+      break;
+    case wire::InstanceAction::REMOVE:
+      done("instance remove " + name, node_.change(name, policies::Lifecycle::removed));
+      break;
+    default:
+      done("a change of instance " + name, net::Error{"unknown action"});
+  }
+  if (!before) return;
+  out.setBefore(to_string(before->lifecycle));
+  const bool removed = before->lifecycle == policies::Lifecycle::removed;
+  if (!removed) out.setKvEventsBefore(before->kv_events);
+}
+
+void AdminChanges::set_policy(const std::string& policy) {
+  done("policy set " + policy, node_.set_policy(policy));
+}
+
+void AdminChanges::set_client_weights(wire::Admin::SetClientWeightsParams::Reader asked) {
+  MeshNode::WeightChange change{
+      .weights = text_of(asked.getWeights()), .cleared = {}, .clear_all = asked.getClearAll()};
+  std::string what;
+  for (const std::uint64_t client : asked.getCleared()) {
+    change.cleared.push_back(client);
+    what += (what.empty() ? "weights clear " : " ") + policies::client_key_text(client);
+  }
+  if (change.clear_all) what = "weights clear --all";
+  if (!change.weights.empty())
+    what += (what.empty() ? "" : ", ") + ("weights set " + change.weights);
+  done(what.empty() ? "weights set of nobody" : what, node_.change_client_weights(change));
+}
+
+void AdminChanges::drain() {
+  done("drain");
+  node_.admin_host().drain();
+}
+
+}  // namespace dualmesh::node
