@@ -309,7 +309,8 @@ interface Admin {
   # 8 j + i (crdt/state_digest.h); empty: all rows.
   explain @9 (path :Text, body :Data) -> (decision :Decision, hits :List(Estimate));
   # `body` is the JSON an OpenAI client would post to `path`.
-  decisions @10 (last :UInt32) -> (decisions :List(Decision));
+  decisions @10 (last :UInt32, id :UInt64) -> (decisions :List(Decision));
+  # The newest first. `id`: that one alone; 0: all.
   setBeacon @11 (value :UInt64) -> (atNs :UInt64);
   # Writes a number into this node's load stream as a request would write its load, for measuring.
   beacons @12 () -> (seen :List(BeaconSeen));

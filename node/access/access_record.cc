@@ -27,7 +27,7 @@ void put_text(Json& line, const char* name, std::string_view text) {
   if (!text.empty()) line[name] = text.substr(0, AccessRecord::kMostTextBytes);
 }
 
-void put_count(Json& line, const char* name, std::uint32_t count) {
+void put_count(Json& line, const char* name, std::uint64_t count) {
   if (count > 0) line[name] = count;
 }
 
@@ -67,6 +67,7 @@ std::string to_json_line(const AccessRecord& record, std::string_view node) {
   put_text(line, "instance", record.instance);
   put_text(line, "handed_to", record.handed_to);
   put_text(line, "reason", record.reason);
+  put_count(line, "decision", record.decision);
   line["retries"] = record.retries;
   line["bytes_in"] = record.bytes_in;
   line["bytes_out"] = record.bytes_out;

@@ -25,7 +25,11 @@ enum class RequestEnd : std::uint8_t {
   timeout,          // in a queue, of an instance, or of the client's body
   aborted,          // the time for draining was up
 };
-std::string_view to_string(RequestEnd end);
+std::string_view to_string(RequestEnd end);  // empty beyond the last
+
+// The reason where no policy chose: endpoints that are not routed by prefix. Others are those of
+// policies/decision.h. What each means to a reader is in README.md, and a test compares.
+inline constexpr const char* kPassedThrough = "passed_through";
 
 struct AccessRecord {
   static constexpr std::size_t kMostTextBytes = 512;  // of path and model; the rest is cut off
@@ -42,6 +46,9 @@ struct AccessRecord {
   std::string instance;     // that answered, or was asked last
   std::string handed_to;    // the node that had it answered
   std::string_view reason;  // of the choice of the instance; a literal
+  // Its number among the node's routing decisions; 0: none was made. These have no request id: they
+  // are on every request's path, this record only where a log is kept.
+  std::uint64_t decision = 0;
   std::uint32_t retries = 0;
   std::uint64_t bytes_in = 0;  // bodies alone
   std::uint64_t bytes_out = 0;

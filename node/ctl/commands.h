@@ -77,6 +77,7 @@ struct ExplainQuery {
   std::string path;
 };
 int run_explain(Session& session, const ExplainQuery& query);
-int run_decisions(Session& session, std::uint32_t last);
+// `id`: that decision alone; 0: the last ones.
+int run_decisions(Session& session, std::uint32_t last, std::uint64_t id);
 
 }  // namespace dualmesh::node::ctl

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -184,7 +185,8 @@ std::string chosen_text(wire::Decision::Reader decision) {
 }
 
 void print_decisions(capnp::List<wire::Decision>::Reader decisions) {
-  TextTable table({{"ago", Align::right},
+  TextTable table({{"number", Align::right},
+                   {"ago", Align::right},
                    {.title = "model", .shrink = 1},
                    {"tokens", Align::right},
                    {"depth", Align::right},
@@ -196,7 +198,8 @@ void print_decisions(capnp::List<wire::Decision>::Reader decisions) {
                    {"ttft", Align::right},
                    {"outcome"}});
   for (auto decision : decisions) {
-    table.add({ms_text(decision.getAgoMs()), decision.getModel().cStr(),
+    table.add({std::to_string(decision.getId()), ms_text(decision.getAgoMs()),
+               decision.getModel().cStr(),
                count_text(decision.getInputTokens()), std::to_string(decision.getDepth()),
                candidates_text(decision), chosen_text(decision), decision.getReason().cStr(),
                std::to_string(decision.getMigrations() + decision.getRetries()),
@@ -227,12 +230,18 @@ int run_explain(Session& session, const ExplainQuery& query) {
   return kExitDone;
 }
 
-int run_decisions(Session& session, std::uint32_t last) {
+int run_decisions(Session& session, std::uint32_t last, std::uint64_t id) {
   AdminClient& node = session.node();
   auto request = node.admin().decisionsRequest();
-  request.setLast(last);
+  request.setLast(id == 0 ? last : std::numeric_limits<std::uint32_t>::max());
+  request.setId(id);
   auto answer = node.call(kj::mv(request), "read the decisions");
   if (!answer) return failed(answer.error());
+  if (id != 0 && answer->getDecisions().size() == 0) {
+    return failed(net::Error{fmt::format(
+        "this node has no decision {}: made by another, too long ago, or before its last start",
+        id)});
+  }
   if (session.json()) {
     print_json(to_json(answer->getDecisions()));
   } else if (answer->getDecisions().size() == 0) {

@@ -106,6 +106,7 @@ const std::map<std::string, std::string> kExamplesOf = {
      "  dualmeshctl explain --prompt-file request.json --path /v1/completions\n"},
     {"decisions",
      "  dualmeshctl decisions --last 5\n"
+     "  dualmeshctl decisions 4711          # `decision` of a line of that node's access log\n"
      "  dualmeshctl decisions --last 1000 --json | jq '.[].reason' | sort | uniq -c\n"},
 };
 

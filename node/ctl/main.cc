@@ -27,6 +27,7 @@ struct Arguments {
   std::uint32_t timeout_ms = 10'000;
   ctl::ExplainQuery explain{.prompt_file = {}, .model = {}, .path = "/v1/chat/completions"};
   std::uint32_t last = 20;
+  std::uint64_t decision = 0;
   ctl::WatchQuery watch;
   std::string kv_instance;
   bool new_key = false;
@@ -199,8 +200,14 @@ void add_request_commands(CLI::App& app, Arguments& arguments, Command& command)
   decisions->add_option("--last", arguments.last, "how many")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  decisions->callback(
-      [&] { command = [&](ctl::Session& s) { return ctl::run_decisions(s, arguments.last); }; });
+  decisions
+      ->add_option("number", arguments.decision, "one of them, `decision` in the access log's line")
+      ->check(CLI::PositiveNumber);
+  decisions->callback([&] {
+    command = [&](ctl::Session& s) {
+      return ctl::run_decisions(s, arguments.last, arguments.decision);
+    };
+  });
 }
 
 }  // namespace

@@ -169,7 +169,10 @@ class AdminServer final : public wire::Admin::Server {
   }
 
   kj::Promise<void> decisions(DecisionsContext context) override {
-    const auto records = node_.admin_host().decisions(context.getParams().getLast());
+    auto records = node_.admin_host().decisions(context.getParams().getLast());
+    if (const std::uint64_t id = context.getParams().getId(); id != 0) {
+      std::erase_if(records, [id](const auto& record) { return record.id != id; });
+    }
     const DecisionWriter writer(node_);
     auto out = context.getResults().initDecisions(static_cast<unsigned>(records.size()));
     for (unsigned i = 0; i < out.size(); ++i) writer.write(records[i], out[i]);

@@ -315,9 +315,10 @@ void RoutedRequest::write_down(RequestEnd end, std::uint64_t bytes_out) {
   record->model = model_.substr(0, AccessRecord::kMostTextBytes);
   record->status = status_;
   record->retries = retries_;
+  if (scheduled_) record->decision = id_;
   if (slot_ != policies::kNoSlot || away_) {
     (away_ ? record->handed_to : record->instance) = instance_name_;
-    record->reason = scheduled_ ? policies::to_string(reason_) : "passed_through";
+    record->reason = scheduled_ ? policies::to_string(reason_) : kPassedThrough;
   }
   if (!watcher_) return;
   record->prompt_tokens = watcher_->prompt_tokens();

@@ -84,7 +84,7 @@ bool RoutedRequest::relay_head(net::HttpResponse& head) {
   head.headers.set("x-dualmesh-node", home_.shared.settings.node_name);
   head.headers.set("x-dualmesh-instance", instance_name_);
   head.headers.set("x-dualmesh-reason",
-                   scheduled_ ? policies::to_string(reason_) : "passed_through");
+                   scheduled_ ? policies::to_string(reason_) : kPassedThrough);
   if (scheduled_ && head.status < 300) answer_begins(head);
   return true;
 }

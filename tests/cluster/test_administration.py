@@ -1,9 +1,10 @@
 """What administrators change: clients' weights, set and taken back; and what the log says of it all."""
 
+import json
 import re
 
 import pytest
-from cluster import wait_until
+from cluster import chat_body, post, wait_until
 from test_mesh_tls import as_administrator, log_of, make_certificates, tls_flags
 
 
@@ -113,3 +114,23 @@ def test_without_tls_the_log_says_whence_an_order_came(make_cluster):
     # Where no key is asked for every name may be a client's.
     done = cluster.ctl(cluster.nodes[0], "weights", "set", "anybody=2")
     assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+def test_a_line_of_the_access_log_leads_to_the_decision(make_cluster, tmp_path):
+    log = tmp_path / "access.log"
+    cluster = make_cluster().start(nodes=1, engines=2,
+                                   flags_of=lambda name: ["--log.access_file", log])
+    node = cluster.nodes[0]
+    for number in range(3):
+        assert post(node.http, "/v1/chat/completions", chat_body(f"Tell me {number}."),
+                    {"x-request-id": f"mine-{number}"})[0] == 200
+    wait_until(lambda: len(log.read_text().splitlines()) == 3, 5.0, "three lines are written")
+    lines = {line["request_id"]: line for line in map(json.loads, log.read_text().splitlines())}
+    line = lines["mine-1"]
+    [decision] = cluster.ask(node, "decisions", str(line["decision"]))
+    assert (decision["id"], decision["chosen"], decision["reason"]) == (
+        line["decision"], line["instance"], line["reason"])
+    shown = cluster.ctl(node, "decisions", str(line["decision"])).stdout.splitlines()
+    assert len(shown) == 2 and shown[1].split()[0] == str(line["decision"]), shown
+    done = cluster.ctl(node, "decisions", "4711000")
+    assert done.returncode == 2 and "this node has no decision 4711000" in done.stderr
