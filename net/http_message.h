@@ -106,7 +106,7 @@ struct HttpRequest {
   std::string method;
   std::string target;  // origin form: path and query
   Headers headers;     // hop-by-hop and framing fields already removed
-  ByteBuffer body;      // de-chunked
+  ByteBuffer body;     // de-chunked
   std::string peer;    // address of the client
 
   std::string_view path() const { return std::string_view(target).substr(0, target.find('?')); }

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <utility>
 
-#include "net/json_block.h"
+#include "net/json_skip.h"
 
 namespace dualmesh::net {
 namespace {
@@ -51,52 +51,6 @@ std::size_t whole_code_points(std::string_view text, std::size_t from, std::size
 }
 
 }  // namespace
-
-const char* skip_minimal(const char* from, const char* end, bool& high, bool& escaped) {
-  JsonBlock blocks[JsonBlock::kMostRead];
-  bool any_high = false;
-  std::uint64_t backslashes = 0;
-  std::uint64_t stops = 0, unusual = 0;
-  for (std::size_t most = 1; from != end && stops == 0; most = JsonBlock::kMostRead) {
-    const std::size_t count = read_json(from, end, most, blocks);
-    std::uint64_t carry = 0;
-    for (const JsonBlock* block = blocks; block != blocks + count; ++block) {
-      any_high |= block->high;
-      stops = block->quote | block->control;
-      std::uint64_t within = block->backslash;
-      if ((within | carry) != 0) {
-        const std::uint64_t after = escaped_by(within, carry);
-        unusual = after & ~block->plain;
-        stops = (block->quote & ~after) | block->control | unusual;
-      }
-      if (stops != 0) {
-        const int stop = std::countr_zero(stops);
-        backslashes |= within & ((std::uint64_t{1} << stop) - 1);
-        from += stop - static_cast<int>(unusual >> stop & 1);
-        break;
-      }
-      backslashes |= within;
-      from += JsonBlock::kBytes;
-    }
-    if (stops == 0) from -= carry;  // the next begins with a whole escape
-  }
-  high = high || any_high;
-  escaped = escaped || backslashes != 0;
-  return from;
-}
-
-const char* find_in_string(const char* from, const char* end, bool& high) {
-  JsonBlock blocks[JsonBlock::kMostRead];
-  for (std::size_t most = 1; from != end; most = JsonBlock::kMostRead) {
-    const std::size_t count = read_json(from, end, most, blocks);
-    for (std::size_t i = 0; i < count; ++i, from += JsonBlock::kBytes) {
-      high = high || blocks[i].high;
-      const std::uint64_t stops = blocks[i].quote | blocks[i].backslash | blocks[i].control;
-      if (stops != 0) return from + std::countr_zero(stops);
-    }
-  }
-  return from;
-}
 
 JsonEscape read_escape(const char* from, const char* end) {
   using Kind = JsonEscape::Kind;
@@ -368,7 +322,7 @@ JsonScan::Token JsonScan::number(std::string_view text) {
   if (whole && digits > max_integer_digits && rare_ == RareNumbers::fail) return fails();
   begin_ = start;
   position_ += at;
-  if (!is_minimal_number(rest.substr(0, at))) ++respelled_;
+  if (!whole || (rest[0] == '-' && rest[1] == '0')) ++respelled_;  // as is_minimal_number()
   after_value();
   return Token::number;
 }

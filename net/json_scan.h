@@ -34,15 +34,6 @@ struct JsonString {
   bool is_minimal() const { return spelling != Spelling::other; }
 };
 
-// The first quote, backslash or control character; `end` if there is none. Sets `high` if there is
-// a byte of 0x80 or above before it, or soon after.
-const char* find_in_string(const char* from, const char* end, bool& high);
-
-// Past all that is in the minimal spelling: to a quote, a control character, an escape of another
-// spelling, valid or not, one that is cut off, or the end. Sets `high` likewise, and `escaped` if
-// it passed an escape. No branch depends on where escapes are: programs have one every few bytes.
-const char* skip_minimal(const char* from, const char* end, bool& high, bool& escaped);
-
 // What a backslash and `c` stand for, where two characters are the whole escape; else NUL.
 inline char short_escape(char c) {
   static constexpr std::array<char, 256> meant = [] {

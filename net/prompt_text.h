@@ -48,7 +48,6 @@ class PromptText {
 
  private:
   void append_spelled(std::string_view words);
-  void append_spelled(const char* from, std::size_t size, std::uint64_t escapes);
 
   std::string text_;
 };

@@ -2,7 +2,7 @@
 
 #include <simdjson.h>
 
-#include "net/json_block.h"
+#include "net/json_skip.h"
 
 namespace dualmesh::net {
 

@@ -264,25 +264,3 @@ TEST_CASE("what is changed anywhere is taken only if it is JSON still") {
   }
   CHECK(taken > 1'000);
 }
-
-TEST_CASE("a run ends where a byte says so, at every place and length") {
-  for (std::size_t length = 0; length < 200; ++length) {
-    for (const char stop : {'"', '\\', '\x1f', '\0'}) {
-      for (std::size_t at = 0; at <= length; ++at) {
-        std::vector<char> text(length, 'x');
-        if (at < length) text[at] = stop;
-        bool high = false;
-        const char* const end = text.data() + length;
-        CHECK(find_in_string(text.data(), end, high) == text.data() + at);
-        CHECK_FALSE(high);
-      }
-    }
-  }
-  for (std::size_t at = 0; at < 150; ++at) {
-    std::string text(150, ' ');
-    text[at] = '\x80';
-    bool high = false;
-    CHECK(find_in_string(text.data(), text.data() + text.size(), high) == text.data() + 150);
-    CHECK(high);
-  }
-}

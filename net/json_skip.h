@@ -1,6 +1,9 @@
-// JsonBlock: 64 bytes of JSON as bits, one for each byte, by what a byte means inside a string.
+// Where the runs of a JSON string end: quickly past what needs no look of its own.
 //
-// Invariant: all classifiers say the same of the same bytes; which is used depends on the machine.
+// Blocks of 64 bytes are bits, one for each byte, by what a byte means inside a string; no branch
+// depends on where escapes are, as programs have one every few bytes.
+//
+// Invariant: all skippers say the same of the same bytes; which is used depends on the machine.
 // Threads: functions. Source: ours; that JSON is best read 64 bytes at a time is simdjson's lesson.
 #pragma once
 
@@ -15,30 +18,26 @@
 
 namespace dualmesh::net {
 
-struct JsonBlock {
-  static constexpr std::size_t kBytes = 64;
-  static constexpr std::size_t kMostRead = 4;  // in one go
+// Past all that is in the minimal spelling: to a quote, a control character, an escape of another
+// spelling, valid or not, one that is cut off, or the end. Sets `high` if there is a byte of 0x80
+// or above before it, or soon after, and `escaped` if it passed an escape.
+const char* skip_minimal(const char* from, const char* end, bool& high, bool& escaped);
 
-  std::uint64_t quote;
-  std::uint64_t backslash;
-  std::uint64_t control;  // below 0x20
-  std::uint64_t plain;    // what the minimal spelling has after a backslash: one of "\bfnrt
-  bool high;              // some byte is 0x80 or above
+// The first quote, backslash or control character; `end` if there is none. Sets `high` likewise.
+const char* find_in_string(const char* from, const char* end, bool& high);
+
+// How far the whole blocks of [from, end) are minimal.
+struct JsonSkip {
+  const char* at;  // where the first thing begins that is not; or what is left, with a whole escape
+  bool ended;      // there is such a thing
+  bool high;       // a byte of 0x80 or above in the blocks that were read
+  bool escaped;    // a backslash in what was passed, or at the place where it ended
 };
-
-// Bytes [from, from + 64 * count) to `blocks`. `plain` is told only where there is a backslash in
-// the block or right before it among these bytes.
-using JsonClassifier = void (*)(const char* from, std::size_t count, JsonBlock* blocks);
+using JsonSkipper = JsonSkip (*)(const char* from, const char* end);
+inline constexpr std::ptrdiff_t kJsonBlockBytes = 64;
 
 // Those that this machine can run; the last is the fastest, and the first runs everywhere.
-std::span<const JsonClassifier> json_classifiers();
-// The fastest.
-extern const JsonClassifier classify_json;
-
-// Reads up to `most` blocks of [at, end), which is not empty; returns how many. What is shorter
-// than a block is read alone, with control characters for what is missing.
-std::size_t read_json(const char* at, const char* end, std::size_t most,
-                      JsonBlock (&blocks)[JsonBlock::kMostRead]);
+std::span<const JsonSkipper> json_skippers();
 
 // The beginning of a string, for those that are short: names and roles.
 struct JsonRun {
@@ -83,6 +82,10 @@ inline const char* near_escape(const char* at, const char* end, bool& high) {
 inline std::uint64_t escaped_by(std::uint64_t backslash, std::uint64_t& carry) {
   constexpr std::uint64_t even = 0x5555555555555555;
   const std::uint64_t first = carry;
+  if (const std::uint64_t behind = backslash << 1 | first; (behind & backslash) == 0) {  // no runs
+    carry = backslash >> 63;
+    return behind;
+  }
   const std::uint64_t runs = backslash & ~first;
   const std::uint64_t starts = runs & ~(runs << 1);
   // Adding the lowest bit of a run leaves one bit, right behind its end. Runs that start at an even
