@@ -155,7 +155,7 @@ HeadParser::Take HeadParser::take_known(FieldKind kind, std::string_view line,
 bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
   if (line.front() == ' ' || line.front() == '\t') return fail(400, "a folded header line");
   if (++fields_ > limits_.fields) {
-    return fail(431, "more header fields than this server accepts");
+    return fail(431, kTooManyFields);
   }
   const char* const begin = line.data();
   const char* const colon = token_end(begin, buffered.data() + buffered.size());
@@ -224,7 +224,7 @@ bool RequestParser::take_request_line(std::string_view line, HttpRequest& reques
   if (!is_token(method)) return fail(400, "a malformed method");
   const int version = http_version(line.substr(last + 1));
   if (version == -2) return fail(400, "a malformed HTTP version");
-  if (version == -1) return fail(505, "only HTTP/1.1 and HTTP/1.0 are served");
+  if (version == -1) return fail(505, "only HTTP/1.1 and HTTP/1.0 are served, no HTTP/2");
   minor_version_ = version;
   for (unsigned char c : target) {
     if (c <= 0x20 || c >= 0x7f || c == '#') return fail(400, "a malformed request target");

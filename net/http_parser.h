@@ -24,6 +24,8 @@ namespace dualmesh::net {
 
 class StopFinder;
 
+inline constexpr std::string_view kTooManyFields = "more header fields than this server accepts";
+
 struct HeadLimits {
   std::size_t head_bytes = 32 * 1024;
   std::size_t fields = 100;

@@ -135,7 +135,8 @@ bool ServerConnection::process_head() {
   if (!head_started_) {
     if (in_.data().front() == tls_record) {
       ++shared_->refused_tls;
-      close();
+      // In plain, which clients know for what it is: "wrong version number", or in so many words.
+      send_refusal({.message = "this port speaks HTTP without TLS: use http://"});
       return false;
     }
     head_started_ = true;
@@ -146,7 +147,7 @@ bool ServerConnection::process_head() {
     case Parsed::need_more:
       return false;
     case Parsed::failed:
-      refuse(parser_.error_status(), parser_.error_reason());
+      refuse_head();
       return false;
     case Parsed::complete:
       break;
@@ -163,7 +164,7 @@ void ServerConnection::begin_body() {
   request_.peer = peer_;
   if (!ask_head_handler()) return;
   if (framing.length > shared_->limits.body_bytes) {
-    return refuse(413, "the body is larger than this server accepts");
+    return refuse_large();
   }
   if (!held_.acquire(shared_)) return refuse_overload();
   body_ = BodyReader(framing);
@@ -199,7 +200,7 @@ bool ServerConnection::process_body() {
   const std::size_t limit = shared_->limits.body_bytes;
   const std::size_t size = request_.body.size() + piece.size();
   if (size > limit || body_.promised_bytes() > limit - size) {
-    refuse(413, "the body is larger than this server accepts");
+    refuse_large();
     return false;
   }
   switch (step) {
@@ -231,48 +232,6 @@ void ServerConnection::hand_over() {
   request_ = {};
   exchange_ = exchange;
   shared_->handler(std::move(exchange));
-}
-
-void ServerConnection::refuse(int status, std::string_view reason) {
-  ++(status == 413   ? shared_->refused_too_large
-     : status == 408 ? shared_->refused_slow
-                     : shared_->refused_malformed);
-  ApiError error;
-  error.status = status;
-  error.message = reason;
-  send_refusal(error);
-}
-
-void ServerConnection::refuse_overload() {
-  ++shared_->refused_overload;
-  send_refusal({.status = 503,
-                .message = "this node holds as many requests as it may",
-                .type = "server_error",
-                .code = "overloaded"});
-}
-
-void ServerConnection::send_refusal(const ApiError& error) {
-  HttpResponse answer = json_response(error.status, to_json(error));
-  if (error.status == 503) answer.headers.add("Retry-After", "1");
-  send_refusal(std::move(answer), false);
-}
-
-void ServerConnection::send_refusal(HttpResponse answer, bool keep_alive) {
-  set_half_open(false);
-  if (listener_) listener_->refused(answer);
-  std::string out;
-  append_response_head(out, answer.status, answer.headers,
-                       {.length = answer.body.size(),
-                        .close = !keep_alive,
-                        .keep_alive_10 = keep_alive && minor_version() == 0});
-  if (request_.method != "HEAD") out += answer.body;
-  held_.release();
-  listener_.reset();
-  if (reading_) abandoned_body_ = std::move(request_.body);  // perhaps it is read into
-  request_ = {};
-  phase_ = Phase::answering;
-  append(out);
-  finish_answer(keep_alive);
 }
 
 // ---- writing

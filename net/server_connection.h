@@ -81,6 +81,8 @@ class ServerConnection final : public TurnEndJob,
   bool ask_head_handler();  // false: it has refused
   void hand_over();
   void refuse(int status, std::string_view reason);
+  void refuse_head();
+  void refuse_large();
   void refuse_overload();
   void send_refusal(const ApiError& error);
   void send_refusal(HttpResponse answer, bool keep_alive);

@@ -18,7 +18,8 @@ net::Result<void> TenantDirectory::add(std::span<const TenantSettings> tenants,
                                        std::string_view secret) {
   TenantDirectory next = *this;
   for (const TenantSettings& settings : tenants) {
-    if (!next.names_.insert(settings.name).second) {
+    const auto answers = std::make_shared<AnswerCounts>();
+    if (!next.answers_.emplace(settings.name, answers).second) {
       return net::Error{
           fmt::format("tenant.name: \"{}\" is there twice; names must differ", settings.name)};
     }
@@ -28,7 +29,7 @@ net::Result<void> TenantDirectory::add(std::span<const TenantSettings> tenants,
                       "http.namespace_secret to make its namespace from",
                       settings.name)};
     }
-    Tenant tenant{settings.name, policies::client_key(settings.name), {}};
+    Tenant tenant{settings.name, policies::client_key(settings.name), {}, answers};
     if (settings.private_prefixes) tenant.salt = NamespaceSalt(secret, settings.name);
     const auto shared = std::make_shared<const Tenant>(std::move(tenant));
     for (const KeyDigest& digest : settings.keys) {
@@ -57,6 +58,19 @@ void TenantDirectory::add_key(std::string_view key) {
 std::shared_ptr<const Tenant> TenantDirectory::find(std::string_view key) const {
   const Entry* entry = entry_of(digest_of(key));
   return entry ? entry->tenant : nullptr;
+}
+
+void TenantDirectory::take_answers(const TenantDirectory& before) {
+  for (auto& [name, answers] : answers_) {
+    const auto known = before.answers_.find(name);
+    if (known != before.answers_.end()) answers = known->second;
+  }
+  for (Entry& entry : entries_) {
+    if (entry.tenant->name.empty()) continue;
+    Tenant tenant = *entry.tenant;
+    tenant.answers = answers_.at(tenant.name);
+    entry.tenant = std::make_shared<const Tenant>(std::move(tenant));
+  }
 }
 
 std::vector<std::uint64_t> TenantDirectory::clients_without_tenant() const {

@@ -8,8 +8,8 @@
 // Invariant: a digest belongs to one tenant; names differ. Threads: immutable once made.
 #pragma once
 
+#include <map>
 #include <memory>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,8 +30,11 @@ class TenantDirectory {
   // Null: unknown.
   std::shared_ptr<const Tenant> find(std::string_view key) const;
 
-  std::size_t tenants() const { return names_.size(); }
-  const std::set<std::string>& names() const { return names_; }
+  std::size_t tenants() const { return answers_.size(); }
+  using Answers = std::map<std::string, std::shared_ptr<AnswerCounts>>;
+  const Answers& answers() const { return answers_; }  // by tenant
+  // Tenants that have the same names as before go on counting.
+  void take_answers(const TenantDirectory& before);
   // policies::client_key of those keys that are no tenant's.
   std::vector<std::uint64_t> clients_without_tenant() const;
   // NAME=WEIGHT of the tenants whose weight is not 1.
@@ -46,7 +49,7 @@ class TenantDirectory {
   void insert(const KeyDigest& digest, std::shared_ptr<const Tenant> tenant);
 
   std::vector<Entry> entries_;  // in the order of their digests' first bytes
-  std::set<std::string> names_;
+  Answers answers_;
   std::vector<std::string> weights_;
 };
 

@@ -133,6 +133,7 @@ bool Tenants::look() {
 }
 
 void Tenants::put(TenantDirectory directory) {
+  if (const auto before = this->directory()) directory.take_answers(*before);
   const auto shared = std::make_shared<const TenantDirectory>(std::move(directory));
   {
     const std::lock_guard lock(mutex_);

@@ -1,5 +1,9 @@
 #include "node/router/front_door.h"
 
+#include <spdlog/fmt/fmt.h>
+
+#include <nlohmann/json.hpp>
+
 #include "node/router/api_error.h"
 #include "node/router/incoming_request.h"
 #include "node/router/request_flow.h"
@@ -73,6 +77,22 @@ FrontDoor::FrontDoor(RequestFlow& flow, const Tenants& tenants, Settings setting
   for (std::size_t i = 0; i < settings.threads; ++i) random_.emplace_back(settings.seed());
 }
 
+void FrontDoor::append_answers(MetricsText& out) const {
+  out.family("dualmesh_answers_total", MetricType::counter,
+             "Requests below /v1/ that have ended, by tenant (empty: of none, or unauthorized) and "
+             "class of the status; none: the client left first.");
+  const auto append = [&](const std::string& tenant, const AnswerCounts& counts) {
+    for (std::size_t i = 0; i < counts.by_class.size(); ++i) {
+      const std::uint64_t count = counts.by_class[i].load(std::memory_order_relaxed);
+      if (count == 0) continue;
+      out.sample({{"tenant", tenant}, {"status", AnswerCounts::kClasses[i]}},
+                 static_cast<double>(count));
+    }
+  };
+  append("", answers_of_nobody_);
+  for (const auto& [name, counts] : tenants_.directory()->answers()) append(name, *counts);
+}
+
 // Paths that are nobody's are answered without a key: 404, as they are to everybody.
 bool FrontDoor::may_ask(const net::HttpRequest& head, Asker& asker) const {
   const std::string_view path = head.path();
@@ -81,13 +101,16 @@ bool FrontDoor::may_ask(const net::HttpRequest& head, Asker& asker) const {
     return !metrics_token_ || equal_in_constant_time(digest_of(key), *metrics_token_);
   }
   if (!path.starts_with("/v1/")) return true;
+  asker.answers = &answers_of_nobody_;
   if (!tenants_.needs_key()) {
     asker.client = policies::client_key(key);
     return true;
   }
   asker.tenant = tenants_.directory()->find(key);
-  if (asker.tenant) asker.client = asker.tenant->client;
-  return asker.tenant != nullptr;
+  if (!asker.tenant) return false;
+  asker.client = asker.tenant->client;
+  if (asker.tenant->answers) asker.answers = asker.tenant->answers.get();
+  return true;
 }
 
 net::HeadVerdict FrontDoor::head(const net::HttpRequest& head, net::IoThread& thread) {
@@ -113,10 +136,19 @@ net::HeadVerdict FrontDoor::head(const net::HttpRequest& head, net::IoThread& th
 }
 
 net::HttpResponse FrontDoor::unauthorized(const net::HttpRequest& head) const {
-  net::HttpResponse answer = error_response(
-      {401,
-       bearer_key(head).empty() ? "You didn't provide an API key." : "Incorrect API key provided.",
-       "invalid_request_error", "", "invalid_api_key"});
+  const bool metrics = head.path() == "/metrics";
+  const std::string_view what = metrics ? "token" : "key";
+  std::string message;
+  if (head.headers.find("Authorization").empty()) {
+    message = fmt::format("No {} came: send it as `Authorization: Bearer ...`.", what);
+  } else if (bearer_key(head).empty()) {
+    message = fmt::format("The Authorization field is not `Bearer` and then a {}.", what);
+  } else {
+    message = metrics ? "This token is not that of http.metrics_token."
+                      : "This key is not known here: ask whoever runs this service for one.";
+  }
+  net::HttpResponse answer =
+      error_response({401, std::move(message), "invalid_request_error", "", "invalid_api_key"});
   answer.headers.add("WWW-Authenticate", "Bearer");
   return answer;
 }
@@ -171,9 +203,11 @@ net::HttpResponse FrontDoor::answer_own(std::string_view path) const {
     return text_response(200, answers_.metrics(), "text/plain; version=0.0.4; charset=utf-8");
   }
   if (path == "/health") return json_response(200, R"({"status":"ok"})");
-  const std::string why_not = answers_.not_ready_reason();
-  return why_not.empty() ? text_response(200, "ready\n", "text/plain")
-                         : text_response(503, "not ready: " + why_not + "\n", "text/plain");
+  const Readiness ready = answers_.ready();
+  nlohmann::ordered_json json = {{"ready", ready.why_not.empty()}};
+  if (!ready.why_not.empty()) json["why_not"] = ready.why_not;
+  json["instances"] = {{"active", ready.instances_active}, {"healthy", ready.instances_healthy}};
+  return json_response(ready.why_not.empty() ? 200 : 503, json.dump() + '\n');
 }
 
 }  // namespace dualmesh::node

@@ -21,6 +21,7 @@
 
 #include "net/http_server.h"
 #include "node/identity/tenants.h"
+#include "node/metrics/metrics_text.h"
 #include "node/router/incoming_request.h"
 #include "node/router/models_list.h"
 
@@ -28,10 +29,17 @@ namespace dualmesh::node {
 
 class RequestFlow;
 
+// What a load balancer wants to know.
+struct Readiness {
+  std::string why_not;  // empty: ready
+  std::size_t instances_active = 0;
+  std::size_t instances_healthy = 0;  // of them, as this node sees them
+};
+
 class FrontDoor {
  public:
   struct Answers {
-    std::function<std::string()> not_ready_reason;  // empty: ready
+    std::function<Readiness()> ready;
     std::function<std::string()> metrics;
     std::function<std::vector<ListedModel>()> models;
   };
@@ -45,6 +53,7 @@ class FrontDoor {
 
   // With the head of a request, before its body: what is refused at once, and what will know of it.
   net::HeadVerdict head(const net::HttpRequest& head, net::IoThread& thread);
+  void append_answers(MetricsText& out) const;
   // REQUIRES the listener that head() gave.
   void handle(std::shared_ptr<net::Exchange> exchange);
 
@@ -63,6 +72,7 @@ class FrontDoor {
   const AccessKeeping access_;
   std::vector<std::mt19937_64> random_;  // by thread
   const Answers answers_;
+  mutable AnswerCounts answers_of_nobody_;  // without a tenant
 };
 
 }  // namespace dualmesh::node

@@ -24,6 +24,7 @@ void IncomingRequest::begin_record(const net::HttpRequest& head, const AccessKee
 }
 
 IncomingRequest::~IncomingRequest() {
+  if (asker.answers) asker.answers->add(status_);
   if (!entry_) return;
   entry_->record.tenant = asker.tenant;
   entry_->record.total_s = policies::to_seconds(entry_->keeping.now() - entry_->arrived);
@@ -41,6 +42,7 @@ void IncomingRequest::refused(net::HttpResponse& answer) {
 
 void IncomingRequest::sign(net::HttpResponse& answer, RequestEnd end) {
   answer.headers.set(kRequestIdHeader, id.text());
+  status_ = answer.status;
   if (!entry_) return;
   entry_->record.status = answer.status;
   entry_->record.bytes_out = answer.body.size();

@@ -25,6 +25,7 @@ struct Asker {
   // body says it. Under a tenant `user` counts for nothing: a tenant has its share once, however
   // many users it names.
   std::uint64_t client = 0;
+  AnswerCounts* answers = nullptr;  // where its answer is counted; null: nowhere
 
   const NamespaceSalt& salt() const {
     static const NamespaceSalt shared;
@@ -53,6 +54,7 @@ class IncomingRequest final : public net::BodyListener {
 
   // An answer of this node's own: it gets the request's id, and the record says what it was.
   void sign(net::HttpResponse& answer, RequestEnd end);
+  void answered(int status) { status_ = status; }  // by an instance
   // Null where nothing is written down.
   AccessRecord* record() { return entry_ ? &entry_->record : nullptr; }
 
@@ -71,6 +73,7 @@ class IncomingRequest final : public net::BodyListener {
   void begin_record(const net::HttpRequest& head, const AccessKeeping& keeping, std::size_t thread);
 
   std::unique_ptr<Entry> entry_;
+  int status_ = 0;  // 0: no answer began
 };
 
 }  // namespace dualmesh::node

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick{100};
 constexpr std::size_t kExpirePerTick = 20'000;
+constexpr std::chrono::minutes kWrongProtocolsInterval{1};
 constexpr std::uint32_t kLeaveTimeout_ms = 2'000;
 
 std::size_t thread_count(std::uint32_t wanted) {
@@ -79,7 +80,7 @@ Node::Node(Config config, std::unique_ptr<AccessLog> access_log)
       tenants_(config_.identity,
                [this](const std::vector<std::string>& weights) { use_weights(weights); }),
       front_door_(flow_, tenants_, front_door_settings(),
-                  {[this] { return not_ready_reason(); },
+                  {[this] { return readiness(); },
                    [this] { return metrics() + mesh_ready_.load()->metrics(); },
                    [this] { return merge_models(*scheduler_.view(), monitor_.listed_models()); }}),
       server_(io_threads_, config_.http_limits,
@@ -269,7 +270,26 @@ void Node::begin_draining() {
   check_drained();
 }
 
+// A client that is set up wrongly comes again and again: told at most once a minute.
+void Node::tell_wrong_protocols() {
+  const policies::Time at = scheduler_.now();
+  if (at < wrong_.next) return;
+  const net::ServerStats http = server_.stats();
+  if (http.refused_tls > wrong_.tls) {
+    spdlog::warn("http: {} connections spoke TLS to http.listen, which has none: use http://{}",
+                 http.refused_tls - wrong_.tls,
+                 config_.http_tls_listen.empty() ? "" : ", or the port of http.tls.listen");
+  }
+  if (http.refused_plain_text > wrong_.plain_text) {
+    spdlog::warn("http: {} connections spoke HTTP without TLS to http.tls.listen: use https://",
+                 http.refused_plain_text - wrong_.plain_text);
+  }
+  if (http.refused_tls + http.refused_plain_text == wrong_.tls + wrong_.plain_text) return;
+  wrong_ = {http.refused_tls, http.refused_plain_text, at + kWrongProtocolsInterval};
+}
+
 void Node::tick() {
+  tell_wrong_protocols();
   scheduler_.enter([](policies::Scheduler& scheduler, policies::Time at,
                       policies::Effects& effects) { scheduler.tick(at, effects); });
   residency_.expire(scheduler_.now(), kExpirePerTick);

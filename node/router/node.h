@@ -106,6 +106,8 @@ class Node final : private MeshHost, private AdminHost {
   void stopped(int exit_status);
   FrontDoor::Settings front_door_settings() const;
   std::string not_ready_reason() const;
+  Readiness readiness();
+  void tell_wrong_protocols();
 
   const std::vector<std::string> own_weights_;  // without those of tenants
   const Config config_;
@@ -120,6 +122,11 @@ class Node final : private MeshHost, private AdminHost {
   Tenants tenants_;
   FrontDoor front_door_;
   net::HttpServer server_;
+  // Clients that spoke TLS where there is none, or the reverse; as the log has told. By the tick.
+  struct {
+    std::uint64_t tls = 0, plain_text = 0;
+    policies::Time next{};
+  } wrong_;
   std::unique_ptr<ListenerCertificate> certificate_;  // null: no TLS
   Discovery peers_;
   Discovery instances_;

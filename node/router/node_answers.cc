@@ -103,13 +103,37 @@ std::string Node::metrics() {
 
 KnownClients Node::clients() {
   const auto directory = tenants_.directory();
-  return {.anybody = !tenants_.needs_key(),
-          .tenants = {directory->names().begin(), directory->names().end()},
-          .keys = directory->clients_without_tenant()};
+  KnownClients known{.anybody = !tenants_.needs_key(),
+                     .tenants = {},
+                     .keys = directory->clients_without_tenant()};
+  for (const auto& [name, answers] : directory->answers()) known.tenants.push_back(name);
+  return known;
+}
+
+// All nodes share the instances. Where none answers anybody, to say so at every node would only
+// leave clients without anyone who tells them; where it is this node alone that reaches none, the
+// others do better.
+Readiness Node::readiness() {
+  Readiness readiness{.why_not = not_ready_reason()};
+  const ViewPointer view = scheduler_.view();
+  for (std::size_t slot = 0; slot < view->instances.size(); ++slot) {
+    if (view->instances[slot].lifecycle != policies::Lifecycle::active) continue;
+    ++readiness.instances_active;
+    const auto at = static_cast<policies::Slot>(slot);
+    if (monitor_.facts(at).healthy && health_.verdict(at).usable()) ++readiness.instances_healthy;
+  }
+  if (!readiness.why_not.empty() || readiness.instances_healthy > 0) return readiness;
+  for (const policies::PeerView& peer : *view->peers) {
+    if (peer.reaches.empty()) continue;
+    readiness.why_not = fmt::format("no instance answers this node; node {} reaches {}", peer.name,
+                                    peer.reaches.size());
+  }
+  return readiness;
 }
 
 std::string Node::identity_metrics() const {
   MetricsText out;
+  front_door_.append_answers(out);
   out.gauge("dualmesh_tenants", "Tenants known.",
             static_cast<double>(tenants_.directory()->tenants()));
   out.counter("dualmesh_tenants_read_total", "Times that the tenants were read, the first too.",

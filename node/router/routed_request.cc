@@ -308,6 +308,7 @@ void RoutedRequest::sign(net::HttpResponse& answer, How how) {
 }
 
 void RoutedRequest::write_down(RequestEnd end, std::uint64_t bytes_out) {
+  incoming_->answered(status_);
   AccessRecord* record = incoming_->record();
   if (!record) return;
   record->end = end;

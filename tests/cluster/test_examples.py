@@ -111,4 +111,4 @@ def test_the_readme_s_one_node_in_front_of_two_engines_runs_as_printed(make_clus
     assert re.search(r"^x-dualmesh-instance: gpu-[12]", done.stdout, re.MULTILINE), done.stdout
     for name in ("gpu-1", "gpu-2"):
         assert re.search(rf"^{name} +\S+ +sim +active ", done.stdout, re.MULTILINE), done.stdout
-    assert re.search(r"^ *\d+ ms +sim .* finished$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^ *\d+ +\S+ m?s +sim .* finished$", done.stdout, re.MULTILINE), done.stdout

@@ -8,6 +8,7 @@ import pytest
 from checks import finish_clean, metric, succeed
 from cluster import MODEL, chat_body, post, wait_until
 from namespaces import network_cluster
+from process import http_get
 
 MARK = "x-dualmesh-handed-by"
 
@@ -136,3 +137,27 @@ def test_a_hop_to_a_node_that_has_died_comes_back(mesh):
     r2.start()
     r2.wait_ready()
     wait_until(lambda: ask(r1)[0] == 200, 15.0, "r1 serves by itself")
+
+
+def readiness(node):
+    """(status, what /ready says)"""
+    status, text = http_get(f"http://{node.http}/ready")
+    return status, json.loads(text)
+
+
+def test_a_node_that_alone_reaches_no_instance_is_not_ready(mesh):
+    r1, r2 = mesh.nodes
+    assert readiness(r1) == (200, {"ready": True, "instances": {"active": 2, "healthy": 2}})
+    cut_off(mesh, r1, [mesh.engines[0]])
+    assert readiness(r1) == (200, {"ready": True, "instances": {"active": 2, "healthy": 1}})
+    cut_off(mesh, r1, mesh.engines)
+    wait_until(lambda: readiness(r1)[0] == 503, 10.0, "r1 says so to its load balancer")
+    assert readiness(r1)[1] == {
+        "ready": False, "why_not": "no instance answers this node; node r2 reaches 2",
+        "instances": {"active": 2, "healthy": 0}}
+    assert readiness(r2)[0] == 200
+    # Where nobody reaches any, a balancer without nodes would help nobody.
+    cut_off(mesh, r2, mesh.engines)
+    wait_until(lambda: readiness(r1)[0] == 200, 10.0, "no node is better than another")
+    assert readiness(r2) == (200, {"ready": True, "instances": {"active": 2, "healthy": 0}})
+    assert json.loads(ask(r1)[2])["error"]["code"]

@@ -213,12 +213,19 @@ TEST_CASE("HTTP without TLS is told so, in plain") {
   CHECK(echo.server.stats().requests == 0);
 }
 
-TEST_CASE("TLS where none is spoken is closed at once") {
+TEST_CASE("TLS where none is spoken is answered in plain at once") {
   SecureServer echo;
   const auto plain = echo.server.listen("127.0.0.1", 0);
   REQUIRE(plain.has_value());
   CHECK_FALSE(TlsPeer(*plain, verified()).connected());
   CHECK(echo.server.stats().refused_tls == 1);
+  RawPeer hello = RawPeer::connect(*plain);
+  hello.send(std::string("\x16\x03\x01\x02\x00\x01", 6));
+  const std::string answer = hello.receive_to_end();
+  CHECK(answer.starts_with("HTTP/1.1 400 "));
+  CHECK(answer.find("without TLS: use http://") != std::string::npos);
+  CHECK(echo.server.stats().refused_tls == 2);
+  CHECK(echo.server.stats().refused_malformed == 0);
   RawPeer peer = RawPeer::connect(*plain);  // the other port goes on beside it
   peer.send(get_x);
   CHECK(peer.receive_message().ends_with("GET /x "));

@@ -214,7 +214,7 @@ TestRouter::TestRouter(ViewPointer view, FlowSettings settings, IdentitySettings
           [] {}),
       tenants(std::move(identity)),
       door(flow, tenants, {metrics_token, thread_count, [] { return 1u; }, access},
-           {[] { return std::string(); }, [] { return std::string("metric 1\n"); },
+           {[] { return Readiness{}; }, [] { return std::string("metric 1\n"); },
             [this] { return merge_models(*scheduler.view(), {}); }}),
       server(
           threads, limits,

@@ -49,7 +49,8 @@ class Mixed final : public Client::Owner {
     const int status = client.answer().status();
     const Act act = acts_[client.number];
     const bool refused = status >= 400 && status <= 505;
-    if (act == Act::kTls || (act == Act::kBad ? !refused : status != 200)) {
+    const bool is_bad = act == Act::kBad || act == Act::kTls;
+    if (is_bad ? !refused : status != 200) {
       errors_.add(std::string(name(act)) + ": status " + std::to_string(status));
     } else if (act == Act::kStream &&
                (client.answer().events() != options_.events || !client.answer().ended_well())) {
@@ -58,12 +59,12 @@ class Mixed final : public Client::Owner {
       ++done_[static_cast<std::size_t>(act)];
     }
     // A cut that came too late is none.
-    if (act == Act::kBad || client.answer().closes()) client.close();
+    if (is_bad || client.answer().closes()) client.close();
     pause(client);
   }
 
   void broken(Client& client, const char* why, bool /*busy*/) override {
-    if (acts_[client.number] == Act::kTls) {  // it would not understand an answer
+    if (acts_[client.number] == Act::kTls) {  // other proxies just close
       ++done_[static_cast<std::size_t>(Act::kTls)];
       return pause(client);
     }

@@ -55,12 +55,17 @@ TEST_CASE("a changed file counts from the next look on; a broken one changes not
   CHECK(knows(tenants, "k1"));
   CHECK(knows(tenants, "clear"));
   CHECK(!tenants.look());  // nothing new
+  const auto answers = tenants.directory()->find("k1")->answers;
+  CHECK(answers != nullptr);
+  CHECK(tenants.directory()->find("clear")->answers == nullptr);
 
   file.write(table("a", "k2", "weight = 3"));
   CHECK(tenants.look());
   CHECK(knows(tenants, "k2"));
   CHECK(!knows(tenants, "k1"));
   CHECK(weights.back() == std::vector<std::string>{"a=3"});
+  CHECK(tenants.directory()->answers().at("a") == answers);  // who has the name goes on counting
+  CHECK(tenants.directory()->find("k2")->answers == answers);
 
   for (const std::string& broken :
        {std::string("[[tenant"), table("a", "k1") + table("a", "k3"),
