@@ -112,13 +112,14 @@ class Feed {
   struct Held {
     Version version;
     std::optional<Value> value;
+    std::uint64_t hash = 0;  // of key, version and value, where there is one
   };
   using Record = typename VersionLog<Key>::Record;
 
-  static std::uint64_t hash_of(const Key& key, const Held& held) {
+  static std::uint64_t hash_of(const Key& key, Version version, const Value& value) {
     EntryHasher hasher;
-    hash_entry(hasher, key, *held.value);
-    return hasher.add(held.version.value).finish();
+    hash_entry(hasher, key, value);
+    return hasher.add(version.value).finish();
   }
   const Held* current(const Record& record) const;  // nullptr: outdated
   void set(const Key& key, Version version, const std::optional<Value>& value);
@@ -179,7 +180,7 @@ template <class Key, class Value>
 template <class Visit>
 void Feed<Key, Value>::for_each_in(const Buckets& buckets, Visit&& visit) const {
   for (const auto& [key, held] : held_) {
-    if (held.value && buckets[bucket_of(hash_of(key, held))]) visit(key, held.version, *held.value);
+    if (held.value && buckets[bucket_of(held.hash)]) visit(key, held.version, *held.value);
   }
 }
 
@@ -235,13 +236,14 @@ void Feed<Key, Value>::set(const Key& key, Version version, const std::optional<
   auto [slot, added] = held_.try_emplace(key);
   Held& held = slot->second;
   if (held.value) {
-    digest_.remove(hash_of(key, held));
+    digest_.remove(held.hash);
   } else if (!added) {
     --tombstones_;
   }
   held = Held{version, value};
   if (held.value) {
-    digest_.add(hash_of(key, held));
+    held.hash = hash_of(key, version, *held.value);
+    digest_.add(held.hash);
   } else {
     ++tombstones_;
   }

@@ -1,3 +1,6 @@
+// What is hashed here is short: a call would cost more than the hash.
+#define XXH_INLINE_ALL
+
 #include "policies/prompt_chain.h"
 
 #include <xxhash.h>

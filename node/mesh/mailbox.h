@@ -58,6 +58,8 @@ class Mailbox {
   // Woken, and not yet done with: until then further wakes cost no ring.
   bool woken() const { return wake_.load(std::memory_order_acquire); }
   void wake_done() { wake_.store(false, std::memory_order_release); }
+  // As if woken: whoever reads looks again before long, so nobody need ring.
+  void look_again() { wake_.store(true, std::memory_order_release); }
 
  private:
   void ring() {

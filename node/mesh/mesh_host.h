@@ -33,6 +33,10 @@ struct LocalChanges {
   std::vector<std::pair<policies::Slot, bool>> health;
   std::vector<LocalPlacement> placements;
   std::vector<policies::DepthProposal> depth;
+
+  bool any() const {
+    return !loads.empty() || !health.empty() || !placements.empty() || !depth.empty();
+  }
 };
 
 class MeshHost {

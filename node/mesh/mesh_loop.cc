@@ -143,7 +143,9 @@ class Running final : private kj::TaskSet::ErrorHandler {
     watch_certificate();
     node_.restore(loop.saved.registry, loop.saved.settings);
     // Changes that come while the node waits before it takes them ring no more.
-    node_.on_taking_changes([this]() { loop_.mailbox.wake_done(); });
+    node_.on_taking_changes([this](bool to_be_said) {
+      to_be_said ? loop_.mailbox.wake_done() : loop_.mailbox.look_again();
+    });
     if (loop.store) node_.on_saveable_change([this]() { save_soon(); });
     // Accepting may fail for want of file descriptors; going on is better than going deaf.
     tasks_.add(repeat(timer_, "accepting", [this]() { return accept(); }));

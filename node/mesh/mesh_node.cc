@@ -296,14 +296,20 @@ void MeshNode::replicate(Urgency urgency) {
   }));
 }
 
+policies::Time MeshNode::next_taking() const {
+  return peers_.linked() > 0 ? local_pacer_.next() : local_pacer_.last() + kAloneInterval;
+}
+
 void MeshNode::local_changes() {
   if (local_waiting_) return;
-  const policies::Time now = context_.now();
-  const policies::Time due =
-      peers_.linked() > 0 ? local_pacer_.next() : local_pacer_.last() + kAloneInterval;
-  if (due <= now) return take_local_changes();
+  const policies::Time due = next_taking();
+  if (due <= context_.now()) return take_local_changes();
+  take_local_changes_at(due);
+}
+
+void MeshNode::take_local_changes_at(policies::Time due) {
   local_waiting_ = true;
-  tasks_.add(context_.after(due - now).then([this]() {
+  tasks_.add(context_.after(due - context_.now()).then([this]() {
     local_waiting_ = false;
     take_local_changes();
   }));

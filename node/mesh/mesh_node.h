@@ -70,8 +70,9 @@ class MeshNode final : private StateObserver,
   // Before start: what the node's disk had.
   void restore(const net::RegistryTable::Delta& registry,
                const net::SettingsTable::Delta& settings);
-  // Told just before the host's changes are taken: what comes later has to be said again.
-  void on_taking_changes(std::function<void()> taking) { taking_ = std::move(taking); }
+  // Told, with true, just before the host's changes are taken: what comes later has to be said
+  // again; and with false when it need not, as this node looks again by itself.
+  void on_taking_changes(std::function<void(bool)> taking) { taking_ = std::move(taking); }
   void on_saveable_change(std::function<void()> saveable) { saveable_ = std::move(saveable); }
   void start();
 
@@ -160,6 +161,8 @@ class MeshNode final : private StateObserver,
   void taskFailed(kj::Exception&& exception) override;
 
   void refute(const crdt::Member& accused);
+  policies::Time next_taking() const;
+  void take_local_changes_at(policies::Time due);
   void take_local_changes();
   void view_stale();
   void publish_view();
@@ -198,13 +201,14 @@ class MeshNode final : private StateObserver,
   std::size_t unreachable_told_ = 0;
   std::int64_t most_ahead_ms_ = 0;  // of wall time before the monotonic clock, while it matters
   std::function<void()> saveable_;
-  std::function<void()> taking_;
+  std::function<void(bool)> taking_;
 
   std::shared_ptr<const policies::FleetView> view_;
   Pacer view_pacer_;
   Pacer local_pacer_;
   bool view_waiting_ = false;
-  bool local_waiting_ = false;
+  bool local_waiting_ = false;  // the next taking has its timer
+  bool looks_again_ = false;    // it is one that nobody asked for
   bool replicate_waiting_ = false;
   Urgency urgency_ = Urgency::slight;  // of the changes since the last replicate
   bool registry_stale_ = true;

@@ -26,11 +26,18 @@ void hand_over(MeshHost& host, policies::Slot slot, std::vector<policies::BlockK
 
 }  // namespace
 
+// In a sustained stream of changes it looks again when their time comes, until there are none: one
+// wake-up for each taking, and not two.
 void MeshNode::take_local_changes() {
-  if (taking_) taking_();
+  if (taking_) taking_(true);
   LocalChanges changes;
   host_.take_local_changes(changes);
-  local_pacer_.acted(context_.now());
+  if (changes.any() || !looks_again_) local_pacer_.acted(context_.now());
+  looks_again_ = changes.any() && local_pacer_.is_slowest();
+  if (looks_again_) {
+    if (taking_) taking_(false);
+    take_local_changes_at(next_taking());
+  }
   const auto& instances = builder_.instances();
   const auto id_of = [&](policies::Slot slot) {
     return slot < instances.size() ? instances[slot].id : kBeaconInstance;

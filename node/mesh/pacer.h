@@ -30,6 +30,7 @@ class Pacer {
   policies::Time next() const { return last_ + interval_; }
 
   policies::Time last() const { return last_; }
+  bool is_slowest() const { return interval_ == max_; }  // there is a storm
 
   void acted(policies::Time now) {
     interval_ = now - last_ >= 2 * interval_ ? min_ : std::min(2 * interval_, max_);

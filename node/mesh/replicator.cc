@@ -48,6 +48,7 @@ Replicator::Replicator(MeshContext& context, const SharedState& state, crdt::Nod
 
 void Replicator::attach(wire::Peer::Client peer) {
   ++attachment_;
+  last_answer_ = nullptr;
   peer_ = kj::mv(peer);
   attached_at_ = context_.now();
   if (!planted(Plant::stuck_after_lost_link)) in_flight_since_.reset();
@@ -63,6 +64,7 @@ void Replicator::attach(wire::Peer::Client peer) {
 
 void Replicator::detach() {
   ++attachment_;
+  last_answer_ = nullptr;
   peer_ = nullptr;
   if (planted(Plant::stuck_after_lost_link)) return;
   if (in_flight_since_) dirty_since_ = in_flight_since_;
@@ -278,10 +280,12 @@ void Replicator::push() {
   auto answer = context_.timer.timeoutAfter(
       context_.config.call_timeout_ms * kj::MILLISECONDS,
       request.send().then([](auto&& response) { return kj::mv(response); }));
+  last_answer_ = nullptr;
   tasks_.add(answer.then(
       [this, attachment, sent = std::move(sent)](auto&& response) {
         if (attachment != attachment_) return;
-        auto positions = net::read_positions(response.getPositions());
+        last_answer_ = kj::mv(response);
+        auto positions = net::read_positions(KJ_ASSERT_NONNULL(last_answer_).getPositions());
         if (!positions) return failed(positions.error().message);
         answered(sent, *positions);
       },

@@ -103,6 +103,9 @@ class Replicator final : private kj::TaskSet::ErrorHandler {
   OnAnswer on_answer_;
   OnFailure on_failure_;
   kj::Maybe<wire::Peer::Client> peer_;
+  // The last answer: that it is done with goes to the peer along with the next push, which wakes it
+  // anyway.
+  kj::Maybe<capnp::Response<wire::Peer::PushResults>> last_answer_;
   Acknowledged acknowledged_;
   RelayedWriters relayed_;
   TableChoice choice_;

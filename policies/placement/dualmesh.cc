@@ -1,8 +1,9 @@
 #include "policies/placement/dualmesh.h"
 
 #include <algorithm>
+#include <boost/container/small_vector.hpp>
 #include <boost/container/static_vector.hpp>
-#include <tuple>
+#include <numeric>
 #include <utility>
 
 #include "policies/placement/dual_candidates.h"
@@ -14,24 +15,86 @@ namespace {
 
 struct Priced {
   double cost;
-  CandidateEstimate estimate;
+  std::size_t place;  // of its estimate
+};
+
+// The instances that can take the request, and the uncached tokens that wait at each or are being
+// prefilled: read once, as more than one question looks at all of them.
+class Survey {
+ public:
+  explicit Survey(const PlacementContext& context) : slots_(context.model.serving_now) {
+    if (!context.all_usable()) {
+      for (const Slot slot : slots_) {
+        if (context.usable(slot)) usable_.push_back(slot);
+      }
+      slots_ = usable_;
+    }
+    pending_.resize(slots_.size(), boost::container::default_init);
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      pending_[i] = context.fleet.pending_tokens(slots_[i]);
+    }
+  }
+
+  // Over the active ones, also those that cannot.
+  double mean_pending(const PlacementContext& context) const {
+    const std::vector<Slot>& active = context.model.view->active;
+    std::uint64_t sum = 0;
+    if (active.size() == slots_.size()) {
+      sum = std::accumulate(pending_.begin(), pending_.end(), sum);
+    } else {
+      for (const Slot slot : active) sum += context.fleet.pending_tokens(slot);
+    }
+    return active.empty() ? 0 : static_cast<double>(sum) / static_cast<double>(active.size());
+  }
+
+  // Among equals each has the same chance, as with the next. kNoSlot: there is none.
+  Slot least_pending(Random& random) const {
+    if (slots_.empty()) return kNoSlot;
+    const std::uint64_t least = *std::min_element(pending_.begin(), pending_.end());
+    const auto equals =
+        static_cast<std::uint32_t>(std::count(pending_.begin(), pending_.end(), least));
+    std::uint32_t before = equals == 1 ? 0 : draw(random, equals);
+    std::size_t place = 0;
+    while (pending_[place] != least || before-- > 0) ++place;
+    return slots_[place];
+  }
+
+  // The longest hit; of those that hold as much, the least pending; then the surest.
+  Slot longest_hit(const Arrival& arrival, Random& random) const {
+    boost::container::small_vector<Slot, 64> best;
+    std::uint32_t most = 0;
+    std::pair<std::uint64_t, int> best_rest;
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      const std::uint32_t hit = hit_tokens(arrival, slots_[i]);
+      if (hit < most) continue;
+      const std::pair rest{pending_[i], -static_cast<int>(hit_source(arrival, slots_[i]))};
+      if (best.empty() || hit > most || rest < best_rest) {
+        best.clear();
+        most = hit;
+        best_rest = rest;
+      } else if (best_rest < rest) {
+        continue;
+      }
+      best.push_back(slots_[i]);
+    }
+    if (best.empty()) return kNoSlot;
+    return best.size() == 1 ? best[0] : best[draw(random, static_cast<std::uint32_t>(best.size()))];
+  }
+
+ private:
+  boost::container::small_vector<Slot, 64> usable_;
+  std::span<const Slot> slots_;
+  boost::container::small_vector<std::uint64_t, 64> pending_;
 };
 
 Slot neighbour_of(Slot slot, const PlacementContext& context) {
   const std::vector<Slot>& active = context.model.view->active;
-  const auto place = std::find(active.begin(), active.end(), slot) - active.begin();
+  auto at = std::find(active.begin(), active.end(), slot);  // an owner on a ring: it is there
   for (std::size_t i = 1; i < active.size(); ++i) {
-    const Slot next = active[(static_cast<std::size_t>(place) + i) % active.size()];
-    if (context.usable(next)) return next;
+    if (++at == active.end()) at = active.begin();
+    if (context.usable(*at)) return *at;
   }
   return kNoSlot;
-}
-
-double mean_pending(const PlacementContext& context) {
-  const std::vector<Slot>& active = context.model.view->active;
-  std::uint64_t sum = 0;
-  for (const Slot slot : active) sum += context.fleet.pending_tokens(slot);
-  return active.empty() ? 0 : static_cast<double>(sum) / static_cast<double>(active.size());
 }
 
 bool is_surer(const CandidateEstimate& one, const CandidateEstimate& other) {
@@ -54,49 +117,49 @@ double DualMesh::cost(const PlacementRequest& request, const Fleet& fleet, doubl
 Choice DualMesh::choose(const PlacementRequest& request, const PlacementContext& context,
                         Random& random) const {
   const Fleet& fleet = context.fleet;
+  const Survey survey(context);
+  boost::container::static_vector<CandidateEstimate, 6> estimates;
   boost::container::static_vector<Priced, 6> priced;
-  const double price_tokens = price_ * mean_pending(context);
+  const double price_tokens = price_ * survey.mean_pending(context);
   const auto add = [&](const CandidateEstimate& candidate) {
     const Slot slot = candidate.slot;
-    const bool known = std::any_of(priced.begin(), priced.end(),
-                                   [&](const Priced& one) { return one.estimate.slot == slot; });
+    const bool known = std::any_of(estimates.begin(), estimates.end(),
+                                   [&](const CandidateEstimate& one) { return one.slot == slot; });
     if (slot == kNoSlot || known) return;
-    priced.push_back({cost(request, fleet, price_tokens, candidate), candidate});
+    priced.push_back({cost(request, fleet, price_tokens, candidate), estimates.size()});
+    estimates.push_back(candidate);
   };
   for (const CandidateEstimate& owner : dual_candidates(request, context)) add(owner);
-  const std::size_t owners = priced.size();
+  const std::size_t owners = estimates.size();
   for (std::size_t i = 0; i < owners; ++i) {
-    add(estimate(request, fleet, neighbour_of(priced[i].estimate.slot, context)));
+    add(estimate(request, fleet, neighbour_of(estimates[i].slot, context)));
   }
-  const auto pending = [&](Slot slot) { return fleet.pending_tokens(slot); };
-  const auto miss_and_pending = [&](Slot slot) {
-    const std::uint32_t hit = hit_tokens(request.arrival, slot);
-    const auto doubt = -static_cast<int>(hit_source(request.arrival, slot));
-    return std::tuple(request.arrival.input_tokens - hit, pending(slot), doubt);
-  };
   if (std::ranges::any_of(request.arrival.hit_tokens, [](auto hit) { return hit > 0; })) {
     const CandidateEstimate holder =
-        estimate(request, fleet, least(context, random, miss_and_pending));
+        estimate(request, fleet, survey.longest_hit(request.arrival, random));
     if (holder.hit_tokens > 0) add(holder);
   }
-  add(estimate(request, fleet, least(context, random, pending)));
+  add(estimate(request, fleet, survey.least_pending(random)));
   Choice choice;
   if (priced.empty()) return choice;
   if (std::bernoulli_distribution(0.5)(random)) std::reverse(priced.begin(), priced.end());
   const auto cheaper = [](const Priced& a, const Priced& b) { return a.cost < b.cost; };
   const auto second = priced.begin() + std::min<std::ptrdiff_t>(2, std::ssize(priced));
   std::partial_sort(priced.begin(), second, priced.end(), cheaper);
-  if (priced.size() > 1 && is_surer(priced[1].estimate, priced[0].estimate) &&
+  const auto estimate_of = [&](std::size_t i) -> const CandidateEstimate& {
+    return estimates[priced[i].place];
+  };
+  if (priced.size() > 1 && is_surer(estimate_of(1), estimate_of(0)) &&
       priced[1].cost <= priced[0].cost * (1 + near_)) {
     std::swap(priced[0], priced[1]);
   }
-  choice.primary = priced[0].estimate.slot;
-  choice.candidates[0] = priced[0].estimate;
+  choice.candidates[0] = estimate_of(0);
+  choice.primary = choice.candidates[0].slot;
   choice.reason = Reason::only_candidate;
   if (priced.size() == 1) return choice;
-  choice.backup = priced[1].estimate.slot;
-  choice.candidates[1] = priced[1].estimate;
-  choice.reason = priced[0].estimate.hit_tokens > priced[1].estimate.hit_tokens
+  choice.candidates[1] = estimate_of(1);
+  choice.backup = choice.candidates[1].slot;
+  choice.reason = choice.candidates[0].hit_tokens > choice.candidates[1].hit_tokens
                       ? Reason::longest_hit
                       : Reason::shorter_ttft;
   return choice;

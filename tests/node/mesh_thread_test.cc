@@ -130,6 +130,30 @@ TEST_CASE("two nodes join and see each other's load, placements and depth marks"
   }
 }
 
+TEST_CASE("what is said once a stream of changes has ended is heard as well") {
+  FakeMeshHost a_host, b_host;
+  auto a = started(config_of("a", {}), a_host);
+  auto b = started(config_of("b", {address_of(*a)}), b_host);
+  REQUIRE(eventually([&] { return a_host.ready() && b_host.ready(); }));
+  const policies::Slot slot = a_host.instance("e1")->slot;
+  std::uint32_t said = 0;
+  const auto say = [&] {
+    policies::Load load;
+    load.queued_requests = ++said;
+    a_host.say_load(slot, load);
+    a->wake();
+  };
+  for (int quiet_ms = 0; quiet_ms < 80; quiet_ms += 8) {
+    for (int change = 0; change < 60; ++change) {
+      say();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(quiet_ms));
+    say();
+    REQUIRE(eventually([&] { return b_host.instance("e1")->others.queued_requests == said; }));
+  }
+}
+
 TEST_CASE("administration through one node reaches the other") {
   FakeMeshHost a_host, b_host;
   auto a = started(config_of("a", {}), a_host);
