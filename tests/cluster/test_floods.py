@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from bystander import Bystander
 from cluster import Cluster, chat_body, post, wait_until
+from test_mesh_tls import log_of
 
 MIB = 1024 * 1024
 CONNECTIONS = 200
@@ -237,3 +238,6 @@ def test_tls_hellos_where_none_is_spoken(node):
             answer = read_all(client)
             assert answer.startswith(b"HTTP/1.1 400 ") and b"use http://" in answer
     print(f"{1000 * (time.monotonic() - began) / 100:.1f} ms each")
+    told = "spoke TLS to http.listen"
+    wait_until(lambda: told in log_of(node), 5.0, "the log says so")
+    assert log_of(node).count(told) == 1, "once a minute at most"
