@@ -22,6 +22,7 @@ class ByteBuffer {
   operator std::string_view() const {
     return bytes_.empty() ? std::string_view("") : std::string_view(bytes_.data(), bytes_.size());
   }
+  const char* data() const { return bytes_.data(); }
   std::size_t size() const { return bytes_.size(); }
   bool empty() const { return bytes_.empty(); }
   bool operator==(std::string_view text) const { return std::string_view(*this) == text; }

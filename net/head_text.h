@@ -36,6 +36,14 @@ inline __m128i load16(const char* from) {
 inline __m128i at_most(__m128i bytes, char most) {
   return _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(most)), bytes);
 }
+// Ones where control characters are among the 16 bytes from `from` on.
+inline unsigned controls(const char* from) {
+  const __m128i bytes = load16(from);
+  const __m128i tab = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t'));
+  const __m128i rubout = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f));
+  const __m128i found = _mm_or_si128(_mm_andnot_si128(tab, at_most(bytes, 0x1f)), rubout);
+  return static_cast<unsigned>(_mm_movemask_epi8(found));
+}
 #endif
 
 }  // namespace head_text
@@ -76,17 +84,24 @@ inline bool is_field_value(std::string_view text) { return std::ranges::none_of(
 // The first control character; `end` if there is none.
 inline const char* find_control(const char* at, const char* end) {
 #ifdef __SSE2__
+  const bool is_short = end - at < 16;
   for (; end - at >= 16; at += 16) {
-    const __m128i bytes = head_text::load16(at);
-    const __m128i low = head_text::at_most(bytes, 0x1f);
-    const __m128i tab = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t'));
-    const __m128i rubout = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f));
-    const __m128i found = _mm_or_si128(_mm_andnot_si128(tab, low), rubout);
-    const auto mask = static_cast<unsigned>(_mm_movemask_epi8(found));
-    if (mask != 0) return at + std::countr_zero(mask);
+    if (const unsigned found = head_text::controls(at)) return at + std::countr_zero(found);
+  }
+  if (at != end && !is_short) {  // the last 16, of which some have been looked at
+    const unsigned found = head_text::controls(end - 16) >> (16 - (end - at));
+    return found == 0 ? end : at + std::countr_zero(found);
   }
 #endif
-  return std::find_if(at, end, is_control);
+  while (at != end && !is_control(*at)) ++at;
+  return at;
+}
+
+// A value of our own making could carry a line end from outside; it must not become a field.
+inline void blank_line_ends(char* at, char* end) {
+  for (; (at = const_cast<char*>(find_control(at, end))) != end; ++at) {
+    if (*at == '\r' || *at == '\n' || *at == '\0') *at = ' ';
+  }
 }
 
 // Finds what may end a line or spoil it: control characters, and for speed TABs and bytes above 127
@@ -97,7 +112,7 @@ class StopFinder {
       : block_(text.data()), end_(block_ + text.size()), stops_(read()) {}
 
   // The first from `from` on, which never goes back; the text's end if there is none.
-  const char* next(const char* from) {
+  [[gnu::always_inline]] const char* next(const char* from) {
     for (;;) {
       if (from - block_ < kBytes) {
         if (const std::uint64_t left = stops_ >> (from - block_)) {
@@ -122,21 +137,22 @@ class StopFinder {
     return stops_of(padded);
   }
   static std::uint64_t stops_of(const char* from) {
-    std::uint64_t stops = 0;
 #ifdef __SSE2__
     // Signed, with one added: 0x7f and all above 127 are below 0x21 as well.
-    for (std::ptrdiff_t i = 0; i < kBytes; i += 16) {
-      const __m128i bytes = _mm_add_epi8(head_text::load16(from + i), _mm_set1_epi8(1));
+    const auto stops = [from](int at) {
+      const __m128i bytes = _mm_add_epi8(head_text::load16(from + at), _mm_set1_epi8(1));
       const __m128i stop = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x21));
-      stops |= std::uint64_t{static_cast<unsigned>(_mm_movemask_epi8(stop))} << i;
-    }
+      return std::uint64_t{static_cast<unsigned>(_mm_movemask_epi8(stop))} << at;
+    };
+    return stops(0) | stops(16) | stops(32) | stops(48);
 #else
+    std::uint64_t stops = 0;
     for (std::ptrdiff_t i = 0; i < kBytes; ++i) {
       const auto byte = static_cast<unsigned char>(from[i]);
       stops |= std::uint64_t{byte < 0x20 || byte >= 0x7f} << i;
     }
-#endif
     return stops;
+#endif
   }
 
   const char* block_;

@@ -1,6 +1,7 @@
 #include "net/http_message.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "net/head_text.h"
 
@@ -30,8 +31,7 @@ bool equal_but_for_case(std::string_view a, std::string_view b) {
   return equal_words(load_short(of_a, bytes), load_short(of_b, bytes));
 }
 
-// Values of our own making could carry a line end from outside; it must not become a field. Both
-// may be views of ours: what they show stays until they have been copied.
+// Name and value may be views of ours: what they show stays until they have been copied.
 void Headers::add(std::string_view name, std::string_view value, std::uint32_t fingerprint) {
   if (places_.empty()) places_.reserve(8);
   const std::size_t begin = text_.size();
@@ -43,13 +43,15 @@ void Headers::add(std::string_view name, std::string_view value, std::uint32_t f
     before += text_;
     std::swap(before, text_);
   }
-  char* at = std::ranges::copy(name, text_.grow(size - begin)).out;
-  at = std::ranges::copy(std::string_view(": "), at).out;
-  char* const end = std::ranges::copy(value, at).out;
-  std::ranges::copy(std::string_view("\r\n"), end);
-  for (; (at = const_cast<char*>(find_control(at, end))) != end; ++at) {
-    if (*at == '\r' || *at == '\n' || *at == '\0') *at = ' ';
-  }
+  char* at = text_.grow(size - begin);
+  name.copy(at, name.size());
+  at += name.size();
+  std::memcpy(at, ": ", 2);
+  at += 2;
+  value.copy(at, value.size());
+  char* const end = at + value.size();
+  std::memcpy(end, "\r\n", 2);
+  blank_line_ends(at, end);
   seen_ |= fingerprint_bit(fingerprint);
   places_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(name.size()),
                      static_cast<std::uint32_t>(value_at), static_cast<std::uint32_t>(value.size()),
@@ -80,10 +82,6 @@ std::string_view Headers::look_up(std::string_view name, std::uint32_t fingerpri
     if (is_named(at, name, fingerprint)) return value_of(at);
   }
   return {};
-}
-
-bool Headers::is_named(const Place& at, std::string_view name, std::uint32_t fingerprint) const {
-  return at.fingerprint == fingerprint && equals_ignoring_case(name_of(at), name);
 }
 
 bool Headers::operator==(const Headers& other) const {

@@ -14,6 +14,11 @@
 
 namespace dualmesh::net {
 
+bool equal_but_for_case(std::string_view a, std::string_view b);  // of one size
+inline bool equals_ignoring_case(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && may_be_one_name(a, b) && equal_but_for_case(a, b);
+}
+
 // Fields in their order, names with the case they came in. Names and values lie in one buffer:
 // a head of the wire is taken over whole, with the places of its fields.
 class Headers {
@@ -40,6 +45,7 @@ class Headers {
   };
 
   std::size_t size() const { return places_.size(); }
+  std::size_t bytes() const { return text_.size(); }  // all of them written need hardly more
   Field operator[](std::size_t index) const {
     const Place& at = places_[index];
     return {name_of(at), value_of(at)};
@@ -69,8 +75,7 @@ class Headers {
   // at once.
   const Place& place(std::size_t index) const { return places_[index]; }
   std::string_view lines(const Place& first, const Place& last) const {
-    return std::string_view(text_).substr(first.name,
-                                          last.value + last.value_bytes + 2 - first.name);
+    return {text_.data() + first.name, last.value + last.value_bytes + 2 - first.name};
   }
 
   // For the parser: `places` in `head`, whose values it has checked.
@@ -89,12 +94,14 @@ class Headers {
   void add(std::string_view name, std::string_view value, std::uint32_t fingerprint);
   void set(std::string_view name, std::string_view value, std::uint32_t fingerprint);
   std::string_view look_up(std::string_view name, std::uint32_t fingerprint) const;
-  bool is_named(const Place& at, std::string_view name, std::uint32_t fingerprint) const;
+  bool is_named(const Place& at, std::string_view name, std::uint32_t fingerprint) const {
+    return at.fingerprint == fingerprint && equals_ignoring_case(name_of(at), name);
+  }
   std::string_view name_of(const Place& at) const {
-    return std::string_view(text_).substr(at.name, at.name_bytes);
+    return {text_.data() + at.name, at.name_bytes};
   }
   std::string_view value_of(const Place& at) const {
-    return std::string_view(text_).substr(at.value, at.value_bytes);
+    return {text_.data() + at.value, at.value_bytes};
   }
 
   ByteBuffer text_;
@@ -120,10 +127,6 @@ struct HttpResponse {
 
 HttpResponse json_response(int status, std::string body);
 std::string_view reason_phrase(int status);
-bool equal_but_for_case(std::string_view a, std::string_view b);  // of one size
-inline bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && may_be_one_name(a, b) && equal_but_for_case(a, b);
-}
 int hex_digit(char c);                         // its value; -1 when it is none
 bool is_event_stream(const Headers& headers);  // by Content-Type
 

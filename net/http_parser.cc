@@ -40,8 +40,11 @@ bool HeadParser::fail(int status, std::string_view reason) {
   return false;
 }
 
+// The next three are one with the loop over the fields, of which a head has a dozen.
+//
 // Where the line that goes on at `searched_` ends: after its LF. Null: it has none yet.
-const char* HeadParser::line_end(StopFinder& stops, std::string_view buffered) {
+[[gnu::always_inline]] inline const char* HeadParser::line_end(StopFinder& stops,
+                                                               std::string_view buffered) {
   const char* const end = buffered.data() + buffered.size();
   const char* stop = buffered.data() + searched_;
   for (;; ++stop) {
@@ -57,8 +60,9 @@ const char* HeadParser::line_end(StopFinder& stops, std::string_view buffered) {
   return found ? static_cast<const char*>(found) + 1 : nullptr;
 }
 
-HeadParser::Line HeadParser::next_line(StopFinder& stops, std::string_view buffered,
-                                       std::string_view& line) {
+[[gnu::always_inline]] inline HeadParser::Line HeadParser::next_line(StopFinder& stops,
+                                                                     std::string_view buffered,
+                                                                     std::string_view& line) {
   const char* const found = line_end(stops, buffered);
   const std::size_t end =
       found ? static_cast<std::size_t>(found - buffered.data()) : buffered.size();
@@ -152,7 +156,8 @@ HeadParser::Take HeadParser::take_known(FieldKind kind, std::string_view line,
   return Take::keep;
 }
 
-bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
+[[gnu::always_inline]] inline bool HeadParser::take_field(std::string_view buffered,
+                                                          std::string_view line) {
   if (line.front() == ' ' || line.front() == '\t') return fail(400, "a folded header line");
   if (++fields_ > limits_.fields) {
     return fail(431, kTooManyFields);
@@ -177,6 +182,22 @@ bool HeadParser::take_field(std::string_view buffered, std::string_view line) {
   return true;
 }
 
+Parsed HeadParser::take_fields(StopFinder stops, std::string_view buffered) {
+  for (;;) {
+    std::string_view line;
+    switch (next_line(stops, buffered, line)) {
+      case Line::need_more:
+        return Parsed::need_more;
+      case Line::failed:
+        return Parsed::failed;
+      case Line::complete:
+        break;
+    }
+    if (line.empty()) return Parsed::complete;
+    if (!take_field(buffered, line)) return Parsed::failed;
+  }
+}
+
 void HeadParser::take_headers(std::string_view buffered, Headers& headers) {
   headers.adopt(buffered.substr(0, position_), std::move(places_));
   for (const std::string& name : named_) headers.remove(name);
@@ -188,30 +209,21 @@ void HeadParser::set_keep_alive() {
 
 Parsed RequestParser::parse(std::string_view buffered, HttpRequest& request) {
   StopFinder stops(buffered.substr(searched_));
-  for (;;) {
+  while (!started_) {
     std::string_view line;
-    switch (next_line(stops, buffered, line)) {
-      case Line::need_more:
-        return Parsed::need_more;
-      case Line::failed:
-        return Parsed::failed;
-      case Line::complete:
-        break;
+    const Line step = next_line(stops, buffered, line);
+    if (step != Line::complete) return step == Line::failed ? Parsed::failed : Parsed::need_more;
+    if (line.empty() && !skipped_empty_line_) {
+      skipped_empty_line_ = true;  // RFC 9112 2.2 asks for patience with one
+      continue;
     }
-    if (!started_) {
-      if (line.empty() && !skipped_empty_line_) {
-        skipped_empty_line_ = true;  // RFC 9112 2.2 asks for patience with one
-        continue;
-      }
-      if (!take_request_line(line, request)) return Parsed::failed;
-      started_ = true;
-    } else if (line.empty()) {
-      take_headers(buffered, request.headers);
-      return finish(request) ? Parsed::complete : Parsed::failed;
-    } else if (!take_field(buffered, line)) {
-      return Parsed::failed;
-    }
+    if (!take_request_line(line, request)) return Parsed::failed;
+    started_ = true;
   }
+  const Parsed fields = take_fields(stops, buffered);
+  if (fields != Parsed::complete) return fields;
+  take_headers(buffered, request.headers);
+  return finish(request) ? Parsed::complete : Parsed::failed;
 }
 
 bool RequestParser::take_request_line(std::string_view line, HttpRequest& request) {
@@ -284,26 +296,17 @@ bool RequestParser::finish(HttpRequest& request) {
 
 Parsed ResponseParser::parse(std::string_view buffered, HttpResponse& response) {
   StopFinder stops(buffered.substr(searched_));
-  for (;;) {
+  if (!started_) {
     std::string_view line;
-    switch (next_line(stops, buffered, line)) {
-      case Line::need_more:
-        return Parsed::need_more;
-      case Line::failed:
-        return Parsed::failed;
-      case Line::complete:
-        break;
-    }
-    if (!started_) {
-      if (!take_status_line(line, response)) return Parsed::failed;
-      started_ = true;
-    } else if (line.empty()) {
-      take_headers(buffered, response.headers);
-      return finish(response) ? Parsed::complete : Parsed::failed;
-    } else if (!take_field(buffered, line)) {
-      return Parsed::failed;
-    }
+    const Line step = next_line(stops, buffered, line);
+    if (step != Line::complete) return step == Line::failed ? Parsed::failed : Parsed::need_more;
+    if (!take_status_line(line, response)) return Parsed::failed;
+    started_ = true;
   }
+  const Parsed fields = take_fields(stops, buffered);
+  if (fields != Parsed::complete) return fields;
+  take_headers(buffered, response.headers);
+  return finish(response) ? Parsed::complete : Parsed::failed;
 }
 
 bool ResponseParser::take_status_line(std::string_view line, HttpResponse& response) {

@@ -63,6 +63,8 @@ class HeadParser {
   Take take_known(FieldKind kind, std::string_view line, std::string_view value);
   // `line` lies in `buffered`.
   bool take_field(std::string_view buffered, std::string_view line);
+  // All lines after the first. `complete`: the empty one that ends the head has been taken.
+  Parsed take_fields(StopFinder stops, std::string_view buffered);
   // The fields of the head that has been read whole, without those that Connection names.
   void take_headers(std::string_view buffered, Headers& headers);
   bool parse_connection(std::string_view value);

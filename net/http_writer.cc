@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "net/head_text.h"
+
 namespace dualmesh::net {
 namespace {
 
@@ -17,13 +19,11 @@ void append_field(std::string& out, std::string_view name, std::string_view valu
   out.append(name).append(": ").append(value).append("\r\n");
 }
 
-// A value that nobody has checked could carry a line end; it must not become a field.
+// Of a value that nobody has checked.
 void append_unchecked(std::string& out, std::string_view name, std::string_view value) {
-  const std::size_t start = out.size() + name.size() + 2;
   append_field(out, name, value);
-  for (std::size_t i = start; i < start + value.size(); ++i) {
-    if (out[i] == '\r' || out[i] == '\n' || out[i] == '\0') out[i] = ' ';
-  }
+  char* const end = out.data() + out.size() - 2;
+  blank_line_ends(end - value.size(), end);
 }
 
 // A field's name, told from others by its fingerprint first.
@@ -41,14 +41,17 @@ struct Name {
 // Which fields are written again, asked once for each; never those that we write ourselves.
 class FieldFilter {
  public:
-  explicit FieldFilter(const FieldChanges& changes) : prefix_(changes.dropped_prefix) {
+  explicit FieldFilter(const FieldChanges& changes)
+      : prefix_(changes.dropped_prefix), prefix_letter_(prefix_.empty() ? 0 : prefix_.front()) {
     for (const std::string_view name : changes.dropped) leave_out(name);
     for (const Headers::Field& field : changes.set) leave_out(field.name);
   }
 
   bool keeps(std::string_view name, std::uint32_t fingerprint) const {
+    // Most are told by a bit and a letter.
     const bool may_be_left_out = (seen_ & fingerprint_bit(fingerprint)) != 0;
-    return !(may_be_left_out && is_left_out({name, fingerprint})) && !has_prefix(name);
+    if (may_be_left_out && is_left_out({name, fingerprint})) return false;
+    return (name.front() | 0x20) != prefix_letter_ || !has_prefix(name);
   }
 
  private:
@@ -61,13 +64,9 @@ class FieldFilter {
     return bits;
   }
 
-  bool is_left_out(const Name& name) const {
-    const auto is_it = [&](const Name& one) { return one.is(name); };
-    return std::ranges::any_of(ours, is_it) || std::ranges::any_of(left_out_, is_it);
-  }
-  bool has_prefix(std::string_view name) const {  // most differ from it in their first letter
-    return !prefix_.empty() && (name.front() | 0x20) == prefix_.front() &&
-           equals_ignoring_case(name.substr(0, prefix_.size()), prefix_);
+  bool is_left_out(const Name& name) const;
+  bool has_prefix(std::string_view name) const {
+    return equals_ignoring_case(name.substr(0, prefix_.size()), prefix_);
   }
   void leave_out(std::string_view name) {
     left_out_.emplace_back(name);
@@ -75,9 +74,15 @@ class FieldFilter {
   }
 
   const std::string_view prefix_;
+  const int prefix_letter_;  // its first; 0: there is no prefix
   boost::container::small_vector<Name, 8> left_out_;
   std::uint64_t seen_ = bits_of_ours();  // the bits of what is left out, perhaps of others
 };
+
+bool FieldFilter::is_left_out(const Name& name) const {
+  const auto is_it = [&](const Name& one) { return one.is(name); };
+  return std::ranges::any_of(ours, is_it) || std::ranges::any_of(left_out_, is_it);
+}
 
 void append_fields(std::string& out, const Headers& headers, const FieldFilter& filter) {
   for (std::size_t i = 0; i < headers.size();) {
@@ -103,6 +108,8 @@ void append_fields(std::string& out, const Headers& headers, const FieldFilter& 
 
 void append_request_head(std::string& out, const HttpRequest& request, std::string_view authority,
                          std::size_t body_bytes, const FieldChanges& changes) {
+  constexpr std::size_t room_for_ours = 512;  // the request line, and what changes
+  out.reserve(out.size() + request.headers.bytes() + room_for_ours);
   out.append(request.method).append(" ");
   out.append(request.target.empty() ? "/" : request.target).append(" HTTP/1.1\r\n");
   const FieldFilter filter(changes);

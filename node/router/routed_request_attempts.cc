@@ -39,7 +39,6 @@ void RoutedRequest::relay_to(const std::string& destination) {
   // Who closes first keeps the port for a minute: let it be the instance.
   if (!may_repeat) changes.set.push_back({"Connection", "close"});
   std::string head;
-  head.reserve(512);
   net::append_request_head(head, request, destination, request.body.size(), changes);
   // The relay holds the request weakly: once it has ended it has nothing left to do.
   exchange_->relay(home_.client, destination, std::move(head), timeouts, weak_from_this(),
