@@ -17,7 +17,7 @@ struct Outcome {
   std::vector<std::pair<std::string, std::string>> has = {};  // fields of the request
   std::vector<std::string> lacks = {};
 
-  bool is_request() const { return text.find(' ') != std::string::npos && text != "hangs up"; }
+  bool is_request() const { return text.find(' ') != std::string::npos && text != "not TLS"; }
 };
 
 struct WireCase {
