@@ -13,11 +13,15 @@ ReadPrompt cut_prompt(net::PromptFields fields, const policies::ChainParameters&
 }
 
 std::optional<ReadPrompt> PromptIntake::finish(std::string_view body, const NamespaceSalt& salt) {
+  std::optional<ReadPrompt> prompt;  // made where the caller keeps it
   auto fields = scan_.finish(body);
-  if (!fields) return std::nullopt;
-  fields->canonical = std::move(sink_.kept);
-  policies::PromptChain chain = sink_.builder.finish(salt.name_space(fields->model));
-  return ReadPrompt{std::move(*fields), sink_.builder.parameters(), std::move(chain)};
+  if (!fields) return prompt;
+  prompt.emplace();
+  prompt->fields = std::move(*fields);
+  prompt->fields.canonical = std::move(sink_.kept);
+  prompt->parameters = sink_.builder.parameters();
+  prompt->chain = sink_.builder.finish(salt.name_space(prompt->fields.model));
+  return prompt;
 }
 
 }  // namespace dualmesh::node

@@ -149,37 +149,41 @@ void RequestFlow::handle(std::shared_ptr<net::Exchange> exchange,
   }
 }
 
-boost::system::result<ReadPrompt, net::ApiError> RequestFlow::read_prompt(
-    FlowThread& home, net::Endpoint endpoint, std::string_view body, IncomingRequest& incoming) {
+std::optional<ReadPrompt> RequestFlow::read_prompt(FlowThread& home, net::Endpoint endpoint,
+                                                   std::string_view body, IncomingRequest& incoming,
+                                                   std::optional<net::ApiError>& why) {
   const net::Tokens wanted = wanted_tokens();
   const NamespaceSalt& salt = incoming.asker.salt();
   const bool scanned =
       incoming.prompt && (wanted == net::Tokens::unwanted || incoming.prompt->tokens() == wanted);
-  std::optional<ReadPrompt> prompt;
-  if (scanned) prompt = incoming.prompt->finish(body, salt);
+  std::optional<ReadPrompt> prompt = scanned ? incoming.prompt->finish(body, salt) : std::nullopt;
   incoming.prompt.reset();  // what it noted is many times a small body, and the request lives on
   if (prompt) {
     shared_.stats.scanned.fetch_add(1, std::memory_order_relaxed);
-    return std::move(*prompt);
+    return prompt;
   }
   auto fields = home.reader.read(endpoint, body, wanted);
-  if (fields.has_error()) return fields.error();
-  return cut_prompt(std::move(*fields), home.chain, salt);
+  if (fields.has_error()) {
+    why = fields.error();
+    return prompt;
+  }
+  prompt = cut_prompt(std::move(*fields), home.chain, salt);
+  return prompt;
 }
 
 void RequestFlow::route(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
                         net::Endpoint endpoint, std::unique_ptr<IncomingRequest> incoming,
                         std::chrono::milliseconds timeout) {
-  auto prompt = read_prompt(home, endpoint, exchange->request().body, *incoming);
-  if (prompt.has_error()) {
+  std::optional<net::ApiError> why;
+  auto prompt = read_prompt(home, endpoint, exchange->request().body, *incoming, why);
+  if (!prompt) {
     shared_.stats.bad_requests.fetch_add(1, std::memory_order_relaxed);
-    return refuse(*exchange, *incoming, prompt.error());
+    return refuse(*exchange, *incoming, *why);
   }
   net::PromptFields* const fields = &prompt->fields;
   // The engines' caches know no tenants: what they hold of this text is not of this namespace.
   if (!incoming->asker.salt().shares()) fields->token_form = net::TokenForm::none;
-  RoutedRequest::Scheduled scheduled;
-  scheduled.arrival = make_arrival(shared_.settings, *prompt, incoming->asker);
+  RoutedRequest::Scheduled scheduled{make_arrival(shared_.settings, *prompt, incoming->asker), {}};
   if (shared_.knowledge.wants_tokens()) {
     scheduled.tokens = RoutedTokens(shared_.tokens, shared_.knowledge, *shared_.scheduler.view(),
                                     prompt->parameters, *fields, scheduled.arrival);

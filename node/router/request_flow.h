@@ -210,11 +210,10 @@ class RequestFlow {
   net::Tokens wanted_tokens() const {
     return shared_.knowledge.wants_tokens() ? net::Tokens::wanted : net::Tokens::unwanted;
   }
-  // By what has been read while the body arrived, where that is enough.
-  boost::system::result<ReadPrompt, net::ApiError> read_prompt(FlowThread& home,
-                                                               net::Endpoint endpoint,
-                                                               std::string_view body,
-                                                               IncomingRequest& incoming);
+  // By what has been read while the body arrived, where that is enough. Nothing: `why`.
+  std::optional<ReadPrompt> read_prompt(FlowThread& home, net::Endpoint endpoint,
+                                        std::string_view body, IncomingRequest& incoming,
+                                        std::optional<net::ApiError>& why);
   void pass_through(FlowThread& home, std::shared_ptr<net::Exchange> exchange,
                     std::unique_ptr<IncomingRequest> incoming, std::chrono::milliseconds timeout);
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <boost/container/small_vector.hpp>
 #include <boost/container/static_vector.hpp>
-#include <numeric>
+#include <limits>
 #include <utility>
 
 #include "policies/placement/dual_candidates.h"
@@ -31,17 +31,26 @@ class Survey {
     }
     pending_.resize(slots_.size(), boost::container::default_init);
     for (std::size_t i = 0; i < slots_.size(); ++i) {
-      pending_[i] = context.fleet.pending_tokens(slots_[i]);
+      const std::uint64_t pending = context.fleet.pending_tokens(slots_[i]);
+      pending_[i] = pending;
+      sum_ += pending;
+      if (pending < least_) {
+        least_ = pending;
+        have_least_ = 0;
+      }
+      if (pending == least_) ++have_least_;
     }
   }
+
+  Survey(const Survey&) = delete;
+  Survey& operator=(const Survey&) = delete;
 
   // Over the active ones, also those that cannot.
   double mean_pending(const PlacementContext& context) const {
     const std::vector<Slot>& active = context.model.view->active;
-    std::uint64_t sum = 0;
-    if (active.size() == slots_.size()) {
-      sum = std::accumulate(pending_.begin(), pending_.end(), sum);
-    } else {
+    std::uint64_t sum = sum_;
+    if (active.size() != slots_.size()) {
+      sum = 0;
       for (const Slot slot : active) sum += context.fleet.pending_tokens(slot);
     }
     return active.empty() ? 0 : static_cast<double>(sum) / static_cast<double>(active.size());
@@ -50,12 +59,9 @@ class Survey {
   // Among equals each has the same chance, as with the next. kNoSlot: there is none.
   Slot least_pending(Random& random) const {
     if (slots_.empty()) return kNoSlot;
-    const std::uint64_t least = *std::min_element(pending_.begin(), pending_.end());
-    const auto equals =
-        static_cast<std::uint32_t>(std::count(pending_.begin(), pending_.end(), least));
-    std::uint32_t before = equals == 1 ? 0 : draw(random, equals);
+    std::uint32_t before = have_least_ == 1 ? 0 : draw(random, have_least_);
     std::size_t place = 0;
-    while (pending_[place] != least || before-- > 0) ++place;
+    while (pending_[place] != least_ || before-- > 0) ++place;
     return slots_[place];
   }
 
@@ -85,6 +91,8 @@ class Survey {
   boost::container::small_vector<Slot, 64> usable_;
   std::span<const Slot> slots_;
   boost::container::small_vector<std::uint64_t, 64> pending_;
+  std::uint64_t sum_ = 0, least_ = std::numeric_limits<std::uint64_t>::max();
+  std::uint32_t have_least_ = 0;
 };
 
 Slot neighbour_of(Slot slot, const PlacementContext& context) {
