@@ -35,6 +35,10 @@ nlohmann::ordered_json to_json(const WeightTexts& weights) {
   return object;
 }
 
+std::string clients_text(std::size_t count) {
+  return count == 1 ? "1 client" : count_text(count) + " clients";
+}
+
 std::string silence_of(const MeshClients& mesh) {
   return mesh.silent.empty() ? "" : "not answered: " + joined(mesh.silent);
 }
@@ -175,9 +179,9 @@ int run_weights_set(Session& session, const WeightsSet& asked) {
   if (session.json()) {
     print_json({{"set", items.size()}});
   } else {
-    std::puts(fmt::format("weights of {} clients set on all nodes, those of others stay as they "
+    std::puts(fmt::format("weights of {} set on all nodes, those of others stay as they "
                           "are",
-                          items.size())
+                          clients_text(items.size()))
                   .c_str());
   }
   return kExitDone;
@@ -200,8 +204,8 @@ int run_weights_clear(Session& session, const std::vector<std::string>& names, b
   if (session.json()) {
     print_json({{"cleared", count}});
   } else {
-    std::puts(fmt::format(
-                  "weights of {} clients cleared on all nodes: the nodes' files count again", count)
+    std::puts(fmt::format("weights of {} cleared on all nodes: the nodes' files count again",
+                          clients_text(count))
                   .c_str());
   }
   return kExitDone;

@@ -3,11 +3,15 @@
 #include <kj/exception.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "node/mesh/handshake.h"
 #include "node/mesh/mesh_node.h"
 
 namespace dualmesh::node {
 namespace {
+
+constexpr std::size_t kLongestLine = 256;  // the rest is cut off anyhow
 
 std::string text_of(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
 
@@ -85,17 +89,38 @@ void AdminChanges::set_policy(const std::string& policy) {
   done("policy set " + policy, node_.set_policy(policy));
 }
 
+// As the log calls a client: the name of a tenant, the hash of anybody else's.
+std::string AdminChanges::name_of(const std::string& client) const {
+  for (const std::string& tenant : node_.admin_host().clients().tenants) {
+    if (policies::client_key_text(policies::client_key(tenant)) == client) return tenant;
+  }
+  return client;
+}
+
+std::string AdminChanges::names_in(std::string_view weights) const {
+  std::string text;
+  while (!weights.empty()) {
+    const std::string_view item = weights.substr(0, weights.find(','));
+    weights.remove_prefix(std::min(weights.size(), item.size() + 1));
+    const std::size_t at = std::min(item.find('='), item.size());
+    text += fmt::format(" {}{}", name_of(std::string(item.substr(0, at))), item.substr(at));
+    if (text.size() > kLongestLine) break;
+  }
+  return text;
+}
+
 void AdminChanges::set_client_weights(wire::Admin::SetClientWeightsParams::Reader asked) {
   MeshNode::WeightChange change{
       .weights = text_of(asked.getWeights()), .cleared = {}, .clear_all = asked.getClearAll()};
   std::string what;
   for (const std::uint64_t client : asked.getCleared()) {
     change.cleared.push_back(client);
-    what += (what.empty() ? "weights clear " : " ") + policies::client_key_text(client);
+    if (what.size() > kLongestLine) continue;
+    what += (what.empty() ? "weights clear " : " ") + name_of(policies::client_key_text(client));
   }
   if (change.clear_all) what = "weights clear --all";
   if (!change.weights.empty())
-    what += (what.empty() ? "" : ", ") + ("weights set " + change.weights);
+    what += (what.empty() ? "" : ", ") + ("weights set" + names_in(change.weights));
   done(what.empty() ? "weights set of nobody" : what, node_.change_client_weights(change));
 }
 

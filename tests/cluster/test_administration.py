@@ -85,7 +85,9 @@ def test_what_administrators_do_is_in_the_log_of_the_node_they_asked(cluster):
                  ["instance", "drain", "e1"], ["instance", "resume", "e1"],
                  ["instance", "remove", "nobody\nelse"], ["policy", "set", "round_robin"],
                  ["policy", "set", "bogus"], ["weights", "set", "search=4"],
-                 ["weights", "clear", "search"], ["weights", "clear", "--all"],
+                 ["weights", "clear", "search"],
+                 ["weights", "set", "--force", "batch=1", "sk-secret=9"],
+                 ["weights", "clear", "--all"],
                  ["status"], ["weights"], ["members"]):
         cluster.ctl(r1, *line)
     said = said_by_admins(r1)
@@ -97,9 +99,10 @@ def test_what_administrators_do_is_in_the_log_of_the_node_they_asked(cluster):
     assert what[3].startswith("instance remove nobody?else: refused: "), what[3]
     assert what[4] == "policy set round_robin"
     assert what[5].startswith("policy set bogus: refused: "), what[5]
-    assert re.fullmatch(r"weights set #[0-9a-f]{16}=4", what[6]), what[6]
-    assert re.fullmatch(r"weights clear #[0-9a-f]{16}", what[7]), what[7]
-    assert what[8:] == ["weights clear --all"], "who only looks is not in it"
+    assert what[6:8] == ["weights set search=4", "weights clear search"]
+    assert re.fullmatch(r"weights set batch=1 #[0-9a-f]{16}=9", what[8]) or re.fullmatch(
+        r"weights set #[0-9a-f]{16}=9 batch=1", what[8]), what[8]
+    assert what[9:] == ["weights clear --all"], "who only looks is not in it"
     assert said_by_admins(r2) == []
     assert cluster.ctl(r2, "drain").returncode == 0
     wait_until(lambda: [line.split(": ", 1)[1] for line in said_by_admins(r2)] == ["drain"], 5.0,
