@@ -62,13 +62,13 @@ class Deadline {
 
   explicit Deadline(asio::io_context& context) : timer_(context) {}
 
-  // `owner` keeps the object that holds this Deadline alive while the timer looks; expired() of the
-  // owner runs when the deadline is reached.
+  // `owner`, held by shared_ptr, is what holds this Deadline: it is kept while the timer looks, and
+  // its expired() runs when the deadline is reached.
   template <class Owner>
-  void set(Clock::duration after, const std::shared_ptr<Owner>& owner) {
+  void set(Clock::duration after, Owner& owner) {
     when_ = coarse_now() + after;
     if (armed_ <= when_) return;
-    arm(std::weak_ptr<Owner>(owner));
+    arm(owner.weak_from_this());
   }
   void clear() { when_ = Clock::time_point::max(); }
   void cancel() {

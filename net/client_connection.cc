@@ -45,11 +45,11 @@ void PendingCall::drop() {
 void PendingCall::forget_request() { request = {.asks_head = request.asks_head}; }
 
 void PendingCall::deliver_head(HttpResponse& head) {
-  if (const auto hears = listener) hears->on_head(head);
+  if (listener) listener->on_head(head);
 }
 
 void PendingCall::deliver_body(std::string_view piece) {
-  if (const auto hears = listener) hears->on_body(piece);
+  if (listener) listener->on_body(piece);
 }
 
 void PendingCall::pause() { paused = true; }
@@ -86,7 +86,7 @@ void ClientConnection::connect_and_send(std::shared_ptr<PendingCall> call) {
   call_ = std::move(call);
   call_->connection = weak_from_this();
   connecting_ = true;
-  deadline_.set(call_->timeouts.connect, shared_from_this());
+  deadline_.set(call_->timeouts.connect, *this);
   HostPort to;
   const bool well_formed = split_destination(destination_, to);
   std::error_code not_an_address;
@@ -152,7 +152,7 @@ void ClientConnection::begin_request() {
   answer_seen_ = in_body_ = body_seen_ = asked_ = false;
   parser_ = new_parser();
   response_ = {};
-  deadline_.set(call_->timeouts.first_byte, shared_from_this());
+  deadline_.set(call_->timeouts.first_byte, *this);
   writing_ = call_;
 }
 
@@ -178,7 +178,7 @@ void ClientConnection::written() {
   if (answer_seen_) {
     call->forget_request();
   } else {
-    deadline_.set(call->timeouts.first_byte, shared_from_this());
+    deadline_.set(call->timeouts.first_byte, *this);
   }
 }
 
@@ -202,13 +202,16 @@ void ClientConnection::received(const std::error_code& error, std::size_t count)
   if (!asked_) return stream_ended(false);
   answer_seen_ = true;
   if (!writing_) call_->forget_request();
-  if (body_seen_) deadline_.set(call_->timeouts.idle, shared_from_this());
+  if (body_seen_) deadline_.set(call_->timeouts.idle, *this);
   process();
 }
 
 void ClientConnection::process() {
   if (processing_) return;  // resumed from inside a callback: the loop below goes on by itself
   processing_ = true;
+  // The callbacks may cancel, which lets go of both.
+  const auto call = call_;
+  const auto listener = call ? call->listener : nullptr;
   while (!closed_ && call_ && !call_->paused && (in_body_ ? process_body() : process_head())) {
   }
   processing_ = false;
@@ -234,9 +237,8 @@ bool ClientConnection::process_head() {
   }
   keep_alive_ = parser_.keep_alive();
   body_ = BodyReader(parser_.framing());
-  in_body_ = true;          // its first byte is still due by the deadline of the head
-  const auto call = call_;  // the callback may cancel
-  call->deliver_head(response_);
+  in_body_ = true;  // its first byte is still due by the deadline of the head
+  call_->deliver_head(response_);
   return true;
 }
 
@@ -260,10 +262,9 @@ bool ClientConnection::process_body() {
   }
   if (!body_seen_) {
     body_seen_ = true;
-    deadline_.set(call_->timeouts.idle, shared_from_this());
+    deadline_.set(call_->timeouts.idle, *this);
   }
-  const auto call = call_;
-  call->deliver_body(piece);
+  call_->deliver_body(piece);
   return true;
 }
 
@@ -310,8 +311,7 @@ void ClientConnection::fail(ClientError error) {
 void ClientConnection::resume() {
   if (closed_ || connecting_) return;
   if (call_) {
-    deadline_.set(body_seen_ ? call_->timeouts.idle : call_->timeouts.first_byte,
-                  shared_from_this());
+    deadline_.set(body_seen_ ? call_->timeouts.idle : call_->timeouts.first_byte, *this);
   }
   process();
 }
@@ -325,7 +325,7 @@ void ClientConnection::expired() {
 }
 
 void ClientConnection::idle_until(std::chrono::milliseconds idle_time) {
-  deadline_.set(idle_time, shared_from_this());
+  deadline_.set(idle_time, *this);
   read_more();
 }
 

@@ -43,7 +43,7 @@ class PendingCall final : public ClientCall {
   bool holds_request() const override { return !request.head.empty(); }
   void drop();  // no callback from here on
   void forget_request();
-  // The listener stays alive while it hears, whatever it does to the call.
+  // To the listener, which the caller keeps while it hears, whatever it does to the call.
   void deliver_head(HttpResponse& head);
   void deliver_body(std::string_view piece);
 

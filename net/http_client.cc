@@ -36,6 +36,23 @@ const char* to_string(ClientError error) {
   return "unknown";
 }
 
+namespace {
+
+// Counted on one thread and read on any: without locked instructions.
+class Count {
+ public:
+  void operator=(std::uint64_t count) { count_.store(count, std::memory_order_relaxed); }
+  void operator++() { *this = *this + 1; }
+  void operator--() { *this -= 1; }
+  void operator-=(std::uint64_t count) { *this = *this - count; }
+  operator std::uint64_t() const { return count_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> count_ = 0;
+};
+
+}  // namespace
+
 struct HttpClient::State final : ConnectionOwner, std::enable_shared_from_this<State> {
   using Connection = std::shared_ptr<ClientConnection>;
 
@@ -89,10 +106,7 @@ struct HttpClient::State final : ConnectionOwner, std::enable_shared_from_this<S
   const Limits limits;
   std::unordered_map<std::string, std::vector<Connection>> idle;
   std::unordered_set<Connection> open;
-  std::atomic<std::size_t> open_count = 0;
-  std::atomic<std::size_t> idle_count = 0;
-  std::atomic<std::uint64_t> connects = 0;
-  std::atomic<std::uint64_t> reuses = 0;
+  Count open_count, idle_count, connects, reuses;
 };
 
 HttpClient::HttpClient(IoThread& thread, Limits limits)

@@ -106,10 +106,10 @@ void Relay::call_off() {
   finish(RelayResult::End::not_started, ClientError::called_off);
 }
 
+// Whoever calls holds this: what is let go here may be all else that does.
 void Relay::finish(RelayResult::End end, ClientError error) {
   if (finished_) return;
   finished_ = true;
-  const auto self = shared_from_this();
   exchange_->relay_ended();
   result_.end = end;
   result_.error = error;

@@ -68,10 +68,7 @@ void ServerConnection::received(const std::error_code& error, std::size_t count)
     if (lingered_bytes_ > linger_bytes) return close();
     return read_more();
   }
-  if (phase_ == Phase::body) {
-    wire_body_bytes_ += count;
-    set_body_deadline();
-  }
+  if (phase_ == Phase::body) wire_body_bytes_ += count;
   process();
 }
 
@@ -102,7 +99,6 @@ void ServerConnection::body_received(std::size_t had, const std::error_code& err
   request_.body.cut(had + count);
   if (error) return close();
   wire_body_bytes_ += count;
-  set_body_deadline();
   std::string_view arrived = std::string_view(request_.body).substr(had), piece;
   const Decoded step = body_.decode(arrived, piece);
   DUALMESH_CHECK(step == Decoded::piece && piece.size() == count, "{} of {}", piece.size(), count);
@@ -140,11 +136,13 @@ bool ServerConnection::process_head() {
       return false;
     }
     head_started_ = true;
-    set_half_open(true);
-    deadline_.set(shared_->limits.head_timeout, shared_from_this());
   }
   switch (parser_.parse(in_.data(), request_)) {
     case Parsed::need_more:
+      if (!half_open_) {  // most heads come whole
+        set_half_open(true);
+        deadline_.set(shared_->limits.head_timeout, *this);
+      }
       return false;
     case Parsed::failed:
       refuse_head();
@@ -171,7 +169,6 @@ void ServerConnection::begin_body() {
   phase_ = Phase::body;
   wire_body_bytes_ = in_.size();
   body_began_ = Deadline::coarse_now();
-  set_body_deadline();
   if (framing.kind == BodyFraming::Kind::length) {
     request_.body.reserve(std::min<std::size_t>(framing.length, 1024 * 1024));
   }
@@ -205,6 +202,7 @@ bool ServerConnection::process_body() {
   }
   switch (step) {
     case Decoded::need_more:
+      set_body_deadline();
       return false;
     case Decoded::failed:
       refuse(400, "a malformed chunked body");
@@ -308,7 +306,7 @@ bool ServerConnection::write() {
     return false;
   }
   write_in_flight_ = true;
-  if (phase_ != Phase::body) deadline_.set(shared_->limits.write_timeout, shared_from_this());
+  if (phase_ != Phase::body) deadline_.set(shared_->limits.write_timeout, *this);
   socket_.async_write_some(
       buffers, [self = shared_from_this()](const std::error_code& failed, std::size_t count) {
         self->write_in_flight_ = false;

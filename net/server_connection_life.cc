@@ -19,7 +19,7 @@ constexpr std::chrono::seconds linger_time{2};
 
 void ServerConnection::start() {
   set_socket_options(socket_.plain(), shared_->limits.write_timeout);
-  deadline_.set(shared_->limits.idle_timeout, shared_from_this());
+  deadline_.set(shared_->limits.idle_timeout, *this);
   read_more();
 }
 
@@ -27,7 +27,7 @@ void ServerConnection::start_tls(const ServerCertificate& certificate) {
   set_socket_options(socket_.plain(), shared_->limits.write_timeout);
   phase_ = Phase::handshake;
   set_half_open(true);
-  deadline_.set(shared_->limits.head_timeout, shared_from_this());
+  deadline_.set(shared_->limits.head_timeout, *this);
   socket_.async_handshake(certificate, [self = shared_from_this()](ClientSocket::Handshake end) {
     self->shaken_hands(end);
   });
@@ -43,7 +43,7 @@ void ServerConnection::shaken_hands(ClientSocket::Handshake end) {
     return send_refusal({.message = "this port speaks TLS: use https://"});
   }
   ++(socket_.resumed() ? shared_->tls_resumed : shared_->tls_handshakes);
-  deadline_.set(shared_->limits.idle_timeout, shared_from_this());
+  deadline_.set(shared_->limits.idle_timeout, *this);
   read_more();
 }
 
@@ -56,7 +56,7 @@ void ServerConnection::set_half_open(bool half_open) {
 // A request may be on its way: not at once.
 void ServerConnection::server_closing() {
   if (phase_ != Phase::head || head_started_) return;  // its answer will say that it is the last
-  deadline_.set(HttpServer::closing_grace, shared_from_this());
+  deadline_.set(HttpServer::closing_grace, *this);
 }
 
 void ServerConnection::answer_flushed() {
@@ -67,8 +67,7 @@ void ServerConnection::answer_flushed() {
   phase_ = Phase::head;
   head_started_ = false;
   parser_ = RequestParser(HeadLimits{shared_->limits.head_bytes, shared_->limits.header_fields});
-  deadline_.set(shared_->closing ? HttpServer::closing_grace : shared_->limits.idle_timeout,
-                shared_from_this());
+  deadline_.set(shared_->closing ? HttpServer::closing_grace : shared_->limits.idle_timeout, *this);
   process();
 }
 
@@ -76,7 +75,7 @@ void ServerConnection::answer_flushed() {
 void ServerConnection::linger() {
   phase_ = Phase::lingering;
   socket_.shutdown_send();
-  deadline_.set(linger_time, shared_from_this());
+  deadline_.set(linger_time, *this);
   if (!reading_) in_.consume(in_.size());
   read_more();
 }
@@ -121,7 +120,7 @@ void ServerConnection::set_body_deadline() {
                        std::chrono::duration_cast<Deadline::Clock::duration>(whole);
     left = std::min(left, until - Deadline::coarse_now());
   }
-  deadline_.set(left, shared_from_this());
+  deadline_.set(left, *this);
 }
 
 // A socket that is not read does not tell that its client has left, so the kernel is asked.
