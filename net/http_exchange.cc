@@ -1,5 +1,7 @@
 #include "net/http_exchange.h"
 
+#include <charconv>
+
 #include "net/http_writer.h"
 
 namespace dualmesh::net {
@@ -81,8 +83,9 @@ void HttpExchange::begin(int status, const Headers& headers) {
   if (status == 204 || status == 304) {
     without_body_ = true;
   } else if (const std::string_view length = headers.find("content-length"); !length.empty()) {
-    framing.length = std::strtoull(std::string(length).c_str(), nullptr, 10);
-    length_left_ = framing.length;
+    std::uint64_t bytes = 0;
+    std::from_chars(length.data(), length.data() + length.size(), bytes);
+    framing.length = length_left_ = bytes;
   } else if (connection_->minor_version() == 1) {
     framing.chunked = chunked_ = true;
   } else {
