@@ -207,11 +207,11 @@ TEST_CASE("a map in a map: keys of the inner one come and go under one context")
 }
 
 // A small scope as for the set (or_set_test.cc): counters under removal, every delivery order.
-struct Scope {
+struct MapScope {
   std::vector<Both> deltas;
   std::array<Both, 2> writers;
 
-  explicit Scope(int code) {
+  explicit MapScope(int code) {
     deltas.push_back(writers[0].add(0, 1, 'x'));
     for (int i = 1; i < 4; ++i, code /= 12) {
       const std::uint64_t self = code % 2;
@@ -228,7 +228,7 @@ TEST_CASE("every small history of an OrMap under every delivery order converges 
   constexpr int kHistories = 12 * 12 * 12;
   std::uint64_t runs = 0, wrong = 0;
   for (int code = 0; code < kHistories; ++code) {
-    const Scope scope(code);
+    const MapScope scope(code);
     Both all = scope.writers[0];
     all.join(scope.writers[1]);
     for_each_delivery_order([&](const std::vector<int>& order) {

@@ -196,11 +196,11 @@ TEST_CASE("a set that comes and goes keeps no trace but its context") {
 // Every small history: 4 operations on two writing replicas, each of which may or may not have
 // heard the operation before it; and a reader that gets every order of the deltas with one doubled
 // and one lost.
-struct Scope {
+struct SetScope {
   std::vector<Pair> deltas;
   std::array<Pair, 2> writers;
 
-  explicit Scope(int code) {
+  explicit SetScope(int code) {
     deltas.push_back(writers[0].add(0, 'x'));  // the others are this one with names exchanged
     for (int i = 1; i < 4; ++i, code /= 12) {
       const std::uint64_t self = code % 2;
@@ -213,7 +213,7 @@ struct Scope {
   }
 };
 
-bool deliver(const Scope& scope, const std::vector<int>& order) {
+bool deliver(const SetScope& scope, const std::vector<int>& order) {
   Pair reader;
   for (int index : order) {
     reader.join(scope.deltas[index]);
@@ -230,7 +230,7 @@ TEST_CASE("every small history of an OrSet under every delivery order converges 
   constexpr int kHistories = 12 * 12 * 12;
   std::uint64_t runs = 0;
   for (int code = 0; code < kHistories; ++code) {
-    const Scope scope(code);
+    const SetScope scope(code);
     for_each_delivery_order([&](const std::vector<int>& order) {
       ++runs;
       if (!deliver(scope, order)) {

@@ -49,11 +49,11 @@ struct Replica {
   }
 };
 
-struct Scope {
+struct RegisterScope {
   std::array<Replica, 3> replicas;
   std::vector<Replica> messages;  // the state of the acting replica after each step
 
-  explicit Scope(int code) {
+  explicit RegisterScope(int code) {
     for (int step = 0; step < 4; ++step, code /= 6) {
       const int self = code % 3;
       Replica& one = replicas[self];
@@ -71,7 +71,7 @@ TEST_CASE("every small history of a register under every delivery order shows th
   constexpr int kHistories = 6 * 6 * 6 * 6;
   std::uint64_t runs = 0, wrong = 0;
   for (int code = 0; code < kHistories; ++code) {
-    const Scope scope(code);
+    const RegisterScope scope(code);
     Replica all;
     for (const Replica& replica : scope.replicas) all.join(replica);
     wrong += !all.truthful();

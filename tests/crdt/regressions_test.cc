@@ -12,6 +12,7 @@
 #include "crdt/registers.h"
 #include "crdt/table.h"
 #include "tests/crdt/laws.h"
+#include "tests/crdt/whole_deltas.h"
 
 namespace dualmesh::crdt {
 namespace {
@@ -20,11 +21,9 @@ using Members = Table<NodeId, Member>;
 using Marks = Table<std::uint64_t, Max<std::uint64_t>>;
 using Gauges = Feed<std::uint64_t, std::uint64_t>;
 
-constexpr std::size_t kAll = 1'000'000;
 constexpr NodeId kNode{1};
-constexpr auto ignore = [](auto&&...) {};
 
-Member member(std::uint64_t epoch, std::uint64_t refutations, MemberStatus status) {
+Member member_of(std::uint64_t epoch, std::uint64_t refutations, MemberStatus status) {
   return Member{Epoch{epoch}, refutations, status, "a", "10.0.0.1:7000", "10.0.0.1:8080", "1"};
 }
 
@@ -37,41 +36,41 @@ struct Known {  // a table that knows one node
 };
 
 TEST_CASE("memberlist DoubleSuspect: a second suspicion is no news and is not passed on") {
-  Known known(member(5, 1, MemberStatus::alive));
-  CHECK(known.hears(member(5, 1, MemberStatus::suspect)));
+  Known known(member_of(5, 1, MemberStatus::alive));
+  CHECK(known.hears(member_of(5, 1, MemberStatus::suspect)));
   const Version version = known.members.version();
-  CHECK_FALSE(known.hears(member(5, 1, MemberStatus::suspect)));
+  CHECK_FALSE(known.hears(member_of(5, 1, MemberStatus::suspect)));
   CHECK(known.members.version() == version);
   CHECK(known.members.delta_since(version, kAll).entries.empty());
 }
 
 TEST_CASE("memberlist OldSuspect: a suspicion of an earlier refutation or life is ignored") {
-  Known known(member(5, 2, MemberStatus::alive));
-  CHECK_FALSE(known.hears(member(5, 1, MemberStatus::suspect)));
-  CHECK_FALSE(known.hears(member(4, 9, MemberStatus::suspect)));
+  Known known(member_of(5, 2, MemberStatus::alive));
+  CHECK_FALSE(known.hears(member_of(5, 1, MemberStatus::suspect)));
+  CHECK_FALSE(known.hears(member_of(4, 9, MemberStatus::suspect)));
   CHECK(known.status() == MemberStatus::alive);
 }
 
 TEST_CASE("memberlist AliveReplay: an old claim of life neither revives nor becomes news") {
   for (const MemberStatus status :
        {MemberStatus::alive, MemberStatus::suspect, MemberStatus::dead, MemberStatus::left}) {
-    Known known(member(5, 1, status));
+    Known known(member_of(5, 1, status));
     const Version version = known.members.version();
-    CHECK_FALSE(known.hears(member(5, 1, MemberStatus::alive)));
-    CHECK_FALSE(known.hears(member(5, 0, MemberStatus::alive)));
-    CHECK_FALSE(known.hears(member(4, 7, MemberStatus::alive)));
+    CHECK_FALSE(known.hears(member_of(5, 1, MemberStatus::alive)));
+    CHECK_FALSE(known.hears(member_of(5, 0, MemberStatus::alive)));
+    CHECK_FALSE(known.hears(member_of(4, 7, MemberStatus::alive)));
     CHECK(known.status() == status);
     CHECK(known.members.version() == version);
   }
 }
 
 TEST_CASE("memberlist DeadReplay and OldDead: death is news once, and not of an earlier life") {
-  Known known(member(5, 1, MemberStatus::suspect));
-  CHECK_FALSE(known.hears(member(5, 0, MemberStatus::dead)));
-  CHECK_FALSE(known.hears(member(4, 1, MemberStatus::dead)));
-  CHECK(known.hears(member(5, 1, MemberStatus::dead)));
-  CHECK_FALSE(known.hears(member(5, 1, MemberStatus::dead)));
-  CHECK_FALSE(known.hears(member(5, 1, MemberStatus::suspect)));  // it does not get better
+  Known known(member_of(5, 1, MemberStatus::suspect));
+  CHECK_FALSE(known.hears(member_of(5, 0, MemberStatus::dead)));
+  CHECK_FALSE(known.hears(member_of(4, 1, MemberStatus::dead)));
+  CHECK(known.hears(member_of(5, 1, MemberStatus::dead)));
+  CHECK_FALSE(known.hears(member_of(5, 1, MemberStatus::dead)));
+  CHECK_FALSE(known.hears(member_of(5, 1, MemberStatus::suspect)));  // it does not get better
 }
 
 TEST_CASE("memberlist Dogpile: a crowd of accusers is refuted by one answer, in any order") {
@@ -80,28 +79,28 @@ TEST_CASE("memberlist Dogpile: a crowd of accusers is refuted by one answer, in 
     std::vector<Member> rumours;
     std::uint64_t highest = 0;
     for (const auto& bytes : accusations) {
-      rumours.push_back(member(5, bytes[0] % 4, MemberStatus(1 + bytes[1] % 2)));
+      rumours.push_back(member_of(5, bytes[0] % 4, MemberStatus(1 + bytes[1] % 2)));
       highest = std::max(highest, rumours.back().refutations);
     }
-    const Member answer = member(5, highest + 1, MemberStatus::alive);
+    const Member answer = member_of(5, highest + 1, MemberStatus::alive);
     rumours.insert(rumours.begin() + at % (rumours.size() + 1), answer);
-    Known known(member(5, 0, MemberStatus::alive));
+    Known known(member_of(5, 0, MemberStatus::alive));
     for (const Member& rumour : rumours) known.hears(rumour);
     RC_ASSERT(*known.members.find(kNode) == answer);
   }));
 }
 
 TEST_CASE("memberlist Refute: an answer that does not exceed the accusation does not count") {
-  Known known(member(5, 7, MemberStatus::suspect));
-  CHECK_FALSE(known.hears(member(5, 7, MemberStatus::alive)));
-  CHECK(known.hears(member(5, 8, MemberStatus::alive)));
+  Known known(member_of(5, 7, MemberStatus::suspect));
+  CHECK_FALSE(known.hears(member_of(5, 7, MemberStatus::alive)));
+  CHECK(known.hears(member_of(5, 8, MemberStatus::alive)));
   CHECK(known.status() == MemberStatus::alive);
 }
 
 TEST_CASE("scylla's far-future generation wins for ever once taken in: to be refused before") {
-  Known known(member(1'700'000'000'000, 0, MemberStatus::alive));
-  CHECK(known.hears(member(~std::uint64_t{0}, 0, MemberStatus::dead)));
-  CHECK_FALSE(known.hears(member(1'800'000'000'000, 0, MemberStatus::alive)));
+  Known known(member_of(1'700'000'000'000, 0, MemberStatus::alive));
+  CHECK(known.hears(member_of(~std::uint64_t{0}, 0, MemberStatus::dead)));
+  CHECK_FALSE(known.hears(member_of(1'800'000'000'000, 0, MemberStatus::alive)));
   CHECK(known.status() == MemberStatus::dead);  // hence the bound on epochs at admission
 }
 

@@ -9,6 +9,7 @@
 #include "crdt/membership.h"
 #include "crdt/registers.h"
 #include "tests/crdt/laws.h"
+#include "tests/crdt/whole_deltas.h"
 
 namespace dualmesh::crdt {
 namespace {
@@ -16,9 +17,7 @@ namespace {
 using Key = std::pair<std::string, std::uint8_t>;
 using Registry = Table<Key, LastWriter<std::string>>;
 using Twin = std::map<Key, LastWriter<std::string>>;
-constexpr std::size_t kAll = 1'000'000;
 
-constexpr auto ignore = [](const auto&, const auto&) {};
 
 Twin contents(const Registry& table) {
   Twin result;

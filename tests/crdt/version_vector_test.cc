@@ -14,7 +14,7 @@
 namespace dualmesh::crdt {
 namespace {
 
-Origin origin(std::uint64_t number) { return Origin{NodeId{number}, Epoch{1}}; }
+Origin origin_of(std::uint64_t number) { return Origin{NodeId{number}, Epoch{1}}; }
 
 Dot dot(const std::array<std::uint8_t, 4>& bytes) {
   return Dot{{NodeId{bytes[0] % 2u}, Epoch{1u + bytes[1] % 2u}}, Version{1u + bytes[2] % 6u}};
@@ -83,16 +83,16 @@ TEST_CASE("causal contexts are a semilattice and equal the naive set of dots") {
 
 TEST_CASE("a gap stays a gap until it closes, and then costs nothing") {
   CausalContext context;
-  CHECK(context.insert(Dot{origin(1), Version{3}}));
-  CHECK(context.insert(Dot{origin(1), Version{2}}));
-  CHECK_FALSE(context.contains(Dot{origin(1), Version{1}}));
+  CHECK(context.insert(Dot{origin_of(1), Version{3}}));
+  CHECK(context.insert(Dot{origin_of(1), Version{2}}));
+  CHECK_FALSE(context.contains(Dot{origin_of(1), Version{1}}));
   CHECK(context.cloud().size() == 2);
-  CHECK(context.insert(Dot{origin(1), Version{1}}));
-  CHECK_FALSE(context.insert(Dot{origin(1), Version{2}}));
+  CHECK(context.insert(Dot{origin_of(1), Version{1}}));
+  CHECK_FALSE(context.insert(Dot{origin_of(1), Version{2}}));
   CHECK(context.cloud().empty());
-  CHECK(context.vector().of(origin(1)) == Version{3});
-  CHECK(context.next(origin(1)) == Dot{origin(1), Version{4}});
-  CHECK_FALSE(context.insert(Dot{origin(2), Version{}}));  // no event has version 0
+  CHECK(context.vector().of(origin_of(1)) == Version{3});
+  CHECK(context.next(origin_of(1)) == Dot{origin_of(1), Version{4}});
+  CHECK_FALSE(context.insert(Dot{origin_of(2), Version{}}));  // no event has version 0
 }
 
 // Counters: each step is an addition by one of three writers at its own replica, or a delivery.
@@ -105,7 +105,7 @@ void check_counter(Mutate&& mutate) {
     for (const auto& bytes : steps) {
       const std::uint64_t writer = bytes[0] % 3;
       if (bytes[1] % 2 == 0) {
-        deltas.push_back(mutate(replicas[writer], origin(writer), bytes[2], twin[writer]));
+        deltas.push_back(mutate(replicas[writer], origin_of(writer), bytes[2], twin[writer]));
       } else if (!deltas.empty()) {
         replicas[writer].join(deltas[bytes[2] % deltas.size()]);
       }
@@ -129,14 +129,14 @@ TEST_CASE("GCounter: laws, deltas equal states, the sum of all additions whateve
         twin += amount;
         return counter.add(self, amount);
       });
-  CHECK(GCounter{}.add(origin(1), 0) == GCounter{});
+  CHECK(GCounter{}.add(origin_of(1), 0) == GCounter{});
 }
 
 TEST_CASE("a GCounter that would overflow stays at the greatest number") {
   GCounter counter;
-  counter.add(origin(1), std::numeric_limits<std::uint64_t>::max() - 1);
-  counter.add(origin(1), 2);
-  counter.add(origin(2), 7);
+  counter.add(origin_of(1), std::numeric_limits<std::uint64_t>::max() - 1);
+  counter.add(origin_of(1), 2);
+  counter.add(origin_of(2), 7);
   CHECK(counter.value() == std::numeric_limits<std::uint64_t>::max());
 }
 

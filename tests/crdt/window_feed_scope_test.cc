@@ -13,16 +13,16 @@
 namespace dualmesh::crdt {
 namespace {
 
-using Window = WindowFeed<std::uint64_t>;
+using Blocks = WindowFeed<std::uint64_t>;
 
 constexpr int kOperations = 4;
 constexpr int kKinds = 4;
 
 struct Replica {
-  Window window;
+  Blocks window;
   std::set<std::uint64_t> told;  // by its callbacks
 
-  Applied apply(const Window::Delta& delta) {
+  Applied apply(const Blocks::Delta& delta) {
     return window.apply(
         delta, [this](std::uint64_t key) { told.insert(key); },
         [this](std::uint64_t key) { told.erase(key); });
@@ -30,9 +30,9 @@ struct Replica {
 };
 
 struct Script {
-  Window writer;
+  Blocks writer;
   std::vector<std::uint64_t> touches;   // touch i has version i + 1: the naive twin
-  std::vector<Window::Delta> messages;  // one per operation: what it changed
+  std::vector<Blocks::Delta> messages;  // one per operation: what it changed
 
   explicit Script(int code) {
     for (int i = 0; i < kOperations; ++i, code /= kKinds) {
@@ -67,7 +67,7 @@ bool truthful(const Replica& replica, const Script& script) {
          shown == script.held(replica.window.floor(), replica.window.version());
 }
 
-bool same(const Window& a, const Window& b) {
+bool same(const Blocks& a, const Blocks& b) {
   return a.version() == b.version() && a.floor() == b.floor() && a.digest() == b.digest() &&
          a.bucket_sums() == b.bucket_sums();
 }
@@ -75,7 +75,7 @@ bool same(const Window& a, const Window& b) {
 bool deliver(const Script& script, const std::vector<int>& order) {
   Replica near, far;
   for (int index : order) {
-    const Window before = near.window;
+    const Blocks before = near.window;
     const Applied outcome = near.apply(script.messages[static_cast<std::size_t>(index)]);
     if ((outcome == Applied::changed) == same(near.window, before)) return false;
     far.apply(near.window.delta_since(far.window.version(), 1));

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tests/crdt/laws.h"
+#include "tests/crdt/whole_deltas.h"
 
 namespace dualmesh::crdt {
 namespace {
@@ -13,8 +14,6 @@ namespace {
 using Placement = std::pair<std::uint64_t, std::uint64_t>;  // (instance, block)
 using Window = WindowFeed<Placement>;
 using Delta = Window::Delta;
-constexpr std::size_t kAll = 1'000'000;
-constexpr auto ignore = [](const Placement&) {};
 
 Placement placement(std::uint8_t byte) { return {byte % 2, byte / 2 % 3}; }
 

@@ -10,12 +10,10 @@
 #include "crdt/bucketed_max.h"
 #include "crdt/window_counter.h"
 #include "tests/crdt/laws.h"
+#include "tests/crdt/whole_deltas.h"
 
 namespace dualmesh::crdt {
 namespace {
-
-constexpr std::size_t kAll = 1'000'000;
-constexpr auto ignore = [](auto&&...) {};
 
 using Depths = BucketedMax<std::uint64_t, std::uint32_t>;
 

@@ -16,15 +16,15 @@ using crdt::NodeId;
 using crdt::Stamp;
 using crdt::Version;
 
-const crdt::Origin kOrigin{NodeId{7}, Epoch{99}};
+const crdt::Origin kWriter{NodeId{7}, Epoch{99}};
 
-kj::Array<capnp::word> encode(const StreamDelta& delta) {
+kj::Array<capnp::word> encoded(const StreamDelta& delta) {
   capnp::MallocMessageBuilder message;
   write_delta(delta, message.initRoot<wire::Delta>());
   return capnp::messageToFlatArray(message);
 }
 
-Result<StreamDelta> decode(kj::ArrayPtr<const capnp::word> words) {
+Result<StreamDelta> decoded(kj::ArrayPtr<const capnp::word> words) {
   try {
     capnp::FlatArrayMessageReader reader(words);
     return read_delta(reader.getRoot<wire::Delta>());
@@ -34,8 +34,8 @@ Result<StreamDelta> decode(kj::ArrayPtr<const capnp::word> words) {
 }
 
 StreamDelta round_trip(const StreamDelta& delta) {
-  auto words = encode(delta);
-  auto back = decode(words);
+  auto words = encoded(delta);
+  auto back = decoded(words);
   REQUIRE(back.has_value());
   CHECK(back->origin == delta.origin);
   CHECK(back->kind() == delta.kind());
@@ -74,7 +74,7 @@ TEST_CASE("membership, registry, settings and depth survive the wire") {
 
   const auto all = [](const auto& table) { return table.delta_since(Version{}, 100); };
   const auto check_table = [&](auto table) {
-    const StreamDelta back = round_trip({kOrigin, all(table)});
+    const StreamDelta back = round_trip({kWriter, all(table)});
     INFO(std::string(to_string(back.kind())));
     decltype(table) copy;
     const auto& body = std::get<typename decltype(table)::Delta>(back.body);
@@ -97,7 +97,7 @@ TEST_CASE("feeds survive the wire with their deletions, horizons and versions") 
   load.erase(2);
   LoadFeed load_copy;
   CHECK(load_copy.apply(std::get<LoadFeed::Delta>(
-            round_trip({kOrigin, load.delta_since(Version{}, 100)}).body)) ==
+            round_trip({kWriter, load.delta_since(Version{}, 100)}).body)) ==
         crdt::Applied::changed);
   CHECK(load_copy.digest() == load.digest());
   CHECK(load_copy.version() == load.version());
@@ -109,14 +109,14 @@ TEST_CASE("feeds survive the wire with their deletions, horizons and versions") 
   health.put(5, ProbedHealth{false});
   HealthFeed health_copy;
   health_copy.apply(
-      std::get<HealthFeed::Delta>(round_trip({kOrigin, health.delta_since(Version{}, 100)}).body));
+      std::get<HealthFeed::Delta>(round_trip({kWriter, health.delta_since(Version{}, 100)}).body));
   CHECK(health_copy.digest() == health.digest());
 
   StatusFeed status;
   status.put(1, StatusNumber{~std::uint64_t{0}});
   StatusFeed status_copy;
   status_copy.apply(
-      std::get<StatusFeed::Delta>(round_trip({kOrigin, status.delta_since(Version{}, 100)}).body));
+      std::get<StatusFeed::Delta>(round_trip({kWriter, status.delta_since(Version{}, 100)}).body));
   CHECK(status_copy.digest() == status.digest());
 
   ResidencyFeed residency;
@@ -125,7 +125,7 @@ TEST_CASE("feeds survive the wire with their deletions, horizons and versions") 
   const auto ignore = [](const PlacementKey&) {};
   ResidencyFeed residency_copy;
   residency_copy.apply(std::get<ResidencyFeed::Delta>(
-                           round_trip({kOrigin, residency.delta_since(Version{}, 100)}).body),
+                           round_trip({kWriter, residency.delta_since(Version{}, 100)}).body),
                        ignore, ignore);
   CHECK(residency_copy.digest() == residency.digest());
   CHECK(residency_copy.floor() == Version{3});
@@ -141,7 +141,7 @@ TEST_CASE("what a load row says of the time left and of who waits survives the w
   load.put(2, LoadGauges{0, 1, 0, 0, 9, 0, 0, 1'500, {}});
   LoadFeed copy;
   copy.apply(
-      std::get<LoadFeed::Delta>(round_trip({kOrigin, load.delta_since(Version{}, 100)}).body));
+      std::get<LoadFeed::Delta>(round_trip({kWriter, load.delta_since(Version{}, 100)}).body));
   REQUIRE(copy.find(1) != nullptr);
   CHECK(*copy.find(1) == gauges);
   REQUIRE(copy.find(2) != nullptr);
@@ -156,7 +156,7 @@ TEST_CASE("a node that tells more of who waits than we keep, or nothing, has our
   told.put(1, kept);
   capnp::MallocMessageBuilder message;
   auto delta = message.initRoot<wire::Delta>();
-  write_delta({kOrigin, told.delta_since(Version{}, 9)}, delta);
+  write_delta({kWriter, told.delta_since(Version{}, 9)}, delta);
   const auto hear = [&] {
     const auto read = read_delta(delta.asReader());
     REQUIRE(read.has_value());
@@ -181,12 +181,12 @@ TEST_CASE("a node that tells more of who waits than we keep, or nothing, has our
 TEST_CASE("positions and the saved state survive the wire") {
   capnp::MallocMessageBuilder message;
   auto list = message.initRoot<wire::Peer::PushResults>().initPositions(1);
-  write_position({StreamKind::residency, kOrigin, Version{42}, {3, 99}}, list[0]);
+  write_position({StreamKind::residency, kWriter, Version{42}, {3, 99}}, list[0]);
   auto positions = read_positions(list.asReader());
   REQUIRE(positions.has_value());
   REQUIRE(positions->size() == 1);
   CHECK(positions->front().kind == StreamKind::residency);
-  CHECK(positions->front().origin == kOrigin);
+  CHECK(positions->front().origin == kWriter);
   CHECK(positions->front().version == Version{42});
   CHECK(positions->front().digest == crdt::StateDigest{3, 99});
 
@@ -208,31 +208,31 @@ TEST_CASE("positions and the saved state survive the wire") {
 
 TEST_CASE("values beyond their bounds are errors that name them") {
   const auto message_of = [](const StreamDelta& delta) {
-    auto words = encode(delta);
-    auto back = decode(words);
+    auto words = encoded(delta);
+    auto back = decoded(words);
     REQUIRE_FALSE(back.has_value());
     return back.error().message;
   };
   RegistryTable registry;
   registry.join({std::string(CodecLimits::kNameBytes + 1, 'x'), 0}, {Stamp{1, NodeId{1}}, "v"});
-  CHECK(message_of({kOrigin, registry.delta_since(Version{}, 9)}).find("instance name too long") !=
+  CHECK(message_of({kWriter, registry.delta_since(Version{}, 9)}).find("instance name too long") !=
         std::string::npos);
 
   RegistryTable value;
   value.join({"e", 0}, {Stamp{1, NodeId{1}}, std::string(CodecLimits::kTextBytes + 1, 'x')});
-  CHECK(message_of({kOrigin, value.delta_since(Version{}, 9)}).find("field too long") !=
+  CHECK(message_of({kWriter, value.delta_since(Version{}, 9)}).find("field too long") !=
         std::string::npos);
 
   crdt::Member absurd = some_member();
   absurd.status = static_cast<crdt::MemberStatus>(9);
   MembershipTable members;
   members.join(NodeId{1}, absurd);
-  CHECK(message_of({kOrigin, members.delta_since(Version{}, 9)}).find("member status") !=
+  CHECK(message_of({kWriter, members.delta_since(Version{}, 9)}).find("member status") !=
         std::string::npos);
 
   DepthTable depth;
   for (std::uint64_t i = 0; i <= CodecLimits::kRows; ++i) depth.join({1, i}, {1});
-  CHECK(message_of({kOrigin, depth.delta_since(Version{}, depth.size())}).find("too many rows") !=
+  CHECK(message_of({kWriter, depth.delta_since(Version{}, depth.size())}).find("too many rows") !=
         std::string::npos);
 }
 
@@ -254,7 +254,7 @@ TEST_CASE("flipped and cut bytes are refused or read, never a crash") {
   for (int i = 0; i < 20; ++i) {
     registry.join({"instance" + std::to_string(i), 1}, {Stamp{7, NodeId{1}}, "some value"});
   }
-  const auto good = encode({kOrigin, registry.delta_since(Version{}, 100)});
+  const auto good = encoded({kWriter, registry.delta_since(Version{}, 100)});
   std::mt19937_64 random(1);
   std::size_t refused = 0;
   for (int round = 0; round < 20'000; ++round) {
@@ -265,7 +265,7 @@ TEST_CASE("flipped and cut bytes are refused or read, never a crash") {
       bytes[random() % bytes.size()] ^= static_cast<kj::byte>(1U << (random() % 8));
     }
     const std::size_t keep = random() % 4 == 0 ? random() % words.size() : words.size();
-    if (!decode(words.slice(0, keep))) ++refused;
+    if (!decoded(words.slice(0, keep))) ++refused;
   }
   CHECK(refused > 0);
 }
@@ -273,8 +273,8 @@ TEST_CASE("flipped and cut bytes are refused or read, never a crash") {
 TEST_CASE("a member without an id is refused, in a delta as in a handshake") {
   MembershipTable::Delta body{Version{0}, Version{1}, {}};
   body.entries.push_back({NodeId{0}, crdt::Member{}});
-  const auto words = encode({kOrigin, body});
-  const auto refused = decode(words);
+  const auto words = encoded({kWriter, body});
+  const auto refused = decoded(words);
   REQUIRE_FALSE(refused.has_value());
   CHECK(refused.error().message.find("a member without an id") != std::string::npos);
   capnp::MallocMessageBuilder message;
@@ -293,7 +293,7 @@ TEST_CASE("a setting that more have written than may is refused before it is put
       seen[i].setWriter(writers - i);
       seen[i].setTime(1 + i);
     }
-    return decode(capnp::messageToFlatArray(message));
+    return decoded(capnp::messageToFlatArray(message));
   };
   const auto refused = setting_by(CodecLimits::kSettingWriters + 1);
   REQUIRE_FALSE(refused.has_value());
@@ -316,7 +316,7 @@ TEST_CASE("of one writer named twice in a setting the later time counts") {
     seen[i].setWriter(3);
     seen[i].setTime(times[i]);
   }
-  const auto taken = decode(capnp::messageToFlatArray(message));
+  const auto taken = decoded(capnp::messageToFlatArray(message));
   REQUIRE(taken.has_value());
   CHECK(std::get<SettingsTable::Delta>(taken->body).entries[0].value.seen().at(NodeId{3}) == 9);
 }

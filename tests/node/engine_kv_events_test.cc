@@ -15,7 +15,7 @@ namespace {
 using policies::BlockKey;
 using policies::TokenId;
 
-constexpr std::uint32_t kBlock = 4;
+constexpr std::uint32_t kBlockTokens = 4;
 
 // Believes events, and holds each block with all it was told of it.
 struct Believer {
@@ -37,8 +37,8 @@ struct Believer {
     }
     for (std::size_t i = 0; i < stored.hashes.size(); ++i) {
       const auto begin = stored.prompt->tokens.begin() +
-                         static_cast<std::ptrdiff_t>((stored.first_block + i) * kBlock);
-      Told told{parent, {begin, begin + kBlock}, stored.prompt->lora, stored.prompt->salt};
+                         static_cast<std::ptrdiff_t>((stored.first_block + i) * kBlockTokens);
+      Told told{parent, {begin, begin + kBlockTokens}, stored.prompt->lora, stored.prompt->salt};
       parent = stored.hashes[i];
       REQUIRE(held.emplace(parent, told).second);
       REQUIRE(ever.emplace(parent, told).first->second == told);
@@ -60,18 +60,18 @@ struct Believer {
   }
 };
 
-struct Engine {
-  explicit Engine(std::uint32_t cache_blocks, std::uint32_t budget = 64)
+struct ToldEngine {
+  explicit ToldEngine(std::uint32_t cache_blocks, std::uint32_t budget = 64)
       : model({.token_budget = budget,
-               .block_tokens = kBlock,
-               .cache_tokens = std::uint64_t{cache_blocks} * kBlock}),
+               .block_tokens = kBlockTokens,
+               .cache_tokens = std::uint64_t{cache_blocks} * kBlockTokens}),
         log(model) {
     model.observe_cache(&log);
   }
   bool ask(const std::string& text, CacheSpace space = {}, std::uint32_t output = 1) {
     net::PromptFields fields;
     fields.canonical = text;
-    SimulatedPrompt prompt = tokenize_prompt(fields, std::move(space), kBlock);
+    SimulatedPrompt prompt = tokenize_prompt(fields, std::move(space), kBlockTokens);
     return model.enqueue({++last, prompt.tokens, output, std::move(prompt.blocks), prompt.text});
   }
   std::vector<KvEvent> step() {
@@ -87,7 +87,7 @@ struct Engine {
 };
 
 TEST_CASE("the blocks that a request adds in an iteration are one event, with their tokens") {
-  Engine engine(100, 40);
+  ToldEngine engine(100, 40);
   REQUIRE(engine.ask(std::string(16 * 12, 'a') + std::string(16, 'b')));
   const auto first = engine.step();  // 40 of its 52 tokens
   REQUIRE(first.size() == 1);
@@ -110,7 +110,7 @@ TEST_CASE("the blocks that a request adds in an iteration are one event, with th
 }
 
 TEST_CASE("evictions come before the blocks they make room for, the tail of a prompt first") {
-  Engine engine(4);
+  ToldEngine engine(4);
   REQUIRE(engine.ask(std::string(48, 'a')));
   engine.step();
   const auto held = engine.model.cache().shared_keys();
@@ -125,7 +125,7 @@ TEST_CASE("evictions come before the blocks they make room for, the tail of a pr
 }
 
 TEST_CASE("a cache is cleared when nobody holds a block of it, and not before") {
-  Engine engine(40);
+  ToldEngine engine(40);
   REQUIRE(engine.ask(std::string(64, 'a'), {}, 2));
   engine.step();
   CHECK_FALSE(engine.model.clear_cache());
@@ -147,7 +147,7 @@ TEST_CASE("whoever believes the events holds what the cache holds, after every i
     const auto pick = [&](std::uint32_t below) {
       return static_cast<std::uint32_t>(random() % below);
     };
-    Engine engine(20 + pick(40), 16 + pick(100));
+    ToldEngine engine(20 + pick(40), 16 + pick(100));
     Believer believer;
     for (int step = 0; step < 300; ++step) {
       if (pick(2) == 0) {
@@ -184,7 +184,7 @@ TEST_CASE("equal tokens under another adapter, salt or seed are other blocks") {
   std::set<BlockKey> hashes;
   std::set<std::uint64_t> seeds;
   for (const CacheSpace& space : spaces) {
-    const SimulatedPrompt prompt = tokenize_prompt(fields, space, kBlock);
+    const SimulatedPrompt prompt = tokenize_prompt(fields, space, kBlockTokens);
     CHECK(prompt.tokens == 16);
     hashes.insert(prompt.blocks.begin(), prompt.blocks.end());
     seeds.insert(prompt.seed);

@@ -28,10 +28,6 @@ struct Keeper {
   }
 };
 
-bool has(const Answer& answer, std::string_view text) {
-  return answer.response.body.find(text) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("a full line is 503, or 429 for whoever fills it; those in it are served") {

@@ -24,10 +24,6 @@ net::HttpRequest chat(const std::string& timeout, bool stream = true) {
   return request;
 }
 
-bool has(const Answer& answer, std::string_view text) {
-  return answer.response.body.find(text) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("the time a request may take is read, capped, or refused") {

@@ -15,14 +15,6 @@ namespace {
 
 void die_at_once(std::shared_ptr<net::Exchange> exchange) { exchange->abort(); }
 
-std::string header(const Answer& answer, std::string_view name) {
-  return std::string(answer.response.headers.find(name));
-}
-
-bool has(const Answer& answer, std::string_view text) {
-  return answer.response.body.find(text) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("a chat request is answered through an instance, and the headers say which") {

@@ -67,10 +67,6 @@ struct Reaching {
   TestRouter router;
 };
 
-std::string header(const Answer& answer, std::string_view name) {
-  return std::string(answer.response.headers.find(name));
-}
-
 FakeInstance::Script answering(int status, bool of_an_instance) {
   return [=](std::shared_ptr<net::Exchange> exchange) {
     net::HttpResponse response = net::json_response(status, R"({"from":"peer"})");

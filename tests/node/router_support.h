@@ -60,6 +60,12 @@ struct Answer {
   net::ClientError error = net::ClientError::none;
   net::HttpResponse response;
 };
+inline bool has(const Answer& answer, std::string_view text) {
+  return answer.response.body.find(text) != std::string::npos;
+}
+inline std::string header(const Answer& answer, std::string_view name) {
+  return std::string(answer.response.headers.find(name));
+}
 
 // A client whose calls block the test.
 class TestClient {

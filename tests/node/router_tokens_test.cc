@@ -123,7 +123,7 @@ struct Scene {
   TestClient client;
 };
 
-bool has(const std::string& text, std::string_view words) {
+bool says(const std::string& text, std::string_view words) {
   return text.find(words) != std::string::npos;
 }
 
@@ -142,9 +142,9 @@ TEST_CASE("a request goes where its tokens are cached, and the same prompt is as
     CHECK(e0.asked + e1.asked + e2.asked == asked + 1);
     CHECK(eventually([&] { return scene.router.is_empty(); }));
     const std::string metrics = scene.metrics();
-    CHECK(has(metrics, R"(dualmesh_kv_prompt_tokens_total{from="asked"} 1)"));
-    CHECK(has(metrics, R"(dualmesh_kv_prompt_tokens_total{from="cache"} 4)"));
-    CHECK(has(metrics, R"(dualmesh_kv_tokenize_total{end="tokens"} 1)"));
+    CHECK(says(metrics, R"(dualmesh_kv_prompt_tokens_total{from="asked"} 1)"));
+    CHECK(says(metrics, R"(dualmesh_kv_prompt_tokens_total{from="cache"} 4)"));
+    CHECK(says(metrics, R"(dualmesh_kv_tokenize_total{end="tokens"} 1)"));
     const PredictionReport report = scene.router.flow.predictions().reports().at(0);
     CHECK(report.by_source[static_cast<std::size_t>(HitSource::exact)].samples == 5);
     CHECK(report.by_source[static_cast<std::size_t>(HitSource::exact)].absolute_error == 0);
@@ -182,7 +182,7 @@ TEST_CASE("no waiting where nobody can tell: 404, 400 for messages, and answers 
     CHECK(engine.asked >= 1);
     if (end != "late") CHECK(engine.asked == 1);
     CHECK(engine.completed == 3);
-    CHECK(has(scene.metrics(), "dualmesh_kv_tokenize_total{end=\"" + end + "\"} 1"));
+    CHECK(says(scene.metrics(), "dualmesh_kv_tokenize_total{end=\"" + end + "\"} 1"));
     CHECK(scene.chosen().source == HitSource::predicted);
   }
 }
@@ -217,8 +217,8 @@ TEST_CASE("an instance that is late is waited for once, and not by those that co
     scene.chat();
     CHECK(engine.asked == 1);
     CHECK(engine.completed == 1);
-    CHECK(has(scene.metrics(), R"(dualmesh_kv_tokenize_total{end="late"} 1)"));
-    CHECK(has(scene.metrics(), R"(dualmesh_kv_prompt_tokens_total{from="unknown"} 1)"));
+    CHECK(says(scene.metrics(), R"(dualmesh_kv_tokenize_total{end="late"} 1)"));
+    CHECK(says(scene.metrics(), R"(dualmesh_kv_prompt_tokens_total{from="unknown"} 1)"));
   }
   engine.instance.run([&] { held.clear(); });
 }
@@ -238,7 +238,7 @@ TEST_CASE("a client that leaves while its tokens are asked for leaves nothing be
     scene.client.abandon(open);
     CHECK(eventually([&] { return scene.router.is_empty(); }));
     CHECK(engine.completed == 0);
-    CHECK(has(scene.metrics(), R"(dualmesh_kv_tokenize_total{end="called_off"} 1)"));
+    CHECK(says(scene.metrics(), R"(dualmesh_kv_tokenize_total{end="called_off"} 1)"));
     // And one that is broken off by the node is told so.
     const auto second = scene.client.open(
         scene.router.port(), post_request("/v1/chat/completions", chat_body("m", "y", true)));
@@ -273,7 +273,7 @@ TEST_CASE("a conversation's next turn is known as far as it was, when nobody ans
           "e" + std::to_string(holder));
     CHECK(scene.chosen().source == HitSource::degraded);
     CHECK(scene.chosen().hit_tokens >= 256);  // 320 less the seam
-    CHECK(has(scene.metrics(), R"(dualmesh_kv_prompt_tokens_total{from="beginning"} 1)"));
+    CHECK(says(scene.metrics(), R"(dualmesh_kv_prompt_tokens_total{from="beginning"} 1)"));
   }
 }
 
@@ -292,7 +292,7 @@ TEST_CASE("token ids are their own answer, and without events nobody is asked") 
   CHECK(engine.completed == 2);
 }
 
-TEST_CASE("a request goes to the rank that has its prefix, unless the client names another") {
+TEST_CASE("a request goes to the rank that says its prefix, unless the client names another") {
   Engine engine({}, 304);
   for (const std::size_t holder : {0, 2}) {
     Scene scene({&engine}, settings(), holder, 3);

@@ -10,22 +10,12 @@ namespace {
 using What = FleetChange::What;
 using std::chrono::seconds;
 
-Workload steady(std::size_t requests, double qps) {
-  return generate("zipf:prefixes=30", {.requests = requests, .qps = qps, .seed = 2});
-}
-
 SimulationSettings mesh_of(std::size_t instances, std::size_t routers) {
   SimulationSettings settings = small_fleet(instances, "dualmap");
   settings.routers = routers;
   settings.view_delay = std::chrono::milliseconds(100);
   settings.kv_delay = std::chrono::milliseconds(100);
   return settings;
-}
-
-std::size_t failed(const SimulationOutcome& outcome) {
-  std::size_t count = 0;
-  for (const SimRequest& request : outcome.requests) count += request.failed;
-  return count;
 }
 
 // Requests that arrived in [from, to) and were answered by the instance.
@@ -37,14 +27,6 @@ std::size_t served(const SimulationOutcome& outcome, policies::Slot instance, do
              request.arrival_s < to_s && !request.failed;
   }
   return count;
-}
-
-void check_all_over(const SimulationOutcome& outcome) {
-  CHECK(outcome.held_at_end == 0);
-  for (const SimRequest& request : outcome.requests) {
-    CHECK((request.failed || request.rejected) == (request.e2e_s == SimRequest::kNever));
-    CHECK((request.ttft_s == SimRequest::kNever) == (request.e2e_s == SimRequest::kNever));
-  }
 }
 
 TEST_CASE("an instance that joins is used from then on, by all routers") {

@@ -11,18 +11,12 @@
 #include "policies/placement/prefix_affinity.h"
 #include "policies/placement/ring_affinity.h"
 #include "policies/placement/session_affinity.h"
+#include "tests/policies/cache_scene.h"
 #include "tests/policies/placement_scene.h"
 
 using namespace dualmesh::policies;
 
 namespace {
-
-template <class P>
-P with(std::string_view text = {}) {
-  ParameterValues values(P::kParameters);
-  REQUIRE(values.read(text) == "");
-  return P(values);
-}
 
 // The instances in the order in which ring A names them for `key`.
 std::vector<Slot> ring_order(const PlacementScene& scene, BlockKey key) {

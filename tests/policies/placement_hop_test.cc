@@ -19,7 +19,7 @@ struct CutScene : CacheScene {
   void fill(Slot slot) { own(slot).prefilling_requests = 2; }
 };
 
-Arrival request_of(RequestId id) { return arrival_of(id, {id, 2}); }
+Arrival prompt_of(RequestId id) { return arrival_of(id, {id, 2}); }
 
 // One instance in reach and full, one that `far` reaches alone.
 struct HopScene : Scene {
@@ -28,8 +28,8 @@ struct HopScene : Scene {
     builder.peers = {{"far", "10.0.0.2:80", {0, 1}}};
     show();
     health(1, false);
-    submit(request_of(1));
-    submit(request_of(2));
+    submit(prompt_of(1));
+    submit(prompt_of(2));
     REQUIRE(effects.dispatched.size() == 1);
   }
   bool handed(RequestId id) const {
@@ -143,12 +143,12 @@ TEST_CASE("a node that reaches nothing hands over and does not take it for a pan
 
 TEST_CASE("a hop is recorded, explained, and ends as the other node says") {
   HopScene scene;
-  const DecisionRecord asked = scene.scheduler.explain(request_of(9), scene.now);
+  const DecisionRecord asked = scene.scheduler.explain(prompt_of(9), scene.now);
   CHECK(asked.handed_to == "far");
   CHECK(asked.reason == Reason::handed);
   CHECK(asked.outcome == Outcome::pending);
 
-  scene.submit(request_of(3));
+  scene.submit(prompt_of(3));
   REQUIRE(scene.handed(3));
   CHECK(scene.effects.handed[0].peer == 0);
   CHECK(scene.effects.handed[0].prefill_s == doctest::Approx(1024 * 0.00016));
@@ -172,12 +172,12 @@ TEST_CASE("a hop is recorded, explained, and ends as the other node says") {
 TEST_CASE("two hops at a time for each instance out of reach; a first token makes room for one") {
   HopScene scene;
   for (RequestId id = 3; id <= 4; ++id) {
-    scene.submit(request_of(id));
+    scene.submit(prompt_of(id));
     CHECK(scene.handed(id));
   }
-  scene.submit(request_of(5));
+  scene.submit(prompt_of(5));
   CHECK(scene.waits(5));
-  scene.submit(request_of(6));
+  scene.submit(prompt_of(6));
   CHECK(scene.waits(6));
   scene.first_token(3);
   CHECK(scene.handed(5));
@@ -186,8 +186,8 @@ TEST_CASE("two hops at a time for each instance out of reach; a first token make
   scene.effects.clear();
   scene.scheduler.prefill_presumed(4, scene.now, scene.effects);
   CHECK(scene.handed(6));
-  scene.submit(request_of(7));
-  scene.submit(request_of(8));
+  scene.submit(prompt_of(7));
+  scene.submit(prompt_of(8));
   scene.finish(3);  // had its first token already
   CHECK(scene.effects.handed.empty());
   scene.finish(5);
@@ -200,16 +200,16 @@ TEST_CASE("two hops at a time for each instance out of reach; a first token make
 
 TEST_CASE("who comes back from a hop waits here, in its old place, and is not handed on again") {
   HopScene scene;
-  scene.submit(request_of(3));
-  scene.submit(request_of(4));
-  scene.submit(request_of(5));
+  scene.submit(prompt_of(3));
+  scene.submit(prompt_of(4));
+  scene.submit(prompt_of(5));
   REQUIRE(scene.waits(5));
   scene.fail(3, true);
   CHECK(scene.waits(3));
   CHECK(scene.record(3).retries == 1);
   CHECK(scene.record(3).handed_to.empty());
   CHECK(scene.handed(5));  // it goes where 3 has been, and is not held up by it
-  scene.submit(request_of(6));
+  scene.submit(prompt_of(6));
   CHECK(scene.waits(6));
   scene.first_token(1);
   REQUIRE(scene.effects.dispatched.size() == 1);
@@ -224,7 +224,7 @@ TEST_CASE("who comes back from a hop waits here, in its old place, and is not ha
 
 TEST_CASE("who comes back from a hop and finds nothing here is refused") {
   HopScene scene;
-  scene.submit(request_of(3));
+  scene.submit(prompt_of(3));
   scene.builder[0].lifecycle = Lifecycle::draining;
   scene.builder[1].lifecycle = Lifecycle::draining;
   scene.show();
@@ -238,13 +238,13 @@ TEST_CASE("who waits is handed over when another node finds a way") {
   HopScene scene;
   scene.builder.peers[0].reaches = {0};
   scene.show();
-  scene.submit(request_of(3));
+  scene.submit(prompt_of(3));
   REQUIRE(scene.waits(3));
   scene.builder.peers[0].reaches = {0, 1};
   scene.show();
   CHECK(scene.handed(3));
   // What another node handed over waits here however others reach more.
-  Arrival from_elsewhere = request_of(4);
+  Arrival from_elsewhere = prompt_of(4);
   from_elsewhere.handed = true;
   scene.submit(std::move(from_elsewhere));
   CHECK(scene.waits(4));
@@ -256,7 +256,7 @@ TEST_CASE("a request whose instance cannot be reached goes by way of another nod
   scene.builder.view.settings.policy = "selective_push";
   scene.builder.peers = {{"far", "10.0.0.2:80", {0}}};
   scene.show();
-  scene.submit(request_of(1));
+  scene.submit(prompt_of(1));
   REQUIRE(scene.effects.dispatched.size() == 1);
   scene.health(0, false);  // its connection was refused
   scene.fail(1, true);

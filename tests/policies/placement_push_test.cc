@@ -7,8 +7,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct Scene {
-  explicit Scene(std::size_t instances) : builder(instances), scheduler(SchedulerSettings{}) {
+struct PushScene {
+  explicit PushScene(std::size_t instances) : builder(instances), scheduler(SchedulerSettings{}) {
     builder.view.settings.policy = "selective_push";
     show();
   }
@@ -49,7 +49,7 @@ struct Scene {
   Time now = 10s;
 };
 
-using Ids = Scene::Ids;
+using Ids = PushScene::Ids;
 
 }  // namespace
 
@@ -98,7 +98,7 @@ TEST_CASE("selective_push: the longest match of the available beyond half, else 
 }
 
 TEST_CASE("while nobody is available a request waits at the router, in order of arrival") {
-  Scene scene(2);
+  PushScene scene(2);
   // One in prefill and one behind it on each.
   for (RequestId id = 1; id <= 4; ++id) CHECK(scene.submit(id) == Ids{id});
   for (RequestId id = 5; id <= 7; ++id) CHECK(scene.submit(id).empty());
@@ -124,7 +124,7 @@ TEST_CASE("while nobody is available a request waits at the router, in order of 
 
 TEST_CASE(
     "who waits is let in by what other nodes say, by health, by a new instance, by a policy") {
-  Scene scene(1);
+  PushScene scene(1);
   scene.builder[0].others.prefilling_requests = 2;
   scene.show();
   for (RequestId id = 1; id <= 6; ++id) CHECK(scene.submit(id).empty());
@@ -147,7 +147,7 @@ TEST_CASE(
 }
 
 TEST_CASE("an instance that comes back lets in who waits") {
-  Scene scene(3);
+  PushScene scene(3);
   scene.health(2, false);
   for (RequestId id = 1; id <= 4; ++id) scene.submit(id);
   CHECK(scene.submit(5).empty());
@@ -156,7 +156,7 @@ TEST_CASE("an instance that comes back lets in who waits") {
 }
 
 TEST_CASE("who waits is refused when its last instance leaves") {
-  Scene scene(1);
+  PushScene scene(1);
   scene.submit(1);
   scene.submit(2);
   CHECK(scene.submit(3).empty());
@@ -170,7 +170,7 @@ TEST_CASE("who waits is refused when its last instance leaves") {
 }
 
 TEST_CASE("a failed request gets its old place and holds up nobody that can go where it cannot") {
-  Scene scene(2);
+  PushScene scene(2);
   for (RequestId id = 1; id <= 4; ++id) scene.submit(id);
   CHECK(scene.submit(5).empty());
   // 1 has failed; the other instance is full. Its own has room now, for 5 alone.

@@ -15,8 +15,8 @@ using namespace std::chrono_literals;
 namespace {
 
 // A fleet, a request on it, and the two candidates that the rings name for it.
-struct Scene {
-  explicit Scene(std::size_t instances) : builder(instances), fleet(SchedulerSettings{}) {
+struct ChoiceScene {
+  explicit ChoiceScene(std::size_t instances) : builder(instances), fleet(SchedulerSettings{}) {
     show();
   }
   void show() { fleet.set_view(builder.build()); }
@@ -56,7 +56,7 @@ struct Scene {
 }  // namespace
 
 TEST_CASE("dualmap takes the candidate with the longer hit and keeps the other as backup") {
-  Scene scene(8);
+  ChoiceScene scene(8);
   const Arrival a = scene.arrival({1, 3});
   const Choice choice = scene.choose(scene.dualmap, a);
   CHECK(choice.primary == scene.b_slot);
@@ -70,7 +70,7 @@ TEST_CASE("dualmap takes the candidate with the longer hit and keeps the other a
 }
 
 TEST_CASE("dualmap counts pending prefill of this node and of the others, queued and dispatched") {
-  Scene scene(8);
+  ChoiceScene scene(8);
   const Arrival a = scene.arrival({2, 0});
   scene.builder[scene.a_slot].others.queued_tokens = 1000;
   scene.builder[scene.a_slot].others.prefilling_tokens = 200;
@@ -85,7 +85,7 @@ TEST_CASE("dualmap counts pending prefill of this node and of the others, queued
 }
 
 TEST_CASE("dualmap leaves the longer hit when its first token would take more than half the SLO") {
-  Scene scene(8);
+  ChoiceScene scene(8);
   const Arrival a = scene.arrival({4, 0});  // all of it cached at A
   // 2.5 s at 160 us a token are 15,625 tokens.
   scene.builder[scene.a_slot].others.queued_tokens = 15'625;
@@ -110,7 +110,7 @@ TEST_CASE("dualmap leaves the longer hit when its first token would take more th
 }
 
 TEST_CASE("dualmap breaks an equal hit by running tokens, own and others', then at random") {
-  Scene scene(8);
+  ChoiceScene scene(8);
   const Arrival a = scene.arrival({2, 2});
   scene.builder[scene.a_slot].others.decoding_tokens = 100;
   scene.show();
@@ -127,7 +127,7 @@ TEST_CASE("dualmap breaks an equal hit by running tokens, own and others', then 
 }
 
 TEST_CASE("dualmap's candidates are a pure function of the key, distinct, and stood in for") {
-  Scene scene(5);
+  ChoiceScene scene(5);
   const ModelView& model = *scene.fleet.model("m")->view;
   const auto any = [](Slot) { return true; };
   int collisions = 0;
@@ -155,7 +155,7 @@ TEST_CASE("dualmap's candidates are a pure function of the key, distinct, and st
 }
 
 TEST_CASE("dualmap with one usable instance has one candidate, with none no choice") {
-  Scene scene(2);
+  ChoiceScene scene(2);
   const Arrival a = scene.arrival();
   const Choice one = scene.choose(scene.dualmap, a, {scene.a_slot});
   CHECK(one.primary == scene.b_slot);
@@ -165,7 +165,7 @@ TEST_CASE("dualmap with one usable instance has one candidate, with none no choi
 }
 
 TEST_CASE("round robin gives every instance its turn, per model, and asks without taking it") {
-  Scene scene(3);
+  ChoiceScene scene(3);
   RoundRobin policy;
   const Arrival a = arrival_of(1, {1});
   std::vector<Slot> order;

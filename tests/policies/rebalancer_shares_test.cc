@@ -9,8 +9,8 @@ using namespace std::chrono_literals;
 namespace {
 
 // Requests wait at instance 0; 1 is their other candidate.
-struct Scene : RebalancerScene {
-  explicit Scene(std::uint32_t other_nodes, std::size_t instances = 2)
+struct SharesScene : RebalancerScene {
+  explicit SharesScene(std::uint32_t other_nodes, std::size_t instances = 2)
       : RebalancerScene(instances) {
     builder[0].others_queueing = other_nodes;
     show();
@@ -32,12 +32,12 @@ struct Scene : RebalancerScene {
 TEST_CASE("shares: a node fills one part of the target's room in as many as queue at the source") {
   for (const std::uint32_t nodes : {1U, 2U, 5U, 10U}) {
     CAPTURE(nodes);
-    Scene scene(nodes - 1);
+    SharesScene scene(nodes - 1);
     for (int i = 0; i < 800; ++i) scene.queue(100);  // 75,000 tokens too many
     scene.relieve(1s);
     CHECK(scene.fleet.at(1).own.queued_tokens == 5'000 / nodes);
     // Of what is left, as others have work there too.
-    Scene half(nodes - 1);
+    SharesScene half(nodes - 1);
     half.builder[1].others.prefilling_tokens = 2'500;
     half.show();
     for (int i = 0; i < 800; ++i) half.queue(50);
@@ -47,7 +47,7 @@ TEST_CASE("shares: a node fills one part of the target's room in as many as queu
 }
 
 TEST_CASE("shares: the share is a node's for the length of a lease, however often it asks") {
-  Scene scene(4);
+  SharesScene scene(4);
   for (int i = 0; i < 800; ++i) scene.queue(100);
   CHECK(scene.relieve(1s) == 10);
   CHECK(scene.relieve(1s) == 0);
@@ -62,7 +62,7 @@ TEST_CASE("shares: the share is a node's for the length of a lease, however ofte
 
 TEST_CASE("shares: what has moved is counted until a lease after the last of it") {
   // Or a node could fill two shares in a moment, at the end of one lease and the start of the next.
-  Scene scene(4);
+  SharesScene scene(4);
   for (int i = 0; i < 800; ++i) scene.queue(100);
   scene.builder[1].others.queued_tokens = 4'000;  // room for 1,000: a share of 200
   scene.show();
@@ -77,7 +77,7 @@ TEST_CASE("shares: what has moved is counted until a lease after the last of it"
 
 TEST_CASE("shares: until a lease after it became hot, all live nodes are taken to queue there") {
   // None of them may have been heard of yet.
-  Scene scene(4);
+  SharesScene scene(4);
   scene.builder.view.live_nodes = 10;
   scene.show();
   for (int i = 0; i < 800; ++i) scene.queue(100);
@@ -91,7 +91,7 @@ TEST_CASE("shares: until a lease after it became hot, all live nodes are taken t
 }
 
 TEST_CASE("shares: what has been dispatched there meanwhile still counts as moved") {
-  Scene scene(4);
+  SharesScene scene(4);
   for (int i = 0; i < 800; ++i) scene.queue(100);
   CHECK(scene.relieve(1s) == 10);
   while (!scene.fleet.at(1).queue.empty()) {
@@ -104,7 +104,7 @@ TEST_CASE("shares: what has been dispatched there meanwhile still counts as move
 }
 
 TEST_CASE("shares: each target has its own") {
-  Scene scene(4, 3);
+  SharesScene scene(4, 3);
   for (int i = 0; i < 400; ++i) scene.queue(100, 0, 1);
   for (int i = 0; i < 400; ++i) scene.queue(100, 0, 2);
   scene.relieve(1s);
@@ -113,7 +113,7 @@ TEST_CASE("shares: each target has its own") {
 }
 
 TEST_CASE("a request is moved twice at most") {
-  Scene scene(0);
+  SharesScene scene(0);
   LiveRequest& request = scene.queue(100);
   CHECK(scene.moves(request, 1s));
   CHECK(request.slot == 1);
@@ -129,7 +129,7 @@ TEST_CASE("a request is moved twice at most") {
 
 TEST_CASE("a rule of two SLOs: requests move from beyond 20 s of work, down to that") {
   const RebalanceRule rule{.source_slos = 2.0, .by_wait = false};
-  Scene scene(0);
+  SharesScene scene(0);
   for (int i = 0; i < 20; ++i) scene.queue(1'000);
   CHECK(scene.relieve(1s, rule) == 0);
   scene.queue(1'000);
@@ -145,7 +145,7 @@ TEST_CASE("a rule of two SLOs: requests move from beyond 20 s of work, down to t
 }
 
 TEST_CASE("a rule without waits: nobody moves for having waited, however long") {
-  Scene scene(0);
+  SharesScene scene(0);
   scene.queue(100);
   scene.queue(100);
   CHECK(scene.relieve(1000s, {.source_slos = 0.5, .by_wait = false}) == 0);

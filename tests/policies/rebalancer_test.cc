@@ -9,7 +9,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct Scene : RebalancerScene {
+struct ReliefScene : RebalancerScene {
   using RebalancerScene::RebalancerScene;
   Rebalancer::Moves relieve(Slot source, Time now = 1s) {
     return RebalancerScene::relieve(source, now, 64);
@@ -19,7 +19,7 @@ struct Scene : RebalancerScene {
 }  // namespace
 
 TEST_CASE("nothing moves from an instance within its threshold") {
-  Scene scene(3);
+  ReliefScene scene(3);
   for (int i = 0; i < 5; ++i) scene.queue(1000, 0, 1);  // 5,000 tokens: not over
   CHECK(scene.relieve(0).empty());
   scene.queue(1, 0, 1);
@@ -27,7 +27,7 @@ TEST_CASE("nothing moves from an instance within its threshold") {
 }
 
 TEST_CASE("the largest benefit moves first, until the excess has moved, by hand") {
-  Scene scene(3);
+  ReliefScene scene(3);
   // At instance 0, in this order: 2,000 + 2,000 + 1,000 + 1,500 = 6,500 tokens, 1,500 too many.
   LiveRequest& first = scene.queue(2000, 0, 1, 1ms);
   LiveRequest& second = scene.queue(2000, 0, 1, 2ms);
@@ -49,7 +49,7 @@ TEST_CASE("the largest benefit moves first, until the excess has moved, by hand"
 }
 
 TEST_CASE("moving goes on while there is excess, each move counted before the next") {
-  Scene scene(3);
+  ReliefScene scene(3);
   // Six of 1,000 and one of 3,000 at the end: 9,000 tokens, 4,000 too many.
   std::vector<LiveRequest*> small;
   for (int i = 0; i < 6; ++i) small.push_back(&scene.queue(1000, 0, 1, i * 1ms));
@@ -65,7 +65,7 @@ TEST_CASE("moving goes on while there is excess, each move counted before the ne
 }
 
 TEST_CASE("a target that is overloaded, or would become so, is passed over for the neighbour") {
-  Scene scene(4);
+  ReliefScene scene(4);
   scene.fleet.at(1).own.prefilling_tokens = 4500;  // 600 more are too many
   LiveRequest& a = scene.queue(6000, 0, 1, 1ms);
   LiveRequest& b = scene.queue(600, 0, 1, 2ms);
@@ -96,7 +96,7 @@ TEST_CASE("a target that is overloaded, or would become so, is passed over for t
 }
 
 TEST_CASE("no target is filled beyond its threshold, however much there is to move") {
-  Scene scene(4);
+  ReliefScene scene(4);
   for (int i = 0; i < 30; ++i) scene.queue(1000, 0, 1, i * 1ms);  // 25,000 tokens too many
   const Rebalancer::Moves moves = scene.relieve(0);
   // Five fit at the other candidate, five at the neighbour, and only one neighbour is tried.
@@ -109,7 +109,7 @@ TEST_CASE("no target is filled beyond its threshold, however much there is to mo
 }
 
 TEST_CASE("moving stops where it no longer pays") {
-  Scene scene(2);
+  ReliefScene scene(2);
   scene.fleet.at(0).own.prefilling_tokens = 5000;
   for (int i = 0; i < 4; ++i) scene.queue(1000, 0, 1, 10s + i * 1ms);
   scene.fleet.at(1).own.prefilling_tokens = 1500;
@@ -117,7 +117,7 @@ TEST_CASE("moving stops where it no longer pays") {
   // moved); 7 against 2.5 would be a fifth second there: 1.5 + 3 = 4.5 is still within 5.
   CHECK(scene.relieve(0, 11s).size() == 3);
   // A source that is slow only by waiting: gains shrink from 3 s by 1 s, costs stay.
-  Scene slow(2);
+  ReliefScene slow(2);
   for (int i = 0; i < 3; ++i) slow.queue(1000, 0, 1, i * 1ms);
   slow.fleet.at(1).own.prefilling_tokens = 900;
   // Third: 3 - 1.9; then the second: 2 - 1.9; the first: 1 - 1.9 does not pay.
@@ -128,7 +128,7 @@ TEST_CASE("moving stops where it no longer pays") {
 }
 
 TEST_CASE("a move that does not pay is not made") {
-  Scene scene(2);
+  ReliefScene scene(2);
   // All cached here, nothing there: 100 tokens to compute here against 4,000 there.
   scene.fleet.at(0).own.prefilling_tokens = 3000;
   scene.queue(4000, 0, 1, 1ms, {39, 0});
@@ -142,7 +142,7 @@ TEST_CASE("a move that does not pay is not made") {
 }
 
 TEST_CASE("an instance somebody has waited for too long is overloaded, with no bound on tokens") {
-  Scene scene(2);
+  ReliefScene scene(2);
   scene.fleet.at(0).own.prefilling_tokens = 1000;
   scene.queue(100, 0, 1, 0s);
   scene.queue(100, 0, 1, 1s);
@@ -151,7 +151,7 @@ TEST_CASE("an instance somebody has waited for too long is overloaded, with no b
 }
 
 TEST_CASE("where others have waited too long is no place to move to") {
-  Scene scene(3);
+  ReliefScene scene(3);
   scene.builder[1].others.head_wait_ms = 3000;
   scene.show();
   for (int i = 0; i < 7; ++i) scene.queue(1000, 0, 1);
@@ -159,12 +159,12 @@ TEST_CASE("where others have waited too long is no place to move to") {
 }
 
 TEST_CASE("the pending prefill of other nodes counts at source and target") {
-  Scene scene(2);
+  ReliefScene scene(2);
   scene.builder[0].others.prefilling_tokens = 4900;
   scene.show();
   scene.queue(200, 0, 1);
   CHECK(scene.relieve(0).size() == 1);
-  Scene other(2);
+  ReliefScene other(2);
   other.builder[0].others.prefilling_tokens = 4900;
   other.builder[1].others.queued_tokens = 4900;
   other.show();
@@ -175,14 +175,14 @@ TEST_CASE("the pending prefill of other nodes counts at source and target") {
 TEST_CASE("nodes that queue at one instance share its excess, instead of each moving all of it") {
   // Here 3,200 tokens wait, at two other nodes 6,300 together: 9,500 tokens, 4,500 too many. A
   // third of that is ours: two requests of 800.
-  Scene scene(2);
+  ReliefScene scene(2);
   scene.builder[0].others.queued_tokens = 6300;
   scene.builder[0].others_queueing = 2;
   scene.show();
   for (int i = 0; i < 4; ++i) scene.queue(800, 0, 1, i * 1ms);
   CHECK(scene.relieve(0).size() == 2);
   // The same tokens of others, but prefilling: nobody else has anything to move.
-  Scene alone(2);
+  ReliefScene alone(2);
   alone.builder[0].others.prefilling_tokens = 5500;
   alone.show();
   for (int i = 0; i < 4; ++i) alone.queue(1000, 0, 1, i * 1ms);
@@ -190,7 +190,7 @@ TEST_CASE("nodes that queue at one instance share its excess, instead of each mo
 }
 
 TEST_CASE("no more requests are examined than the budget allows, those that wait longest first") {
-  Scene scene(2);
+  ReliefScene scene(2);
   for (int i = 0; i < 100; ++i) scene.queue(100, 0, 1, i * 1ms);  // 10,000: 5,000 too many
   Rebalancer::Moves moves;
   std::uint32_t budget = 10;
@@ -204,7 +204,7 @@ TEST_CASE("no more requests are examined than the budget allows, those that wait
 }
 
 TEST_CASE("a request that was moved to the neighbour may come back to its candidates, not stay") {
-  Scene scene(4);
+  ReliefScene scene(4);
   LiveRequest& request = scene.queue(400, 3, 1, 1ms);
   request.candidates[0] = 0;  // waits at 3, the neighbour of long ago
   scene.fleet.at(3).own.prefilling_tokens = 6000;

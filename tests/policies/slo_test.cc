@@ -16,8 +16,8 @@ using namespace std::chrono_literals;
 namespace {
 
 // One token is one millisecond; SLO 10 s. It is 100 s. No margin but where one is asked for.
-struct Scene {
-  explicit Scene(std::string_view parameters = "margin_s=0")
+struct SloScene {
+  explicit SloScene(std::string_view parameters = "margin_s=0")
       : order(with<Slo>(parameters)), builder(1), fleet(settings()) {
     builder.view.settings.slo_ttft_s = 10;
     show();
@@ -109,7 +109,7 @@ TEST_CASE("slo: carried out, it serves as many in time as any order could") {
   for (int round = 0; round < 2'000; ++round) {
     CAPTURE(round);
     const std::vector<Job> jobs = random_jobs(random);
-    Scene scene("margin_s=0,wait_bound_s=3600");
+    SloScene scene("margin_s=0,wait_bound_s=3600");
     for (const Job& job : jobs) scene.ours(100s + job.due_ms * 1ms, job.tokens);
     int in_time = 0;
     Time last_due{};
@@ -139,7 +139,7 @@ TEST_CASE("slo: carried out, it serves as many in time as any order could") {
 }
 
 TEST_CASE("slo: those in time by due time, whatever their length; those given up by arrival") {
-  Scene scene;
+  SloScene scene;
   const RequestId third = scene.ours(106s, 500);
   const RequestId long_one = scene.ours(105s, 4'800);  // with it only two of four would be in time
   const RequestId first = scene.ours(101s, 900);
@@ -156,20 +156,20 @@ TEST_CASE("slo: those in time by due time, whatever their length; those given up
 }
 
 TEST_CASE("slo: slack counts from when a prefill could begin, and the margin is kept free") {
-  Scene scene;
+  SloScene scene;
   const RequestId a = scene.ours(102s, 2'000);
   const RequestId b = scene.ours(103s, 500);
   CHECK(scene.next_id() == a);  // exactly in time
   scene.begin += 1ms;
   CHECK(scene.next_id() == b);
-  Scene careful("margin_s=0.5");
+  SloScene careful("margin_s=0.5");
   const RequestId c = careful.ours(102s, 1'501);
   const RequestId d = careful.ours(103s, 500);
   CHECK(careful.next_id() == d);
   careful.begin -= 2ms;
   CHECK(careful.next_id() == c);
   // Of all that is done by then together, too.
-  Scene both("margin_s=0.5");
+  SloScene both("margin_s=0.5");
   both.ours(102s, 1'000);
   const RequestId shorter = both.ours(102s + 100ms, 601);  // 1.6 s are kept
   CHECK(both.next_id() == shorter);
@@ -179,7 +179,7 @@ TEST_CASE("slo: slack counts from when a prefill could begin, and the margin is 
 
 TEST_CASE("slo: a late one goes first exactly when else its bound would be missed") {
   // Bound 54 s after arrival, so 44 s beyond its due time.
-  Scene scene;
+  SloScene scene;
   const RequestId late = scene.ours(60s, 1'000);  // must begin by 103 s
   const RequestId punctual = scene.ours(109s, 2'000);
   scene.now = scene.begin = 101s;
@@ -193,14 +193,14 @@ TEST_CASE("slo: a late one goes first exactly when else its bound would be misse
 }
 
 TEST_CASE("slo: a late one goes first when else one behind it would miss its bound") {
-  Scene scene;
+  SloScene scene;
   const RequestId head = scene.ours(61s, 1'500);  // alone: by 103.5 s
   scene.ours(62s, 3'500);                         // by 102.5 s, so the head by 101 s
   const RequestId punctual = scene.ours(109s, 1'000);
   CHECK(scene.next_id() == punctual);
   scene.begin += 1ms;
   CHECK(scene.next_id() == head);
-  Scene alone;
+  SloScene alone;
   alone.ours(61s, 1'500);
   const RequestId other = alone.ours(109s, 1'000);
   alone.begin = 102s + 500ms;
@@ -208,7 +208,7 @@ TEST_CASE("slo: a late one goes first when else one behind it would miss its bou
 }
 
 TEST_CASE("slo: what others have waiting is ranked with the own queue") {
-  Scene scene;
+  SloScene scene;
   const RequestId ours = scene.ours(105s, 1'000);
   CHECK(scene.next().first);
   SUBCASE("due later: ours is first") {
@@ -252,7 +252,7 @@ TEST_CASE("slo: what others have waiting is ranked with the own queue") {
 }
 
 TEST_CASE("slo: a late request of another node goes before our punctual ones when its bound asks") {
-  Scene scene;
+  SloScene scene;
   const RequestId ours = scene.ours(160s, 1'000);
   scene.theirs(105s, 1'000);  // must begin by 148 s
   scene.begin = 147s;
@@ -270,7 +270,7 @@ TEST_CASE("slo: two nodes that know the same agree on who is first") {
   std::mt19937 random(2);
   for (int round = 0; round < 2'000; ++round) {
     CAPTURE(round);
-    Scene a("margin_s=0,wait_bound_s=20"), b("margin_s=0,wait_bound_s=20");
+    SloScene a("margin_s=0,wait_bound_s=20"), b("margin_s=0,wait_bound_s=20");
     std::vector<Job> jobs = random_jobs(random);
     if (jobs.size() < 2) continue;
     // Some have waited so long that the bound speaks; no two are due at once.
@@ -279,8 +279,8 @@ TEST_CASE("slo: two nodes that know the same agree on who is first") {
       jobs[i].due_ms = jobs[i].due_ms * 10 + static_cast<std::int64_t>(i);
     }
     for (std::size_t i = 0; i < jobs.size(); ++i) {
-      Scene& holder = i % 2 == 0 ? a : b;
-      Scene& listener = i % 2 == 0 ? b : a;
+      SloScene& holder = i % 2 == 0 ? a : b;
+      SloScene& listener = i % 2 == 0 ? b : a;
       holder.ours(100s + jobs[i].due_ms * 1ms, jobs[i].tokens);
       listener.theirs(100s + jobs[i].due_ms * 1ms, jobs[i].tokens);
     }
@@ -289,7 +289,7 @@ TEST_CASE("slo: two nodes that know the same agree on who is first") {
 }
 
 TEST_CASE("slo: told are slacks from now, the late before those in time, each by due time") {
-  Scene scene;
+  SloScene scene;
   scene.begin = 101s;
   scene.ours(106s, 500);
   scene.ours(104s, 700);
@@ -302,7 +302,7 @@ TEST_CASE("slo: told are slacks from now, the late before those in time, each by
 }
 
 TEST_CASE("slo: one given up for its length stands among the late by due time") {
-  Scene scene;
+  SloScene scene;
   scene.ours(104s, 3'900);          // given up for the third
   scene.ours(104s + 500ms, 4'600);  // given up at once
   scene.ours(105s, 2'000);
@@ -311,7 +311,7 @@ TEST_CASE("slo: one given up for its length stands among the late by due time") 
 
 TEST_CASE("slo: no more than kWaitingTold are told, the oldest two late ones at least") {
   const auto told_of = [](int late, int in_time) {
-    Scene scene;
+    SloScene scene;
     for (int i = 0; i < late; ++i) scene.ours(90s + i * 1s, 1);
     for (int i = 0; i < in_time; ++i) scene.ours(105s + i * 100ms, 1);
     std::vector<std::int32_t> slacks;
@@ -330,7 +330,7 @@ TEST_CASE("slo: no more than kWaitingTold are told, the oldest two late ones at 
 }
 
 TEST_CASE("slo: times beyond what a report can hold are its ends") {
-  Scene scene;
+  SloScene scene;
   scene.now = scene.begin = Time(std::chrono::hours(24 * 60));
   scene.ours(1s, 5);
   CHECK(scene.told()[0].slack_ms == -std::numeric_limits<std::int32_t>::max());
@@ -345,7 +345,7 @@ TEST_CASE("slo: lead as asked for, shared") {
 TEST_CASE(
     "slo: how many tokens go together: one iteration and the next, by what decodes and room") {
   // 1,198,080 tokens of KV memory.
-  Scene scene("");
+  SloScene scene("");
   const auto batch = [&] { return scene.order.batch_tokens(scene.context()); };
   CHECK(batch() == 0);  // nobody decodes: an iteration costs what is prefilled in it
   InstanceState& there = scene.fleet.at(0);
@@ -370,7 +370,7 @@ TEST_CASE(
 }
 
 TEST_CASE("slo: parameters of what goes together") {
-  Scene scene("batch_tokens=5000,batch_per_decoding=100,batch_memory=0.1");
+  SloScene scene("batch_tokens=5000,batch_per_decoding=100,batch_memory=0.1");
   const auto batch = [&] { return scene.order.batch_tokens(scene.context()); };
   InstanceState& there = scene.fleet.at(0);
   there.own.decoding_requests = 40;
@@ -379,7 +379,7 @@ TEST_CASE("slo: parameters of what goes together") {
   CHECK(batch() == 5'000);
   there.decoding_uncached_tokens = 119'000;
   CHECK(batch() == 808);
-  Scene without("batch_tokens=0");
+  SloScene without("batch_tokens=0");
   without.fleet.at(0).own.decoding_requests = 60;
   CHECK(without.order.batch_tokens(without.context()) == 0);
 }

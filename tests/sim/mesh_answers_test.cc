@@ -8,17 +8,10 @@
 
 #include "node/mesh/admin_server.h"
 #include "node/mesh/mesh_metrics.h"
-#include "tests/sim/sim_cluster.h"
+#include "tests/sim/settled.h"
 
 namespace dualmesh::sim {
 namespace {
-
-void start_and_settle(SimCluster& cluster, std::size_t count) {
-  cluster.add_many(count);
-  cluster.start_all();
-  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
-          0);
-}
 
 struct Answers {
   capnp::MallocMessageBuilder messages[3];

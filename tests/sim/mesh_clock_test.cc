@@ -1,19 +1,12 @@
 // What a node said while its clock was ahead, once the clock has been set right.
 #include <doctest/doctest.h>
 
-#include "tests/sim/sim_cluster.h"
+#include "tests/sim/settled.h"
 
 namespace dualmesh::sim {
 namespace {
 
 constexpr std::int64_t kTwoHoursMs = 7'200'000;
-
-void start_and_settle(SimCluster& cluster, std::size_t count) {
-  cluster.add_many(count);
-  cluster.start_all();
-  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
-          0);
-}
 
 policies::Lifecycle lifecycle_of(SimCluster& cluster, std::size_t node, const char* instance) {
   return cluster.node(node).mesh->registry().find(instance)->lifecycle;

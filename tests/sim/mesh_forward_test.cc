@@ -8,7 +8,7 @@ using sim::SimCluster;
 
 namespace {
 
-void start_and_settle(SimCluster& cluster, std::size_t nodes) {
+void start_and_hear(SimCluster& cluster, std::size_t nodes) {
   cluster.add_many(nodes);
   cluster.start_all();
   REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 20'000) >=
@@ -46,7 +46,7 @@ bool all_know(SimCluster& cluster, const std::string& instance) {
 
 TEST_CASE("a change of the registry crosses each link of its writer once, and no other") {
   SimCluster cluster(51);
-  start_and_settle(cluster, 8);
+  start_and_hear(cluster, 8);
   add_instances(cluster.node(0), "x", 1);
   REQUIRE(cluster.run_until([&] { return all_know(cluster, "x0"); }, 1'000) >= 0);
   cluster.run_for(3'000);
@@ -60,7 +60,7 @@ TEST_CASE("a change of the registry crosses each link of its writer once, and no
 
 TEST_CASE("what a dead writer told only one node reaches all") {
   SimCluster cluster(52);
-  start_and_settle(cluster, 5);
+  start_and_hear(cluster, 5);
   for (int i = 2; i < 5; ++i) {
     cluster.network().set_cut("n0:7000", "n" + std::to_string(i) + ":7000", true);
   }
@@ -74,7 +74,7 @@ TEST_CASE("what a dead writer told only one node reaches all") {
 
 TEST_CASE("after a partition each side hears what the other wrote, once") {
   SimCluster cluster(53);
-  start_and_settle(cluster, 8);
+  start_and_hear(cluster, 8);
   cluster.partition({0, 1, 2, 3});
   cluster.run_for(20'000);
   for (std::size_t i = 0; i < 8; ++i)

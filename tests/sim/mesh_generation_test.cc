@@ -1,19 +1,13 @@
 // Ring parameters that change while the mesh serves: node by node, as a new generation.
 #include <doctest/doctest.h>
 
-#include "tests/sim/sim_cluster.h"
+#include "tests/sim/settled.h"
 
 using namespace dualmesh;
 using sim::SimCluster;
+using sim::start_and_settle;
 
 namespace {
-
-void start_and_settle(SimCluster& cluster, std::size_t count) {
-  cluster.add_many(count);
-  cluster.start_all();
-  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
-          0);
-}
 
 void reconfigure(sim::SimNode& node, std::uint32_t generation, std::uint32_t block_bytes,
                  std::uint32_t points) {

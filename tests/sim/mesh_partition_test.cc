@@ -1,21 +1,15 @@
 // What a partition does to a mesh that is administered on both sides, and what heals by itself.
 #include <doctest/doctest.h>
 
-#include "tests/sim/sim_cluster.h"
+#include "tests/sim/settled.h"
 
 using namespace dualmesh;
 using crdt::MemberStatus;
 using policies::Lifecycle;
 using sim::SimCluster;
+using sim::start_and_settle;
 
 namespace {
-
-void start_and_settle(SimCluster& cluster, std::size_t count) {
-  cluster.add_many(count);
-  cluster.start_all();
-  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
-          0);
-}
 
 std::string told(sim::SimNode& at) { return node::describe(at.mesh->partition(), at.mesh->now()); }
 

@@ -8,7 +8,7 @@ using sim::SimCluster;
 
 namespace {
 
-void start_and_settle(SimCluster& cluster, std::size_t nodes) {
+void start_with_engine(SimCluster& cluster, std::size_t nodes) {
   cluster.add_many(nodes);
   for (std::size_t i = 0; i < nodes; ++i) {
     cluster.node(i).config.instances = {{"e0", "127.0.0.1:9000", {"m"}, 1.0}};
@@ -35,7 +35,7 @@ std::uint64_t relayed(const sim::SimNode& node) { return node.mesh->state().coun
 
 TEST_CASE("load crosses a cut link through a third node, and goes directly again after it") {
   SimCluster cluster(38);
-  start_and_settle(cluster, 3);
+  start_with_engine(cluster, 3);
   say_queued(cluster.node(1), 5);
   REQUIRE(cluster.run_until([&] { return others_queued(cluster.node(0)) == 5; }, 1'000) >= 0);
   CHECK(relayed(cluster.node(0)) == 0);
@@ -69,7 +69,7 @@ TEST_CASE("load crosses a cut link through a third node, and goes directly again
 
 TEST_CASE("a relay that dies is replaced by the next one") {
   SimCluster cluster(39);
-  start_and_settle(cluster, 5);
+  start_with_engine(cluster, 5);
   cluster.network().set_cut("n0:7000", "n1:7000", true);
   say_queued(cluster.node(1), 1);
   const crdt::NodeId n1 = crdt::node_id_of("n1");
@@ -86,7 +86,7 @@ TEST_CASE("a relay that dies is replaced by the next one") {
 
 TEST_CASE("nothing of a dead writer is kept alive by relays") {
   SimCluster cluster(40);
-  start_and_settle(cluster, 4);
+  start_with_engine(cluster, 4);
   cluster.network().set_cut("n0:7000", "n1:7000", true);
   cluster.network().set_cut("n0:7000", "n2:7000", true);
   say_queued(cluster.node(1), 3);

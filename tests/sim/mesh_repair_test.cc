@@ -2,17 +2,10 @@
 #include <doctest/doctest.h>
 
 #include "node/mesh/repeat.h"
-#include "tests/sim/sim_cluster.h"
+#include "tests/sim/settled.h"
 
 namespace dualmesh::sim {
 namespace {
-
-void start_and_settle(SimCluster& cluster, std::size_t count) {
-  cluster.add_many(count);
-  cluster.start_all();
-  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
-          0);
-}
 
 std::uint32_t others_queued(SimNode& at, std::size_t slot) {
   return at.mesh->view()->instances[slot].others.queued_requests;

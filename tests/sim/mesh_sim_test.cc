@@ -1,7 +1,7 @@
 // Whole meshes in virtual time. Every bound here is in virtual milliseconds and exact for its seed.
 #include <doctest/doctest.h>
 
-#include "tests/sim/sim_cluster.h"
+#include "tests/sim/settled.h"
 
 namespace dualmesh::sim {
 namespace {
@@ -36,13 +36,6 @@ void check_loads(SimCluster& cluster) {
       CHECK(instance.others.queued_tokens == expected.queued_tokens);
     }
   }
-}
-
-void start_and_settle(SimCluster& cluster, std::size_t count) {
-  cluster.add_many(count);
-  cluster.start_all();
-  REQUIRE(cluster.run_until([&] { return cluster.all_ready() && cluster.converged(); }, 3'000) >=
-          0);
 }
 
 }  // namespace

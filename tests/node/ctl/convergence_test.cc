@@ -2,16 +2,10 @@
 
 #include <doctest/doctest.h>
 
-#include "net/mesh.capnp.h"
+#include "tests/node/ctl/stream_ids.h"
 
 namespace dualmesh::node::ctl {
 namespace {
-
-constexpr auto kRegistry = static_cast<std::uint16_t>(wire::StreamKind::REGISTRY);
-constexpr auto kLoad = static_cast<std::uint16_t>(wire::StreamKind::LOAD);
-
-StreamId load_of(std::uint64_t node) { return {kLoad, node, 100 + node}; }
-StreamId registry() { return {kRegistry, 0, 0}; }
 
 NodeReport node(std::uint64_t id, std::map<StreamId, Position> positions) {
   return {.name = "r" + std::to_string(id),

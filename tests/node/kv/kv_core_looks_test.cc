@@ -16,7 +16,7 @@ using std::chrono::seconds;
 
 namespace {
 
-const StreamKey kStream{"engine", 0};
+const StreamKey kLooked{"engine", 0};
 
 struct CountingSource final : KvSource {
   void subscribe(const StreamKey&, const KvEndpoints&) override {}
@@ -31,7 +31,7 @@ struct OfTwo {
   OfTwo(std::uint64_t id, std::uint64_t peer) : other{peer}, core(settings(id), source) {
     core.set_peers({{other, {1}, "other"}}, now);
     core.mesh_met();
-    KvCore::Instance instance{kStream.instance, {}};
+    KvCore::Instance instance{kLooked.instance, {}};
     instance.endpoints.events = "tcp://engine:5557";
     instance.endpoints.replay = "tcp://engine:5558";
     core.set_instances({instance}, now);
@@ -78,10 +78,10 @@ TEST_CASE("a replay endpoint that does not answer holds nothing back for more th
   OfTwo& other = seven ? pair.eight : pair.seven;
   REQUIRE(observer.report().observing);
   REQUIRE_FALSE(other.report().observing);
-  observer.core.connected(kStream, observer.now);
+  observer.core.connected(kLooked, observer.now);
   pair.pass(milliseconds(10300));  // nobody answers
   const auto publish = [&](int batches) {
-    for (; batches > 0; --batches) observer.core.live(kStream, engine.publish(), observer.now);
+    for (; batches > 0; --batches) observer.core.live(kLooked, engine.publish(), observer.now);
   };
   publish(50);
   for (int pause = 0; pause < 5; ++pause) {
@@ -99,15 +99,15 @@ TEST_CASE("a subscription made anew that does not connect is not taken for one t
   CountingSource source;
   KvCore core({.self = crdt::NodeId{1}}, source);
   KvModelEngine engine{3, 1'000'000, 1.7e9};
-  KvCore::Instance instance{kStream.instance, {}};
+  KvCore::Instance instance{kLooked.instance, {}};
   instance.endpoints.events = "tcp://engine:5557";
   instance.endpoints.replay = "tcp://engine:5558";
   Time now = seconds(1000);
   core.mesh_met();
   core.set_instances({instance}, now);
   const auto replay = [&](std::uint64_t from) {
-    for (; from < engine.end(); ++from) core.replayed(kStream, engine.life().batches[from], now);
-    core.replay_over(kStream, now);
+    for (; from < engine.end(); ++from) core.replayed(kLooked, engine.life().batches[from], now);
+    core.replay_over(kLooked, now);
   };
   const auto pass = [&](Duration time) {
     for (const Time end = now + time; now < end;) {
@@ -115,7 +115,7 @@ TEST_CASE("a subscription made anew that does not connect is not taken for one t
       core.tick(now);
     }
   };
-  core.connected(kStream, now);
+  core.connected(kLooked, now);
   for (int i = 0; i < 50; ++i) engine.publish();
   replay(0);
   // Batches come, and not by subscription; each look finds one.
@@ -126,10 +126,10 @@ TEST_CASE("a subscription made anew that does not connect is not taken for one t
     replay(engine.end() - 2);
   }
   REQUIRE(source.reconnects == 1);
-  CHECK(core.exchange().reached(kStream));
+  CHECK(core.exchange().reached(kLooked));
   pass(seconds(60));
   const StreamReport report = core.report(now)->streams.at(0);
   CHECK(report.confidence != KvConfidence::exact);
-  CHECK_FALSE(core.exchange().reached(kStream));
+  CHECK_FALSE(core.exchange().reached(kLooked));
   CHECK(report.remarks.size() >= 1);
 }
