@@ -76,14 +76,9 @@ void write_counts(MeshNode& node, wire::Status::Builder out) {
   out.setMigrations(totals.migrations);
 }
 
-std::string name_of(const MeshNode& node, crdt::NodeId id) {
-  const crdt::Member* member = node.state().members().find(id);
-  return member == nullptr ? hex(id.value) : member->name;
-}
-
 std::string relay_of(const MeshNode& node, crdt::NodeId writer) {
   const auto relay = node.peers().relays().relay_of(writer);
-  return relay ? name_of(node, *relay) : "";
+  return relay ? node.name_of(*relay) : "";
 }
 
 void write_peer(const MeshNode& node, const MeshPeer& peer, wire::PeerInfo::Builder out) {
@@ -104,7 +99,7 @@ void write_peer(const MeshNode& node, const MeshPeer& peer, wire::PeerInfo::Buil
   out.setRelayedBy(relay_of(node, peer.node));
   std::vector<std::string> relayed;
   for (const auto& [writer, at] : peer.replicator->relayed()) {
-    relayed.push_back(name_of(node, writer));
+    relayed.push_back(node.name_of(writer));
   }
   set_all(out.initRelayedTo(static_cast<unsigned>(relayed.size())), relayed);
   auto bytes = out.initSentByStream(net::kStreamKinds);
@@ -167,7 +162,7 @@ void write_relays(const MeshNode& node, wire::Status::Builder out) {
   });
   auto list = out.initRelayedBy(static_cast<unsigned>(writers.size()));
   for (unsigned i = 0; i < list.size(); ++i) {
-    list[i].setWriter(name_of(node, writers[i]));
+    list[i].setWriter(node.name_of(writers[i]));
     list[i].setThrough(relay_of(node, writers[i]));
   }
 }
@@ -208,6 +203,7 @@ void write_replication_counts(const MeshNode& node, wire::Status::Builder out) {
 }  // namespace
 
 std::string hex(std::uint64_t value) { return fmt::format("{:016x}", value); }
+std::string text_of(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
 
 void write_status(MeshNode& node, wire::Status::Builder out) {
   const crdt::Member& self = node.state().self_member();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "node/mesh/admin_server.h"
 #include "node/mesh/handshake.h"
 #include "node/mesh/mesh_node.h"
 
@@ -12,8 +13,6 @@ namespace dualmesh::node {
 namespace {
 
 constexpr std::size_t kLongestLine = 256;  // the rest is cut off anyhow
-
-std::string text_of(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
 
 std::string who_is(const net::IncomingPeer& caller) {
   const auto& identity = caller.identity();

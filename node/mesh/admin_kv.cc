@@ -19,11 +19,6 @@ namespace {
 
 constexpr std::size_t kMaxRows = 20'000;
 
-std::string name_of(const MeshNode& node, crdt::NodeId id) {
-  const crdt::Member* member = node.state().members().find(id);
-  return member == nullptr ? hex(id.value) : member->name;
-}
-
 using Counts = std::vector<std::pair<const char*, std::uint64_t>>;
 
 void write_counts(const Counts& counts, capnp::List<wire::Count>::Builder out) {
@@ -77,7 +72,7 @@ void write_stream(MeshNode& node, const StreamReport& report, std::size_t declar
   out.setDigestSum(report.position.digest.sum + away_hash(away));
   auto observers = out.initObservers(static_cast<unsigned>(report.observers.size()));
   for (unsigned i = 0; i < observers.size(); ++i) {
-    observers.set(i, name_of(node, report.observers[i]));
+    observers.set(i, node.name_of(report.observers[i]));
   }
   out.setObserving(report.observing);
   out.setConnected(report.connected);

@@ -56,18 +56,18 @@ void table_rows(const SharedState& state, wire::StreamKind kind, const crdt::Buc
   }
 }
 
-std::string text_of(const net::LoadGauges& gauges) {
+std::string row_text(const net::LoadGauges& gauges) {
   return fmt::format(
       "queued {} ({} tokens, head {} ms) prefilling {} ({} tokens) decoding {} ({} tokens)",
       gauges.queued_requests, gauges.queued_tokens, gauges.head_wait_ms, gauges.prefilling_requests,
       gauges.prefilling_tokens, gauges.decoding_requests, gauges.decoding_tokens);
 }
 
-std::string text_of(const net::ProbedHealth& health) {
+std::string row_text(const net::ProbedHealth& health) {
   return health.healthy ? "healthy" : "unhealthy";
 }
 
-std::string text_of(const net::StatusNumber& number) { return hex(number.value); }
+std::string row_text(const net::StatusNumber& number) { return hex(number.value); }
 
 std::string key_of(std::uint8_t key) {
   static constexpr const char* kKeys[] = {"ready",           "ring_digest", "depth_digest",
@@ -80,7 +80,7 @@ std::string key_of(std::uint64_t key) { return hex(key); }
 template <class Feed>
 void feed_rows(const Feed& feed, const crdt::Buckets& buckets, TextRows& out) {
   feed.for_each_in(buckets, [&](const auto& key, crdt::Version version, const auto& value) {
-    out.push_back({key_of(key), version.value, text_of(value)});
+    out.push_back({key_of(key), version.value, row_text(value)});
   });
 }
 

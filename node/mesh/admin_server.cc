@@ -14,8 +14,6 @@
 namespace dualmesh::node {
 namespace {
 
-std::string text_of(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
-
 class DecisionWriter {
  public:
   explicit DecisionWriter(MeshNode& node)

@@ -30,5 +30,6 @@ void write_rows(const MeshNode& node, wire::Admin::RowsParams::Reader asked,
                 wire::Admin::RowsResults::Builder out);
 
 std::string hex(std::uint64_t value);
+std::string text_of(capnp::Text::Reader text);
 
 }  // namespace dualmesh::node

@@ -8,11 +8,6 @@
 namespace dualmesh::node {
 namespace {
 
-std::string name_of(const MeshNode& node, const MeshPeer& peer) {
-  const crdt::Member* member = node.state().members().find(peer.node);
-  return member == nullptr ? fmt::format("{:016x}", peer.node.value) : member->name;
-}
-
 MetricsText::Summary in_seconds(const LatencyHistogram& histogram) {
   return {histogram.percentile(0.5) / 1e3, histogram.percentile(0.99) / 1e3,
           histogram.sum_ms() / 1e3, histogram.count()};
@@ -34,7 +29,7 @@ void add_peers(const MeshNode& node, MetricsText& out) {
   const auto each = [&](const char* name, MetricType type, const char* help, auto&& read) {
     out.family(name, type, help);
     for (const auto& [id, peer] : node.peers().all()) {
-      out.sample({{"peer", name_of(node, *peer)}}, static_cast<double>(read(*peer)));
+      out.sample({{"peer", node.name_of(peer->node)}}, static_cast<double>(read(*peer)));
     }
   };
   each("dualmesh_mesh_linked", MetricType::gauge, "1 when our link to the peer is up.",
@@ -87,7 +82,7 @@ void add_peers(const MeshNode& node, MetricsText& out) {
   out.family("dualmesh_mesh_ack_seconds", MetricType::summary,
              "From a change here to its acknowledgement by the peer.");
   for (const auto& [id, peer] : node.peers().all()) {
-    out.summary({{"peer", name_of(node, *peer)}}, in_seconds(peer->replicator->stats().ack));
+    out.summary({{"peer", node.name_of(peer->node)}}, in_seconds(peer->replicator->stats().ack));
   }
 }
 

@@ -357,4 +357,9 @@ void MeshNode::taskFailed(kj::Exception&& exception) {
   spdlog::error("mesh: {}: {}", config_.node_name, exception.getDescription().cStr());
 }
 
+std::string MeshNode::name_of(crdt::NodeId id) const {
+  const crdt::Member* member = state_.members().find(id);
+  return member == nullptr ? fmt::format("{:016x}", id.value) : member->name;
+}
+
 }  // namespace dualmesh::node

@@ -113,6 +113,8 @@ class MeshNode final : private StateObserver,
   std::uint64_t wall_ms() const { return context_.wall_ms(); }
   SharedState& state() { return state_; }
   const SharedState& state() const { return state_; }
+  // Its name; its id, in hex, where nobody has told of it.
+  std::string name_of(crdt::NodeId id) const;
   const Registry& registry() const { return registry_; }
   // Wall time through which removed instances have been collected; 0: none ever.
   std::uint64_t collection_horizon_ms() const { return state_.horizon().wall_ms(); }

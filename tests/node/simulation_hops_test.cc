@@ -13,7 +13,7 @@ using What = FleetChange::What;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-SimulationSettings pushing_mesh(std::size_t instances, std::size_t routers,
+SimulationSettings push_mesh(std::size_t instances, std::size_t routers,
                            const std::string& policy = "selective_push") {
   SimulationSettings settings = small_fleet(instances, policy);
   settings.routers = routers;
@@ -34,7 +34,7 @@ double mean_ttft(const SimulationOutcome& outcome) {
 TEST_CASE("a hop costs the way there and the way back, and nothing else") {
   // Far apart, so that each is alone at the one instance.
   const Workload workload = steady(40, 0.02);
-  SimulationSettings settings = pushing_mesh(1, 2);
+  SimulationSettings settings = push_mesh(1, 2);
   settings.instance_delay = milliseconds(50);
   const SimulationOutcome whole = simulated(settings, workload);
   CHECK(whole.handed == 0);
@@ -59,8 +59,8 @@ TEST_CASE("a hop costs the way there and the way back, and nothing else") {
 
 TEST_CASE("where every router reaches every instance nobody hops") {
   const Workload workload = steady(800, 8);
-  const SimulationOutcome outcome = simulated(pushing_mesh(3, 4), workload);
-  const SimulationOutcome without = simulated(pushing_mesh(3, 4, "selective_push:hops=0"), workload);
+  const SimulationOutcome outcome = simulated(push_mesh(3, 4), workload);
+  const SimulationOutcome without = simulated(push_mesh(3, 4, "selective_push:hops=0"), workload);
   CHECK(outcome.handed == 0);
   for (std::size_t i = 0; i < workload.requests.size(); ++i) {
     CHECK(outcome.requests[i].e2e_s == without.requests[i].e2e_s);
@@ -70,7 +70,7 @@ TEST_CASE("where every router reaches every instance nobody hops") {
 TEST_CASE("a router that reaches half of the instances gains by handing over") {
   const Workload workload = steady(1500, 18);
   const auto run = [&](const std::string& policy) {
-    SimulationSettings settings = pushing_mesh(4, 2, policy);
+    SimulationSettings settings = push_mesh(4, 2, policy);
     settings.changes = {cut(0, 2), cut(0, 3)};
     return simulated(settings, workload);
   };
@@ -88,7 +88,7 @@ TEST_CASE("a router that reaches half of the instances gains by handing over") {
 
 TEST_CASE("a request whose router cannot reach anything is not lost") {
   const Workload workload = steady(600, 6);
-  SimulationSettings settings = pushing_mesh(2, 3);
+  SimulationSettings settings = push_mesh(2, 3);
   settings.changes = {cut(0, 0, seconds(20)), cut(0, 1, seconds(20))};
   const SimulationOutcome outcome = simulated(settings, workload);
   check_all_over(outcome);
@@ -107,7 +107,7 @@ TEST_CASE("whatever fails on a hop's way, each request ends once and nothing is 
   for (unsigned seed = 1; seed <= 30; ++seed) {
     CAPTURE(seed);
     std::mt19937 random(seed);
-    SimulationSettings settings = pushing_mesh(3, 4);
+    SimulationSettings settings = push_mesh(3, 4);
     settings.seed = seed;
     settings.instance_delay = milliseconds(random() % 300);
     settings.view_delay = milliseconds(random() % 200);
