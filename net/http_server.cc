@@ -6,6 +6,14 @@
 
 namespace dualmesh::net {
 
+using asio::ip::tcp;
+
+namespace {
+
+enum class Opening { try_alone, share_port };
+
+}  // namespace
+
 struct HttpServer::State {
   State(IoThreads& io_threads, ServerLimits limits, Handler handler, HeadHandler on_head)
       : threads(io_threads),
@@ -15,10 +23,40 @@ struct HttpServer::State {
     }
   }
 
+  using Acceptors = std::vector<std::pair<std::size_t, std::shared_ptr<HttpAcceptor>>>;  // by thread
+
+  // On the thread that is to accept: a socket is used there alone, from its first system call on.
+  // What is only tried is closed again, and null.
+  std::shared_ptr<HttpAcceptor> open_acceptor(std::size_t thread, const tcp::endpoint& at,
+                                              Transport transport, Opening opening,
+                                              std::error_code& error) {
+    std::shared_ptr<HttpAcceptor> acceptor;
+    threads.at(thread).impl().run_and_wait([&] {
+      acceptor = std::make_shared<HttpAcceptor>(threads.at(thread), shared, siblings[thread],
+                                                transport);
+      error = acceptor->bind(at, opening == Opening::share_port);
+      if (!error && opening == Opening::share_port) error = acceptor->listen();
+      if (error || opening == Opening::try_alone) acceptor.reset();
+    });
+    return acceptor;
+  }
+  // Before anybody was accepted.
+  void drop(Acceptors& opened) {
+    for (auto& [thread, acceptor] : opened) {
+      threads.at(thread).impl().run_and_wait([&held = acceptor] { held.reset(); });
+    }
+  }
+  void close(Acceptors& opened) {
+    for (auto& [thread, acceptor] : opened) {
+      threads.at(thread).impl().run_and_wait([acceptor = acceptor] { acceptor->close(); });
+    }
+    opened.clear();
+  }
+
   IoThreads& threads;
   std::shared_ptr<ServerShared> shared;
   std::vector<std::shared_ptr<ServerConnection::Siblings>> siblings;  // by thread
-  std::vector<std::pair<std::size_t, std::shared_ptr<HttpAcceptor>>> acceptors;
+  Acceptors acceptors;
 };
 
 HttpServer::HttpServer(IoThreads& threads, ServerLimits limits, Handler handler,
@@ -62,18 +100,16 @@ Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16
   };
   // SO_REUSEPORT would silently share the port with another process of ours: try without it first.
   // Only to bind: a client that knocks already would be let in, and its connection hold the port.
-  if (const auto taken = HttpAcceptor(state_->threads.at(0), state_->shared, state_->siblings[0],
-                                      transport)
-                             .bind({ip, port}, false)) {
-    return cannot(taken);
+  if (state_->open_acceptor(0, {ip, port}, transport, Opening::try_alone, error); error) {
+    return cannot(error);
   }
-  std::vector<std::pair<std::size_t, std::shared_ptr<HttpAcceptor>>> opened;
+  State::Acceptors opened;
   for (std::size_t i = 0; i < state_->threads.count(); ++i) {
-    auto acceptor =
-        std::make_shared<HttpAcceptor>(state_->threads.at(i), state_->shared, state_->siblings[i],
-                                       transport);
-    if (const auto failed = acceptor->bind({ip, port}, true)) return cannot(failed);
-    if (const auto failed = acceptor->listen()) return cannot(failed);
+    auto acceptor = state_->open_acceptor(i, {ip, port}, transport, Opening::share_port, error);
+    if (error) {
+      state_->drop(opened);
+      return cannot(error);
+    }
     port = acceptor->port();  // with port 0 the first one picks for all
     opened.emplace_back(i, std::move(acceptor));
   }
@@ -87,10 +123,7 @@ Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16
 
 void HttpServer::close_listener() {
   state_->shared->closing = true;
-  for (auto& [thread, acceptor] : state_->acceptors) {
-    state_->threads.at(thread).impl().run_and_wait([acceptor = acceptor] { acceptor->close(); });
-  }
-  state_->acceptors.clear();
+  state_->close(state_->acceptors);
   for (std::size_t i = 0; i < state_->threads.count(); ++i) {
     state_->threads.at(i).post([siblings = state_->siblings[i]] {
       for (ServerConnection* connection : *siblings) connection->server_closing();
