@@ -207,7 +207,9 @@ net::HttpResponse FrontDoor::answer_own(std::string_view path) const {
   nlohmann::ordered_json json = {{"ready", ready.why_not.empty()}};
   if (!ready.why_not.empty()) json["why_not"] = ready.why_not;
   json["instances"] = {{"active", ready.instances_active}, {"healthy", ready.instances_healthy}};
-  return json_response(ready.why_not.empty() ? 200 : 503, json.dump() + '\n');
+  // Names of other nodes are whatever they call themselves.
+  std::string text = json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return json_response(ready.why_not.empty() ? 200 : 503, text + '\n');
 }
 
 }  // namespace dualmesh::node

@@ -24,17 +24,11 @@
 #include "node/metrics/metrics_text.h"
 #include "node/router/incoming_request.h"
 #include "node/router/models_list.h"
+#include "node/router/readiness.h"
 
 namespace dualmesh::node {
 
 class RequestFlow;
-
-// What a load balancer wants to know.
-struct Readiness {
-  std::string why_not;  // empty: ready
-  std::size_t instances_active = 0;
-  std::size_t instances_healthy = 0;  // of them, as this node sees them
-};
 
 class FrontDoor {
  public:

@@ -110,25 +110,10 @@ KnownClients Node::clients() {
   return known;
 }
 
-// All nodes share the instances. Where none answers anybody, to say so at every node would only
-// leave clients without anyone who tells them; where it is this node alone that reaches none, the
-// others do better.
 Readiness Node::readiness() {
-  Readiness readiness{.why_not = not_ready_reason()};
-  const ViewPointer view = scheduler_.view();
-  for (std::size_t slot = 0; slot < view->instances.size(); ++slot) {
-    if (view->instances[slot].lifecycle != policies::Lifecycle::active) continue;
-    ++readiness.instances_active;
-    const auto at = static_cast<policies::Slot>(slot);
-    if (monitor_.facts(at).healthy && health_.verdict(at).usable()) ++readiness.instances_healthy;
-  }
-  if (!readiness.why_not.empty() || readiness.instances_healthy > 0) return readiness;
-  for (const policies::PeerView& peer : *view->peers) {
-    if (peer.reaches.empty()) continue;
-    readiness.why_not = fmt::format("no instance answers this node; node {} reaches {}", peer.name,
-                                    peer.reaches.size());
-  }
-  return readiness;
+  return readiness_of(*scheduler_.view(), not_ready_reason(), [this](policies::Slot slot) {
+    return Seen{monitor_.facts(slot).healthy, health_.verdict(slot).usable()};
+  });
 }
 
 std::string Node::identity_metrics() const {
