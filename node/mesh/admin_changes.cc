@@ -14,6 +14,16 @@ namespace {
 
 constexpr std::size_t kLongestLine = 256;  // the rest is cut off anyhow
 
+std::string key_of(std::string_view client) {
+  return policies::client_key_text(policies::client_key(client));
+}
+
+// As dualmeshctl writes clients. Anything else may be an API key in clear.
+bool is_key(std::string_view client) {
+  return client.size() == key_of("").size() && client.front() == '#' &&
+         client.find_first_not_of("0123456789abcdef", 1) == std::string_view::npos;
+}
+
 std::string who_is(const net::IncomingPeer& caller) {
   const auto& identity = caller.identity();
   if (!identity) return caller.from() + " (no certificate)";
@@ -91,7 +101,7 @@ void AdminChanges::set_policy(const std::string& policy) {
 // As the log calls a client: the name of a tenant, the hash of anybody else's.
 std::string AdminChanges::name_of(const std::string& client) const {
   for (const std::string& tenant : node_.admin_host().clients().tenants) {
-    if (policies::client_key_text(policies::client_key(tenant)) == client) return tenant;
+    if (key_of(tenant) == client) return tenant;
   }
   return client;
 }
@@ -101,8 +111,10 @@ std::string AdminChanges::names_in(std::string_view weights) const {
   while (!weights.empty()) {
     const std::string_view item = weights.substr(0, weights.find(','));
     weights.remove_prefix(std::min(weights.size(), item.size() + 1));
-    const std::size_t at = std::min(item.find('='), item.size());
-    text += fmt::format(" {}{}", name_of(std::string(item.substr(0, at))), item.substr(at));
+    const std::size_t at = std::min(item.rfind('='), item.size());
+    const std::string client(item.substr(0, at));
+    text +=
+        fmt::format(" {}{}", name_of(is_key(client) ? client : key_of(client)), item.substr(at));
     if (text.size() > kLongestLine) break;
   }
   return text;

@@ -104,6 +104,32 @@ TEST_CASE("refused hellos without end cost a bounded number of lines in the log"
   CHECK(count_of("we refused stranger-", text) < 100);
 }
 
+TEST_CASE("clients that an administrator names in clear are told by their hashes in the log") {
+  Logged log;
+  {
+    Victim victim;
+    BadPeer peer(victim.mesh->port());
+    net::MeshConnection connection(peer.connect());
+    auto admin = connection.bootstrap()
+                     .castAs<wire::Bootstrap>()
+                     .adminRequest()
+                     .send()
+                     .wait(peer.scope())
+                     .getAdmin()
+                     .getAs<wire::Admin>();
+    auto set = admin.setClientWeightsRequest();
+    set.setWeights("sk-secret=2,#0123456789abcdef=3");
+    set.send().wait(peer.scope());
+    auto wrong = admin.setClientWeightsRequest();
+    wrong.setWeights("#sk-secret=2");
+    CHECK_THROWS_AS(wrong.send().wait(peer.scope()), kj::Exception);
+  }
+  const std::string text = log.text();
+  CHECK(count_of("secret", text) == 0);
+  CHECK(count_of("=2 #0123456789abcdef=3", text) == 1);
+  CHECK(count_of("a key is # and 16 hexadecimal digits", text) == 1);
+}
+
 TEST_CASE("what a hello says cannot forge a line of the log") {
   Logged log;
   {
