@@ -23,7 +23,8 @@ struct HttpServer::State {
     }
   }
 
-  using Acceptors = std::vector<std::pair<std::size_t, std::shared_ptr<HttpAcceptor>>>;  // by thread
+  // With the thread of each.
+  using Acceptors = std::vector<std::pair<std::size_t, std::shared_ptr<HttpAcceptor>>>;
 
   // On the thread that is to accept: a socket is used there alone, from its first system call on.
   // What is only tried is closed again, and null.
