@@ -73,7 +73,8 @@ FrontDoor::FrontDoor(RequestFlow& flow, const Tenants& tenants, Settings setting
                          ? std::nullopt
                          : std::optional(digest_of_setting(settings.metrics_token))),
       access_(std::move(settings.access)),
-      answers_(std::move(answers)) {
+      answers_(std::move(answers)),
+      answers_of_nobody_(settings.answers_of_nobody) {
   for (std::size_t i = 0; i < settings.threads; ++i) random_.emplace_back(settings.seed());
 }
 

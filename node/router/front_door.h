@@ -42,6 +42,7 @@ class FrontDoor {
     std::size_t threads = 1;
     std::function<std::uint64_t()> seed;  // of the request ids made on each thread
     AccessKeeping access;
+    AnswerCounts& answers_of_nobody;  // without a tenant; outlives every request
   };
   FrontDoor(RequestFlow& flow, const Tenants& tenants, Settings settings, Answers answers);
 
@@ -66,7 +67,7 @@ class FrontDoor {
   const AccessKeeping access_;
   std::vector<std::mt19937_64> random_;  // by thread
   const Answers answers_;
-  mutable AnswerCounts answers_of_nobody_;  // without a tenant
+  AnswerCounts& answers_of_nobody_;
 };
 
 }  // namespace dualmesh::node

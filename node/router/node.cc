@@ -124,7 +124,7 @@ net::Result<std::unique_ptr<Node>> Node::start(Config config) {
   return node;
 }
 
-FrontDoor::Settings Node::front_door_settings() const {
+FrontDoor::Settings Node::front_door_settings() {
   const auto wall_us = [] {
     return std::chrono::duration_cast<std::chrono::microseconds>(
                std::chrono::system_clock::now().time_since_epoch())
@@ -135,7 +135,7 @@ FrontDoor::Settings Node::front_door_settings() const {
     return (std::uint64_t{device()} << 32) | device();
   };
   return {config_.metrics_token, io_threads_.count(), seed,
-          {access_log_.get(), monotonic_now, wall_us}};
+          {access_log_.get(), monotonic_now, wall_us}, answers_of_nobody_};
 }
 
 net::Result<void> Node::join_mesh() {

@@ -104,7 +104,7 @@ class Node final : private MeshHost, private AdminHost {
   void check_drained();
   void leave_mesh();
   void stopped(int exit_status);
-  FrontDoor::Settings front_door_settings() const;
+  FrontDoor::Settings front_door_settings();
   std::string not_ready_reason() const;
   Readiness readiness();
   void tell_wrong_protocols();
@@ -112,6 +112,7 @@ class Node final : private MeshHost, private AdminHost {
   const std::vector<std::string> own_weights_;  // without those of tenants
   const Config config_;
   const std::unique_ptr<AccessLog> access_log_;  // null: none is kept; outlives every request
+  AnswerCounts answers_of_nobody_;               // outlives every request, too
   net::IoThreads io_threads_;
   SharedScheduler scheduler_;
   SharedResidency residency_;

@@ -213,7 +213,8 @@ TestRouter::TestRouter(ViewPointer view, FlowSettings settings, IdentitySettings
           },
           [] {}),
       tenants(std::move(identity)),
-      door(flow, tenants, {metrics_token, thread_count, [] { return 1u; }, access},
+      door(flow, tenants,
+           {metrics_token, thread_count, [] { return 1u; }, access, answers_of_nobody},
            {[] { return Readiness{}; }, [] { return std::string("metric 1\n"); },
             [this] { return merge_models(*scheduler.view(), {}); }}),
       server(

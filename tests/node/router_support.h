@@ -127,6 +127,7 @@ class TestRouter {
   std::atomic<int> failures{0};         // reported through instance_failed
   std::atomic<bool> mask_failed{true};  // as InstanceMonitor does on a failed connection
   std::function<void(const std::shared_ptr<net::Exchange>&)> on_exchange;  // before traffic
+  AnswerCounts answers_of_nobody;  // outlives every request
   RequestFlow flow;
   Tenants tenants;
   FrontDoor door;
