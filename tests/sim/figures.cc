@@ -16,12 +16,6 @@ constexpr double kMsPerHour = 3'600'000.0;
 
 void print(nlohmann::json figure) { fmt::print("{}\n", figure.dump()); }
 
-double percentile(std::vector<double>& values, double share) {
-  std::sort(values.begin(), values.end());
-  const auto rank = static_cast<std::size_t>(share * static_cast<double>(values.size()));
-  return values.empty() ? 0.0 : values[std::min(rank, values.size() - 1)];
-}
-
 bool start_mesh(SimCluster& cluster, std::size_t nodes, double at_most_ms) {
   cluster.network().set_delay({2.0, 2.0});
   cluster.add_many(nodes);
@@ -47,6 +41,12 @@ double read_ms(const SimNode& at, crdt::NodeId writer, std::uint64_t value) {
 }
 
 }  // namespace
+
+double percentile(std::vector<double>& values, double share) {
+  std::sort(values.begin(), values.end());
+  const auto rank = static_cast<std::size_t>(share * static_cast<double>(values.size()));
+  return values.empty() ? 0.0 : values[std::min(rank, values.size() - 1)];
+}
 
 int propagation_figure(const FigureOptions& options) {
   constexpr std::size_t kChanges = 200;

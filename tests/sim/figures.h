@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace dualmesh::sim {
 
@@ -25,6 +26,9 @@ int propagation_figure(const FigureOptions& options);
 int heal_figure(const FigureOptions& options);
 int memory_figure(const FigureOptions& options);
 int deaths_figure(const FigureOptions& options);  // 1 when anybody was declared dead
+
+// The value with `share` of `values` below it, 0 where there are none; sorts them.
+double percentile(std::vector<double>& values, double share);
 
 // Runs the figure of that name; 2 when there is none.
 int run_figure(const FigureOptions& options);

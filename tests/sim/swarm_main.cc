@@ -53,14 +53,7 @@ void add(Summary& summary, const SeedVerdict& verdict) {
   summary.fewest_faults = std::min(summary.fewest_faults, verdict.coverage.all_faults());
 }
 
-double share_of(const std::vector<double>& sorted, double share) {
-  if (sorted.empty()) return 0.0;
-  return sorted[std::min(sorted.size() - 1,
-                         static_cast<std::size_t>(share * static_cast<double>(sorted.size())))];
-}
-
 int tell(const Options& options, Summary& summary, double wall_s) {
-  std::sort(summary.agreement_ms.begin(), summary.agreement_ms.end());
   fmt::print("{}", summary.coverage.table());
   fmt::print(
       "{} seeds, {} failed; {:.0f} virtual seconds in {:.1f} s ({:.2f} core seconds a seed); at "
@@ -68,8 +61,8 @@ int tell(const Options& options, Summary& summary, double wall_s) {
       "ms\n",
       summary.seeds, summary.failed.size(), summary.virtual_s, wall_s,
       summary.cpu_s / static_cast<double>(std::max<std::size_t>(summary.seeds, 1)),
-      summary.fewest_faults, share_of(summary.agreement_ms, 0.5),
-      share_of(summary.agreement_ms, 0.99), share_of(summary.agreement_ms, 1.0));
+      summary.fewest_faults, percentile(summary.agreement_ms, 0.5),
+      percentile(summary.agreement_ms, 0.99), percentile(summary.agreement_ms, 1.0));
   for (const SeedVerdict& verdict : summary.failed) tell_failure(options, verdict);
   const std::string missing = summary.coverage.missing();
   if (options.coverage && !missing.empty()) {
